@@ -1,4 +1,4 @@
-/** What the command and the benchmarks use besides the public exports. It may change in any release. */
+/** Further exports for the command-line tool and the benchmarks. They may change in any release. */
 export type { BatchOptions } from './batching/options.js';
 export { progressLine } from './batching/progress-lines.js';
 export { createExampleMaker } from './examples/make-examples.js';

@@ -220,7 +220,7 @@ export async function dataInspect(
       terminal.paint.isColorSupported
         ? `${terminal.paint.black(terminal.paint.bgGreen('supervised'))}  ${terminal.paint.dim('context')}  ` +
             `${terminal.paint.red(terminal.paint.strikethrough('cut off'))}\n`
-        : '⟦learned⟧  context  ⟨cut off⟩\n',
+        : '⟦supervised⟧  context  ⟨cut off⟩\n',
     );
   const proof = await proveSupervision({
     source,

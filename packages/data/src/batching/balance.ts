@@ -2,16 +2,18 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { BalanceOptions } from '@whetstone/core/contract';
 import { createRandom, shuffle } from '@whetstone/core/random';
 
-/** Samples by group: `groupOf[sample]` is an index into `names`. */
+/** The groups of samples: `groupOf[sample]` is an index into `names`. */
 export interface Groups {
   readonly names: readonly string[];
   readonly groupOf: ArrayLike<number>;
 }
 
-/** How often a group is in the data, and how often in an epoch. */
+/** The size of a group in the data and in an epoch. */
 export interface GroupShare {
   readonly name: string;
+  /** Samples in the data. */
   readonly samples: number;
+  /** Samples in an epoch. */
   readonly drawn: number;
 }
 
@@ -25,14 +27,14 @@ function sharesOf(
   if (unknown.length > 0) {
     throw new WhetstoneError(
       'CONFIG_CONFLICT',
-      `The balance gives a weight to ${unknown.map((name) => `"${name}"`).join(', ')}, which the data does not hold.`,
+      `The balance has weights for groups that are not in the data: ${unknown.map((name) => `"${name}"`).join(', ')}.`,
       {
         place: { path: 'data.balance.weights' },
         expected: names.slice(0, 20).join(', '),
       },
     );
   }
-  // Sizes flattened by the temperature: 1 keeps them, a high one makes them equal.
+  // Temperature 1 keeps the shares of the data; higher temperatures make them more equal.
   const natural = counts.map((count) => (count / total) ** (1 / temperature));
   const given = names.map((name) => weights[name]);
   const stated = given.reduce<number>((sum, weight) => sum + (weight ?? 0), 0);
@@ -40,11 +42,11 @@ function sharesOf(
   if (restNatural > 0 && stated >= 1) {
     throw new WhetstoneError(
       'CONFIG_CONFLICT',
-      'The weights of the balance leave nothing for the groups that have none.',
+      'The weights of the balance leave no share for the groups without a weight.',
       {
         place: { path: 'data.balance.weights' },
-        expected: 'weights below 1 in all, or one for every group',
-        found: `${stated} in all`,
+        expected: 'a sum of weights below 1, or a weight for every group',
+        found: `a sum of ${stated}`,
       },
     );
   }
@@ -56,11 +58,11 @@ function sharesOf(
 }
 
 /**
- * The samples of an epoch, group by group as often as its share asks for: whole copies of a group and a random part of
- * it, at most `maxRepeats` copies. The epoch has as many samples as the data, unless the cap leaves a group short.
- * Order: by sample.
+ * Draws the samples of an epoch according to the shares of groups. Each group is repeated completely, plus a random
+ * subset, up to `maxRepeats` times. The epoch has as many samples as the data, unless `maxRepeats` limits a group.
  *
- * @throws CONFIG_CONFLICT where weights name groups that are not there, or leave nothing for others
+ * @returns the drawn samples, sorted, and the size of each group
+ * @throws CONFIG_CONFLICT if weights name unknown groups, or leave no share for groups without a weight
  */
 export function balanceSamples(
   { names, groupOf }: Groups,
@@ -74,10 +76,10 @@ export function balanceSamples(
   const { maxRepeats = 3 } = options;
   const drawn = members.map((group, index) => {
     const target = Math.min(Math.round((shares[index] ?? 0) * groupOf.length), Math.floor(maxRepeats * group.length));
-    const whole = group.length === 0 ? 0 : Math.floor(target / group.length);
+    const copies = group.length === 0 ? 0 : Math.floor(target / group.length);
     const random = createRandom(seed, 'balance', names[index] ?? '');
-    const part = shuffle([...group], random).slice(0, target - whole * group.length);
-    return [...Array.from({ length: whole }, () => group).flat(), ...part];
+    const rest = shuffle([...group], random).slice(0, target - copies * group.length);
+    return [...Array.from({ length: copies }, () => group).flat(), ...rest];
   });
   return {
     samples: Int32Array.from(drawn.flat()).sort(),

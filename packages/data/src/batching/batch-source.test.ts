@@ -17,7 +17,7 @@ function build(conversations: readonly Omit<Conversation, 'origin'>[], options: 
   });
 }
 
-/** The rows of a batch as text, and what of each is supervised. */
+/** Returns the rows of a batch as text, and their target tokens as text. */
 function show(batch: Batch): { text: string; supervised: string }[] {
   return Array.from({ length: batch.rows }, (_, row) => {
     const range = (values: Int32Array): number[] => [...values.subarray(row * batch.length, (row + 1) * batch.length)];
@@ -39,8 +39,8 @@ async function firstBatch(
   return batch;
 }
 
-describe('what is supervised', () => {
-  test("the assistant's turns and their ends, nothing else", async () => {
+describe('target tokens', () => {
+  test("are the assistant's turns and their ends", async () => {
     expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')]))).toEqual([
       {
         text: 'user:Hi<eos>\nassistant:Hello<eos>\nuser:Bye<eos>\nassistant:See you<eos>\n',
@@ -49,7 +49,7 @@ describe('what is supervised', () => {
     ]);
   });
 
-  test('a message\'s own "train" comes before its role', async () => {
+  test('follow "train" of a message before its role', async () => {
     const messages = [
       { role: 'user', content: 'Hi', train: true },
       { role: 'assistant', content: 'Wrong', train: false },
@@ -62,17 +62,17 @@ describe('what is supervised', () => {
     ).not.toContain('Wrong');
   });
 
-  /** The supervised text of each weight, in the order in which it stands. */
+  /** Returns runs of target tokens with equal weights, as text. */
   const byWeight = ({ labels, weights }: Batch): [number, string][] => {
-    const parts: [number, string][] = [];
+    const runs: [number, string][] = [];
     for (const [index, label] of labels.entries()) {
       if (label === IGNORED_LABEL) continue;
       const weight = weights?.[index] ?? 1;
-      const last = parts.at(-1);
+      const last = runs.at(-1);
       if (last?.[0] === weight) last[1] += characterTokenizer.decode([label]);
-      else parts.push([weight, characterTokenizer.decode([label])]);
+      else runs.push([weight, characterTokenizer.decode([label])]);
     }
-    return parts;
+    return runs;
   };
   const turns = (...weights: readonly (number | undefined)[]): Omit<Conversation, 'origin'> => ({
     form: 'chat',
@@ -82,7 +82,7 @@ describe('what is supervised', () => {
     ]),
   });
 
-  test('with the weight of the turn, or of its role; never with weight 0', async () => {
+  test('have the weight of the turn, or of its role; turns with weight 0 have none', async () => {
     expect(byWeight(await firstBatch([turns(0.5, undefined, 0, 2)]))).toEqual([
       [0.5, 'a0<eos>'],
       [1, 'a1<eos>'],
@@ -112,7 +112,7 @@ describe('what is supervised', () => {
     ['split and packed', { packing: true, packingStrategy: 'bfd_split', maxLength: 16 }, undefined],
     ['sharing rows', { paddingFree: true }, undefined],
     ['padded', {}, 2],
-  ] as const)('with its weights where rows are %s, and where the start is cut off', async (_name, options, rows) => {
+  ] as const)('keep their weights if rows are %s, and if the start is truncated', async (_name, options, rows) => {
     const batch = await firstBatch([turns(0.5, 3), turns(2)], { ...options, batchSize: 20 });
     if (rows !== undefined) expect(batch.rows).toBe(rows);
     const found = byWeight(batch)
@@ -124,19 +124,19 @@ describe('what is supervised', () => {
     ]);
   });
 
-  test('everything, without assistantOnlyLoss', async () => {
+  test('are all tokens without assistantOnlyLoss', async () => {
     const [row] = show(await firstBatch([chat('Hi', 'Hello')], { assistantOnlyLoss: false }));
-    expect(`u${row?.supervised}`).toBe(row?.text); // nothing can predict the first token
+    expect(`u${row?.supervised}`).toBe(row?.text); // the first token is never predicted
   });
 
-  test('the last turn only; other roles', async () => {
+  test('are the last turn only, or other roles, if configured', async () => {
     expect(show(await firstBatch([chat('Hi', 'Hello', 'Bye', 'See you')], { lastTurnOnly: true }))[0]?.supervised).toBe(
       'See you<eos>',
     );
     expect(show(await firstBatch([chat('Hi', 'Hello')], { rolesToTrain: ['user'] }))[0]?.supervised).toBe('Hi<eos>');
   });
 
-  test('a completion and the end of text; a text throughout', async () => {
+  test('are a completion and the end of text; or a complete text', async () => {
     const completion: Omit<Conversation, 'origin'> = {
       form: 'completion',
       messages: [
@@ -151,7 +151,7 @@ describe('what is supervised', () => {
     ]);
   });
 
-  test('of a prompt nothing, or what a conversation would learn, unless the completion alone counts', async () => {
+  test('exclude the prompt, unless completionOnlyLoss is false', async () => {
     const text: Omit<Conversation, 'origin'> = {
       form: 'completion',
       messages: [
@@ -172,7 +172,7 @@ describe('what is supervised', () => {
     expect(await supervised(text, { completionOnlyLoss: false })).toBe('2+2=4<eos>');
     expect(await supervised(turns, {})).toBe('See you<eos>');
     expect(await supervised(turns, { completionOnlyLoss: false })).toBe('Hello<eos>See you<eos>');
-    // Without the template's words before the completion, and with a turn that says otherwise.
+    // Without the template's text before the completion; a turn of the prompt can set "train".
     expect(await supervised(turns, { assistantOnlyLoss: false })).toBe('See you<eos>\n');
     expect(
       await supervised(
@@ -187,12 +187,12 @@ describe('what is supervised', () => {
     expect(`u${everything?.supervised}`).toBe(everything?.text);
   });
 
-  test('the end of text is not doubled', async () => {
+  test('include the end of text once, if the text contains it', async () => {
     const batch = await firstBatch([{ form: 'text', messages: [{ role: 'assistant', content: 'Once<eos>' }] }]);
     expect(show(batch)[0]?.text).toBe('<bos>Once<eos>');
   });
 
-  test('a pad token that is also the turn end is still supervised where it ends a turn', async () => {
+  test('include a pad token that ends a turn', async () => {
     const source = await createBatchSource({
       source: sourceOf([chat('Hi', 'Hello'), chat('Hi', 'Hello there, friend')]),
       tokenizer: { ...characterTokenizer, padTokenId: characterTokenizer.eosTokenId },
@@ -205,37 +205,33 @@ describe('what is supervised', () => {
 });
 
 describe('batches', () => {
-  test(
-    'share rows where that makes fewer positions: the same samples, targets and segments, each with positions of ' +
-      'its own',
-    async () => {
-      const conversations = [
-        chat('a', 'b'),
-        chat('a', 'a rather long answer, longer than all the others together are'),
-        chat('b', 'c'),
-        chat('c', 'd'),
-      ];
-      const apart = await firstBatch(conversations);
-      const shared = await firstBatch(conversations, { paddingFree: true });
-      expect(shared.rows).toBeLessThan(apart.rows);
-      expect(shared.rows * shared.length).toBeLessThan(apart.rows * apart.length);
-      for (const key of ['samples', 'tokens', 'supervisedTokens'] as const) expect(shared[key]).toBe(apart[key]);
-      // Each segment is one whole conversation, token for token what it is in a row of its own.
-      const segmentsOf = (batch: Batch): string[] => {
-        const segments = new Map<string, string[]>();
-        batch.segmentIds.forEach((segment, index) => {
-          if (segment === 0) return;
-          const key = `${Math.floor(index / batch.length)}/${segment}`;
-          segments.set(key, [
-            ...(segments.get(key) ?? []),
-            `${batch.ids[index]}:${batch.labels[index]}:${batch.positionIds[index]}`,
-          ]);
-        });
-        return [...segments.values()].map((tokens) => tokens.join(' ')).sort();
-      };
-      expect(segmentsOf(shared)).toEqual(segmentsOf(apart));
-    },
-  );
+  test('share rows if that needs fewer positions, with the same samples, targets and segments', async () => {
+    const conversations = [
+      chat('a', 'b'),
+      chat('a', 'a rather long answer, longer than all the others together are'),
+      chat('b', 'c'),
+      chat('c', 'd'),
+    ];
+    const separate = await firstBatch(conversations);
+    const shared = await firstBatch(conversations, { paddingFree: true });
+    expect(shared.rows).toBeLessThan(separate.rows);
+    expect(shared.rows * shared.length).toBeLessThan(separate.rows * separate.length);
+    for (const key of ['samples', 'tokens', 'supervisedTokens'] as const) expect(shared[key]).toBe(separate[key]);
+    // Each segment is one complete conversation, with the same tokens as in a separate row.
+    const segmentsOf = (batch: Batch): string[] => {
+      const segments = new Map<string, string[]>();
+      batch.segmentIds.forEach((segment, index) => {
+        if (segment === 0) return;
+        const key = `${Math.floor(index / batch.length)}/${segment}`;
+        segments.set(key, [
+          ...(segments.get(key) ?? []),
+          `${batch.ids[index]}:${batch.labels[index]}:${batch.positionIds[index]}`,
+        ]);
+      });
+      return [...segments.values()].map((tokens) => tokens.join(' ')).sort();
+    };
+    expect(segmentsOf(shared)).toEqual(segmentsOf(separate));
+  });
 
   test('are padded on the right, with segment 0 and no label at padding', async () => {
     const batch = await firstBatch([chat('a', 'b'), chat('a', 'bcd')], { padToMultipleOf: 8 });
@@ -255,7 +251,7 @@ describe('batches', () => {
     expect(batch).toMatchObject({ rows: 2, samples: 2, tokens: short * 2 + 2, supervisedTokens: 2 + 4 });
   });
 
-  test('epochs are replayed exactly, and resumed in the middle', async () => {
+  test('of an epoch are reproducible, and can start in the middle', async () => {
     const conversations = Array.from({ length: 23 }, (_, index) =>
       chat(`question ${index}`, 'x'.repeat(1 + ((index * 7) % 11))),
     );
@@ -272,14 +268,14 @@ describe('batches', () => {
     }
   });
 
-  test('another seed, another order', async () => {
+  test('have a different order for a different seed', async () => {
     const conversations = Array.from({ length: 20 }, (_, index) => chat(`${index}`, 'y'));
     const one = await collect((await build(conversations, { seed: 1 })).epoch(0));
     const two = await collect((await build(conversations, { seed: 2 })).epoch(0));
     expect(one).not.toEqual(two);
   });
 
-  test('length groups save padding, and mixed ones most of it', async () => {
+  test('of similar length have less padding', async () => {
     const conversations = Array.from({ length: 400 }, (_, index) => chat('q', 'x'.repeat((index * 37) % 200)));
     const paddingOf = async (samplingStrategy: BatchOptions['samplingStrategy']) => {
       const batches = await collect((await build(conversations, { samplingStrategy })).epoch(0));
@@ -302,7 +298,7 @@ describe('packing and token budgets', () => {
     batches.reduce((sum, { rows, length }) => sum + rows * length, 0);
 
   test.each(['bfd', 'bfd_split', 'wrapped'] as const)(
-    '%s: every sample once, in segments of its own, replayed exactly',
+    '%s: every sample once, in separate segments, reproducible',
     async (packingStrategy) => {
       const source = await build(conversations, { packing: true, packingStrategy, maxLength: 128, batchSize: 2 });
       const batches = await collect(source.epoch(0));
@@ -321,14 +317,14 @@ describe('packing and token budgets', () => {
     },
   );
 
-  test('bfd_split trains on what is beyond the length, bfd cuts it off', async () => {
+  test('bfd_split splits long samples, bfd truncates them', async () => {
     const long = [chat('q', 'x'.repeat(300))];
     const count = async (packingStrategy: BatchOptions['packingStrategy']) => {
       const source = await build(long, { packing: true, packingStrategy, maxLength: 128 });
       return (await collect(source.epoch(0))).reduce((sum, { supervisedTokens }) => sum + supervisedTokens, 0);
     };
     expect(await count('bfd')).toBe(128 - characterTokenizer.encode('user:q<eos>\nassistant:').length);
-    expect(await count('bfd_split')).toBe(301 - 2); // less the first tokens of the second and third piece
+    expect(await count('bfd_split')).toBe(301 - 2); // without the first tokens of the second and third segment
   });
 
   test('packing without a length is a conflict', async () => {
@@ -338,7 +334,7 @@ describe('packing and token budgets', () => {
   });
 
   test.each(['random', 'sequential', 'group_by_length', 'mixed_length'] as const)(
-    'a budget of tokens holds for every batch: %s',
+    'every batch keeps the token budget: %s',
     async (samplingStrategy) => {
       const source = await build(conversations, { tokensPerBatch: 400, samplingStrategy, padToMultipleOf: 8 });
       for (const epoch of [0, 1]) {
@@ -347,7 +343,7 @@ describe('packing and token budgets', () => {
         expect(Math.max(...batches.map(({ rows, length }) => rows * length))).toBeLessThanOrEqual(400);
         expect(batches.reduce((sum, { samples }) => sum + samples, 0)).toBe(40);
         expect(slots(batches) / batches.length).toBeGreaterThan(250);
-        // A run that is resumed goes on with the very batch that would have come next.
+        // A resumed run continues with the next batch.
         for (const skip of [1, batches.length - 1])
           expect(await collect(source.epoch(epoch, { skip }))).toEqual(batches.slice(skip));
       }
@@ -369,7 +365,7 @@ describe('truncation', () => {
     expect(show(await firstBatch([long], { maxLength: length, truncationMode: 'keep_end' }))[0]?.text).toBe(tail);
   });
 
-  test('drop_turns drops whole old exchanges and keeps the system message', async () => {
+  test('drop_turns removes complete old exchanges and keeps the system message', async () => {
     const withSystem = { ...long, messages: [{ role: 'system', content: 'S' }, ...long.messages] };
     const batch = await firstBatch([withSystem], { maxLength: 70, truncationMode: 'drop_turns' });
     expect(show(batch)[0]?.text).toBe(`system:S<eos>\nuser:More<eos>\nassistant:Words<eos>\n${tail}`);
@@ -386,7 +382,7 @@ describe('truncation', () => {
   });
 });
 
-describe('nothing to learn', () => {
+describe('no target tokens', () => {
   const good = chat('Hi', 'Hello');
 
   test.each([
@@ -404,7 +400,7 @@ describe('nothing to learn', () => {
     ],
     ['truncation', chat('A question that is long', 'Hello'), { maxLength: 22 }],
     ['empty', { form: 'text', messages: [{ role: 'assistant', content: '' }] }, {}],
-  ] as const)('names the cause: %s', async (cause, bad, options) => {
+  ] as const)('are reported with the cause: %s', async (cause, bad, options) => {
     const error: unknown = await build([good, bad], options).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({
       code: 'DATA_NOTHING_TO_LEARN',
@@ -421,7 +417,7 @@ describe('nothing to learn', () => {
     });
   });
 
-  test('is an error whatever the policy where no sample has a target', async () => {
+  test('in any sample are an error, whatever the policy is', async () => {
     await expect(
       build([{ form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], { samplesWithoutTargets: 'skip' }),
     ).rejects.toMatchObject({
@@ -429,7 +425,7 @@ describe('nothing to learn', () => {
     });
   });
 
-  test('may fill a whole batch under "keep": whether a step has targets is seen there', async () => {
+  test('in a complete batch are allowed with "keep", as each training step checks its targets', async () => {
     const source = await build([good, { form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], {
       ...sequential,
       samplesWithoutTargets: 'keep',
@@ -443,7 +439,7 @@ describe('nothing to learn', () => {
   });
 });
 
-test('the content hash depends on the contents alone', async () => {
+test('the content hash depends on the content only', async () => {
   const hash = async (conversations: readonly Omit<Conversation, 'origin'>[]) =>
     (await build(conversations)).summary.contentHash;
   const one = await hash([chat('a', 'b')]);

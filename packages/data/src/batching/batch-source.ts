@@ -19,22 +19,22 @@ import type { TokenStore } from './token-store.js';
 
 export interface PreparedBatchSource extends BatchSource {
   readonly summary: BatchSourceSummary;
-  /** What the supervision proof found; null where it was off. */
+  /** Findings of the supervision proof; null if it is off. */
   readonly supervision: SupervisionFindings | null;
-  /** What of it is in the evaluation data; null where none was given. */
+  /** Conversations that are also in the evaluation data; null if none was given. */
   readonly leaks: LeakFindings | null;
 }
 
 export interface BatchSourceInputs extends PrepareInputs {
-  /** Measures losses, for a curriculum that goes by them. */
+  /** Measures losses, for a curriculum by loss. */
   readonly rowLosses?: BatchSourceDependencies['rowLosses'];
-  /** What is not given has the default of {@link defaultBatchOptions}. */
+  /** Missing options have the defaults of {@link defaultBatchOptions}. */
   readonly options?: Partial<BatchOptions>;
-  /** Takes what is not an error but should be known. */
+  /** Receives warnings. */
   readonly onWarning?: (message: string) => void;
 }
 
-/** Conversations that a source read before transforms took some out. */
+/** Returns the number of conversations that a source read, before transforms removed some. */
 function conversationsRead(source: DataSource, conversations: number): number {
   return isTransformed(source) ? (source.reports[0]?.conversationsIn ?? conversations) : conversations;
 }
@@ -44,28 +44,28 @@ function checkPrepared({ summary, withoutTargets }: Prepared, read: number, opti
   enforceUnreadableLimit(summary.unreadable, read, options.unreadableRows);
   const [file] = summary.files;
   if (summary.conversations === 0) {
-    throw new WhetstoneError('DATA_EMPTY', 'The data holds no conversation.', {
+    throw new WhetstoneError('DATA_EMPTY', 'The data has no conversations.', {
       ...(file === undefined ? {} : { place: { file } }),
-      found: summary.unreadable.length > 0 ? `${summary.unreadable.length} rows, none of which can be read` : 'no row',
+      found: summary.unreadable.length > 0 ? `${summary.unreadable.length} rows, all unreadable` : 'no rows',
     });
   }
   const all = summary.conversations;
   if (withoutTargets.length === all) {
-    throw nothingToLearn(withoutTargets, all, 'No conversation has anything to learn from.');
+    throw nothingToLearn(withoutTargets, all, 'No conversation has target tokens.');
   }
   if (withoutTargets.length > 0 && options.samplesWithoutTargets === 'error') {
     throw nothingToLearn(
       withoutTargets,
       all,
-      `${withoutTargets.length} of ${all} conversations have nothing to learn from.`,
+      `${withoutTargets.length} of ${all} conversations have no target tokens.`,
     );
   }
 }
 
 /**
- * The difficulty of each row under a curriculum: its length, or the column's value; null without a curriculum.
+ * Returns the difficulty of each row: its length, or the given value of its sample. Returns null without a curriculum.
  *
- * @throws CONFIG_CONFLICT where rows are packed or batches follow a token budget: these have an order of their own
+ * @throws CONFIG_CONFLICT if rows are packed or batches have a token budget, as these change the order
  */
 function rowDifficulties(
   table: RowTable,
@@ -76,10 +76,10 @@ function rowDifficulties(
   if (packing || tokensPerBatch !== null) {
     throw new WhetstoneError(
       'CONFIG_CONFLICT',
-      'A curriculum orders single conversations, which packing and token budgets do not leave in order.',
+      'A curriculum cannot be combined with packing or a token budget, which change the order of conversations.',
       {
         place: { path: 'data.curriculum' },
-        hint: 'Turn "packing" off and "tokensPerBatch" to null, or do without the curriculum.',
+        hint: 'Set "packing" to false and "tokensPerBatch" to null, or remove the curriculum.',
       },
     );
   }
@@ -87,8 +87,9 @@ function rowDifficulties(
 }
 
 /**
- * What a curriculum goes by, sample by sample: a column's numbers, or losses that are measured now. @throws
- * CONFIG_CONFLICT where nothing can measure them
+ * Returns the difficulty of each sample under a curriculum by column, or measures losses for a curriculum by loss.
+ *
+ * @throws CONFIG_CONFLICT if losses are needed and `rowLosses` is missing
  */
 async function measuredDifficulties(
   store: TokenStore,
@@ -99,19 +100,24 @@ async function measuredDifficulties(
 ): Promise<readonly number[]> {
   if (curriculum?.by !== 'loss') return traits.difficulties;
   if (rowLosses === undefined)
-    throw new WhetstoneError('CONFIG_CONFLICT', 'A curriculum by loss needs a model to measure it with.', {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'A curriculum by loss needs a model that measures losses.', {
       place: { path: 'data.curriculum.by' },
-      expected: 'rowLosses beside the tokenizer',
+      expected: 'the dependency rowLosses',
     });
   return sampleLosses(store, padTokenId, rowLosses);
 }
 
 /**
- * Reads a source once, renders and tokenises every conversation, and serves batches of them: any epoch, any number of
- * times, from any position.
+ * Reads a source once, renders and tokenizes all conversations, and returns a source of batches. Each epoch can be
+ * repeated and started at any batch.
  *
- * @throws DATA_UNREADABLE, DATA_EMPTY, DATA_NOTHING_TO_LEARN, DATA_SUPERVISION, TEMPLATE_FAILED, CONTEXT_EXCEEDED, and
- *   whatever reading the source throws
+ * @throws DATA_UNREADABLE if there are more unreadable rows than allowed
+ * @throws DATA_EMPTY if the data has no conversations
+ * @throws DATA_NOTHING_TO_LEARN if conversations have no target tokens
+ * @throws DATA_SUPERVISION if the supervision proof fails
+ * @throws TEMPLATE_FAILED if the chat template fails
+ * @throws CONTEXT_EXCEEDED if a conversation is too long and `truncationMode` is `error`
+ * @throws any error of the source
  */
 export async function createBatchSource(inputs: BatchSourceInputs): Promise<PreparedBatchSource> {
   const options: BatchOptions = { ...defaultBatchOptions, ...inputs.options };

@@ -3,21 +3,21 @@ import path from 'node:path';
 import type { ChatRenderer } from '@whetstone/core/contract';
 import type { BatchOptions } from './options.js';
 
-/** Raised whenever the same input would give other tokens than before. */
+/** The version of the tokenized data. It is raised whenever the same input results in different tokens. */
 const CACHE_VERSION = 4;
 
-/** Everything that the tokens of a data set depend on. */
+/** The inputs that determine the tokens of a data set. */
 export interface CacheInputs {
-  /** See `keyOfSource`. */
+  /** Result of `keyOfSource`. */
   readonly sourceKey: string;
   readonly tokenizerHash: string;
   readonly renderer: ChatRenderer;
   readonly options: BatchOptions;
-  /** Of the evaluation data that it was looked through for; null where there was none. */
+  /** Key of the evaluation data that was searched for; null if there was none. */
   readonly heldOutKey: string | null;
 }
 
-/** What the template makes of a small conversation now: templates may write the date. */
+/** Renders a small conversation: the result may depend on the date, which some templates write. */
 function renderedProbe(renderer: ChatRenderer): string {
   try {
     return renderer.render([
@@ -30,8 +30,8 @@ function renderedProbe(renderer: ChatRenderer): string {
 }
 
 /**
- * The folder of a cache in which this data set's tokens belong: a hash of content, template, tokenizer and those
- * options that decide the tokens.
+ * Returns the cache folder of a data set's tokens. Its name is a hash of content, template, tokenizer and the options
+ * that determine the tokens.
  */
 export function cacheFolderOf(
   cacheFolder: string,

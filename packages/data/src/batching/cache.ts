@@ -4,9 +4,9 @@ import type { Json } from '@whetstone/core/contract';
 import { saveStore } from './store-file.js';
 import type { TokenStore } from './token-store.js';
 
-/** What a cache of tokenised data may take on the disk before what was used longest ago is removed: 10 GB. */
+/** The largest size of the cache: 10 GB. Beyond it, the least recently used entries are removed. */
 const MOST_BYTES = 10e9;
-/** A folder that was begun and never finished is removed after a day: until then another process may be writing it. */
+/** The age at which unfinished folders are removed: one day. Younger ones may belong to another process. */
 const UNFINISHED_MS = 86_400_000;
 
 interface Entry {
@@ -31,23 +31,23 @@ function entriesOf(cacheFolder: string): Entry[] {
 }
 
 /**
- * Removes from a cache what was used longest ago, until it is small enough; and what was never finished. `keep` stays.
- * What cannot be removed stays, too.
+ * Removes unfinished entries, and the least recently used entries until the cache is small enough. `keep` is not
+ * removed; entries that cannot be removed are skipped.
  */
 export function trimCache(cacheFolder: string, keep: string, mostBytes = MOST_BYTES, now = Date.now()): void {
   const remove = (folder: string): void => {
     try {
       rmSync(folder, { recursive: true, force: true });
     } catch {
-      // Another process may have it open, or had removed it first: the next run tries again.
+      // Another process may have it open or have removed it; the next run tries again.
     }
   };
   const entries = entriesOf(cacheFolder);
   const unfinished = entries.filter(({ folder }) => folder.endsWith('.part'));
   for (const { folder, used } of unfinished) if (now - used > UNFINISHED_MS) remove(folder);
-  const whole = entries.filter((entry) => !unfinished.includes(entry)).sort((a, b) => a.used - b.used);
-  let bytes = whole.reduce((sum, entry) => sum + entry.bytes, 0);
-  for (const entry of whole) {
+  const complete = entries.filter((entry) => !unfinished.includes(entry)).sort((a, b) => a.used - b.used);
+  let bytes = complete.reduce((sum, entry) => sum + entry.bytes, 0);
+  for (const entry of complete) {
     if (bytes <= mostBytes) return;
     if (entry.folder === keep) continue;
     remove(entry.folder);
@@ -61,13 +61,13 @@ export function touchEntry(folder: string): void {
     const now = new Date();
     utimesSync(folder, now, now);
   } catch {
-    // A cache that can only be read is still one.
+    // A read-only cache can be used, too.
   }
 }
 
 /**
- * Saves a store into its cache and trims that. The cache is a convenience: what goes wrong (a full disk) is told, not
- * thrown.
+ * Saves a store in the cache and trims the cache. Returns the error message if that fails, for example on a full disk:
+ * the run continues without the cache.
  */
 export function saveInCache(folder: string, store: TokenStore, details: Json): string | null {
   try {

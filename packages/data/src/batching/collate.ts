@@ -6,17 +6,17 @@ import { idOf, isTarget, type TokenStore } from './token-store.js';
 import { fillWeights } from './token-weights.js';
 
 export interface CollateOptions {
-  /** The id that fills rows up; nothing ever attends to it or learns it. */
+  /** The id of padding, which is neither attended to nor a target. */
   readonly padTokenId: number;
   readonly padToMultipleOf: number | null;
-  /** Puts the rows together into fewer, fuller ones, where that makes the batch cheaper. */
+  /** Combines rows into fewer, fuller ones if that makes the batch cheaper. */
   readonly paddingFree?: boolean;
 }
 
 /**
- * Puts rows together into one batch, padded on the right to the longest (rounded up to `padToMultipleOf`). Segments
- * count from 1 in each row, positions from 0 in each segment; padding has segment 0. Weights are there where some turn
- * of the batch does not count 1. The first label of a segment is never a target, as nothing before it may predict it.
+ * Collates rows to a batch `[rows, length]`, padded on the right to the longest row (rounded up to `padToMultipleOf`).
+ * Segment ids count from 1 in each row, position ids from 0 in each segment; padding has segment id 0. `weights` is
+ * absent if all weights are 1. The first token of a segment is never a target.
  */
 export function collate(
   rows: ArrayLike<number>,
@@ -25,7 +25,7 @@ export function collate(
   { padTokenId, padToMultipleOf, paddingFree = false }: CollateOptions,
 ): Batch {
   const laidOut = layOut(Array.from(rows), table, paddingFree);
-  const sizes = laidOut.map((pieces) => pieces.reduce((sum, piece) => sum + (table.length[piece] ?? 0), 0));
+  const sizes = laidOut.map((segments) => segments.reduce((sum, segment) => sum + (table.length[segment] ?? 0), 0));
   const longest = Math.max(1, ...sizes);
   const length = padToMultipleOf === null ? longest : Math.ceil(longest / padToMultipleOf) * padToMultipleOf;
   const total = laidOut.length * length;
@@ -36,13 +36,13 @@ export function collate(
   let weights: Float32Array | undefined;
   let samples = 0;
   let supervisedTokens = 0;
-  laidOut.forEach((pieces, row) => {
+  laidOut.forEach((segments, row) => {
     let position = row * length;
-    pieces.forEach((piece, segment) => {
-      const offset = table.offset[piece] ?? 0;
+    segments.forEach((segment, number) => {
+      const offset = table.offset[segment] ?? 0;
       if (offset === 0) samples++;
-      const sample = table.sample[piece] ?? 0;
-      const tokens = store.read(sample, offset, offset + (table.length[piece] ?? 0));
+      const sample = table.sample[segment] ?? 0;
+      const tokens = store.read(sample, offset, offset + (table.length[segment] ?? 0));
       const runs = store.weightsOf(sample);
       if (runs !== null)
         fillWeights((weights ??= new Float32Array(total).fill(1)), position, runs, offset, offset + tokens.length);
@@ -50,7 +50,7 @@ export function collate(
         const packed = tokens[index] ?? 0;
         const id = idOf(packed);
         ids[position] = id;
-        segmentIds[position] = segment + 1;
+        segmentIds[position] = number + 1;
         positionIds[position] = index;
         if (index > 0 && isTarget(packed)) {
           labels[position] = id;
@@ -74,13 +74,15 @@ export function collate(
   };
 }
 
-/** The pieces of each row of the batch, as the table has them or with rows put together. */
+/** Returns the segments of each row of the batch, as in the table or with combined rows. */
 function layOut(rows: readonly number[], table: RowTable, paddingFree: boolean): readonly (readonly number[])[] {
-  const piecesOf = rows.map((row) => {
+  const segmentsOf = rows.map((row) => {
     const from = table.starts[row] ?? 0;
     return Array.from({ length: (table.starts[row + 1] ?? from) - from }, (_, index) => from + index);
   });
-  if (!paddingFree) return piecesOf;
-  const lengths = piecesOf.map((pieces) => pieces.reduce((sum, piece) => sum + (table.length[piece] ?? 0), 0));
-  return shareRows(lengths).map((members) => members.flatMap((member) => piecesOf[member] ?? []));
+  if (!paddingFree) return segmentsOf;
+  const lengths = segmentsOf.map((segments) =>
+    segments.reduce((sum, segment) => sum + (table.length[segment] ?? 0), 0),
+  );
+  return shareRows(lengths).map((members) => members.flatMap((member) => segmentsOf[member] ?? []));
 }

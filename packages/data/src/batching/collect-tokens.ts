@@ -13,10 +13,10 @@ import type { BatchSourceSummary } from './summary.js';
 import { createTokenStore, type TokenStore } from './token-store.js';
 import type { TokenBlock, TokenizedBlock } from './tokenize-block.js';
 
-/** What was counted while conversations were tokenised; what is known besides comes from the source. */
+/** Counts from tokenization; the source adds the rest of the summary. */
 type Counts = Omit<BatchSourceSummary, 'files' | 'unreadable' | 'contentHash'>;
 
-/** A data set tokenised, and what was met on the way. */
+/** A tokenized data set with counts and findings. */
 export interface Tokenized {
   readonly store: TokenStore;
   readonly counts: Counts;
@@ -24,11 +24,11 @@ export interface Tokenized {
   readonly withoutTargets: readonly SampleWithoutTargets[];
   readonly supervision: SupervisionFindings | null;
   readonly traits: SampleTraits;
-  /** What of it is in the evaluation data; null where nobody asked. */
+  /** Conversations that are also in the evaluation data; null if none was given. */
   readonly leaks: LeakFindings | null;
 }
 
-/** Puts blocks together, in the order of the data. */
+/** Collects the blocks of a data set, in their order. */
 export interface TokenCollector {
   /** Conversations so far. */
   readonly conversations: number;
@@ -98,13 +98,15 @@ export function createTokenCollector(watch: LeakWatch | null): TokenCollector {
   };
 }
 
-/**
- * Conversations that are tokenised together where one thread does all: few, so that a mistake among the first is soon
- * found.
- */
-const TOGETHER = 64;
+/** Conversations per block without worker threads: few, so that errors in the first ones are found early. */
+const BLOCK_SIZE = 64;
 
-/** Tokenises conversations as they come, on this thread. What fails is thrown once everything before it is taken. */
+/**
+ * Tokenizes conversations on this thread, block by block.
+ *
+ * @throws any error of a conversation, after all conversations before it were collected
+ * @throws INTERRUPTED if `signal` is aborted
+ */
 export async function tokenizeInOrder(
   conversations: AsyncIterable<Conversation> | Iterable<Conversation>,
   tokenize: (conversations: readonly Conversation[]) => TokenizedBlock,
@@ -120,14 +122,14 @@ export async function tokenizeInOrder(
   };
   try {
     for await (const conversation of conversations) {
-      if (waiting.push(conversation) < TOGETHER) continue;
+      if (waiting.push(conversation) < BLOCK_SIZE) continue;
       flush();
-      // Timers and signals are served between stretches.
+      // Lets timers and signals run between blocks.
       await setImmediate();
       checkInterrupted(signal);
     }
   } catch (error) {
-    // A mistake in what was read before comes first.
+    // Errors in earlier conversations come first.
     flush();
     throw error;
   }

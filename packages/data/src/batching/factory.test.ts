@@ -18,7 +18,7 @@ function recorder(): { logger: Logger; lines: string[] } {
 
 const dependencies = { tokenizer: characterTokenizer, renderer: plainRenderer };
 
-test('sends conversations through the transforms, tells what they did, and leaves a manifest', async () => {
+test('applies the transforms, logs what they did, and creates a manifest', async () => {
   const { logger, lines } = recorder();
   const source = await createBatchSourceFactory().create(
     sourceOf([chat('a', '1'), chat('a', '1'), chat('b', '2')]),
@@ -37,7 +37,7 @@ test('sends conversations through the transforms, tells what they did, and leave
   });
 });
 
-test('evaluation data goes past what is for training data alone', async () => {
+test('transforms for training data are not applied to evaluation data', async () => {
   const { logger } = recorder();
   const nothing: DataTransform = {
     trainOnly: true,
@@ -53,7 +53,7 @@ test('evaluation data goes past what is for training data alone', async () => {
   await expect(create('train')).rejects.toMatchObject({ code: 'DATA_EMPTY' });
 });
 
-test('a quality gate lets a run begin or not, by the data as it is after its transforms', async () => {
+test('a quality gate checks the data after its transforms', async () => {
   const { logger } = recorder();
   const create = (transforms: readonly DataTransform[], maxDuplicates: number) =>
     createBatchSourceFactory().create(
@@ -72,7 +72,7 @@ test('a quality gate lets a run begin or not, by the data as it is after its tra
   });
 });
 
-describe('evaluation data in the training data, or almost', () => {
+describe('evaluation data that the training data repeats', () => {
   const returns = 'You can return shoes within thirty days, as long as they were not worn outside.';
   const [asked, almost, far] = [
     chat('Can I return my shoes?', returns),
@@ -107,17 +107,17 @@ describe('evaluation data in the training data, or almost', () => {
       problems: [
         { message: 'the same as memory.jsonl:1', place: { file: 'memory.jsonl', line: 2 } },
         {
-          message: expect.stringMatching(/^[789]\d % like memory\.jsonl:1$/) as string,
+          message: expect.stringMatching(/^[789]\d % similar to memory\.jsonl:1$/) as string,
           place: { file: 'memory.jsonl', line: 3 },
         },
       ],
     });
   });
 
-  test('or a warning, or allowed where only equal ones count', async () => {
+  test('is a warning, or is allowed if only exact duplicates count', async () => {
     expect((await learn([far, almost], [asked], 'warn')).summary.conversations).toBe(2);
     expect(lines).toContainEqual(
-      expect.stringMatching(/^warn: .*1 conversation of the training data is also in the evaluation data, or almost/),
+      expect.stringMatching(/^warn: .*1 conversation of the training data repeats evaluation data/),
     );
     expect((await learn([far, almost], [asked], 'error', 1)).summary.conversations).toBe(2);
     await expect(learn([far, chat('can i return my SHOES', returns)], [asked], 'error', 1)).rejects.toMatchObject({
@@ -126,7 +126,7 @@ describe('evaluation data in the training data, or almost', () => {
     await learn([far], [asked], 'error');
   });
 
-  test('is found in what the cache holds, too, and the cache is not that of other evaluation data', async () => {
+  test('is found in cached data, too; each evaluation set has its own cache entry', async () => {
     const folder = temporaryFolder();
     const [cacheFolder, train, held] = [
       join(folder, 'cache'),
@@ -160,7 +160,7 @@ describe('evaluation data in the training data, or almost', () => {
       ).summary.conversations,
     ).toBe(2);
     await expect(learnFiles(held)).rejects.toMatchObject({ code: 'DATA_LEAKAGE' });
-    // Two evaluation files, and the training file once with each.
+    // Two evaluation files, and the training file with each of them.
     expect(readdirSync(cacheFolder)).toHaveLength(4);
   });
 });

@@ -10,16 +10,16 @@ import { applyTransforms } from '../transforms/apply.js';
 import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { createManifest } from '../versions/manifest.js';
 import { createBatchSource } from './batch-source.js';
-import { describeSummary } from './describe.js';
+import { describeSummary } from './summary-lines.js';
 import { createProgressLines } from './progress-lines.js';
 
 export interface BatchSourceFactoryOptions {
-  /** A folder for tokenised data, used for sources of `cacheFromBytes` and more. */
+  /** The cache folder for tokenized data, which is used for sources of at least `cacheFromBytes`. */
   readonly cacheFolder?: string | null;
   readonly cacheFromBytes?: number;
 }
 
-/** Data below this size is tokenised in a few seconds: not worth a file. */
+/** Data below this size is tokenized in a few seconds and not cached. */
 const CACHE_FROM_BYTES = 16 * 1024 * 1024;
 
 function bytesOf({ files }: DataSource): number {
@@ -27,8 +27,8 @@ function bytesOf({ files }: DataSource): number {
 }
 
 /**
- * The factory that the container registers under BATCH_SOURCE_FACTORY: sends the conversations through the transforms,
- * makes batches of them, and tells the logger what was left out and why.
+ * Creates the factory that the container registers under BATCH_SOURCE_FACTORY. It applies the transforms, creates the
+ * batch source, and logs what was dropped and why.
  */
 export function createBatchSourceFactory({
   cacheFolder = null,

@@ -1,7 +1,7 @@
 const PAGE_BITS = 16;
 const PAGE = 1 << PAGE_BITS;
 
-/** A list of 32-bit numbers that grows page by page: never copied, so that growing needs no second copy's memory. */
+/** A list of 32-bit integers that grows by pages, without copying, so that growing needs no additional memory. */
 export class GrowingInts {
   private readonly pages: Int32Array[] = [];
   length = 0;
@@ -21,7 +21,7 @@ export class GrowingInts {
     if (page) page[index & (PAGE - 1)] = value;
   }
 
-  /** A copy of what was pushed so far. */
+  /** Returns a copy of the list. */
   values(): Int32Array {
     const all = new Int32Array(this.length);
     this.pages.forEach((page, index) =>

@@ -8,7 +8,7 @@ import { balanceSamples } from './balance.js';
 import { createBatchSource } from './batch-source.js';
 import type { BatchOptions } from './options.js';
 
-/** Sixty samples of "domain", thirty of "style", ten of "general". */
+/** 60 samples of "domain", 30 of "style", 10 of "general". */
 const groups = {
   names: ['domain', 'style', 'general'],
   groupOf: Array.from({ length: 100 }, (_, index) => (index < 60 ? 0 : index < 90 ? 1 : 2)),
@@ -17,17 +17,17 @@ const draw = (options: Omit<BalanceOptions, 'by'>) => balanceSamples(groups, { b
 const drawn = (options: Omit<BalanceOptions, 'by'>) => draw(options).shares.map((share) => share.drawn);
 
 describe('balance', () => {
-  test('without weights every sample comes once', () => {
+  test('without weights, every sample is drawn once', () => {
     expect([...draw({}).samples]).toEqual(Array.from({ length: 100 }, (_, index) => index));
   });
 
-  test('a share for one group; the others share the rest by their size', () => {
+  test('with a weight for one group, the others share the rest by size', () => {
     expect(drawn({ weights: { general: 0.05 } })).toEqual([63, 32, 5]);
     expect(drawn({ weights: { general: 0.1, style: 0.1 } })).toEqual([80, 10, 10]);
   });
 
-  test('weights for all groups are shares of their sum; no sample comes more often than the cap', () => {
-    // 50 would be five times each of the ten
+  test('weights for all groups are divided by their sum; maxRepeats limits how often a sample is drawn', () => {
+    // 50 would be each of the ten samples five times.
     expect(drawn({ weights: { domain: 1, style: 1, general: 2 } })).toEqual([25, 25, 30]);
     expect(drawn({ weights: { domain: 1, style: 1, general: 2 }, maxRepeats: 10 })).toEqual([25, 25, 50]);
     const counts = new Map<number, number>();
@@ -44,7 +44,7 @@ describe('balance', () => {
     expect([domain, style, general]).toEqual(roots.map((root) => Math.round((100 * root) / sum)));
   });
 
-  test('is the same for the same seed, and says what is wrong', () => {
+  test('is deterministic, and rejects invalid weights', () => {
     expect(draw({ weights: { general: 0.05 } }).samples).toEqual(draw({ weights: { general: 0.05 } }).samples);
     expect(() => draw({ weights: { other: 1 } })).toThrow(expect.objectContaining({ code: 'CONFIG_CONFLICT' }));
     expect(() => draw({ weights: { general: 1.2 } })).toThrow(expect.objectContaining({ code: 'CONFIG_CONFLICT' }));
@@ -101,7 +101,7 @@ describe('curriculum', () => {
       options: { batchSize: 2, ...options },
     });
 
-  test('goes from short to long in the first epoch, and is random after it', async () => {
+  test('orders the first epoch from short to long; later epochs are random', async () => {
     const source = await build({ curriculum: { by: 'length', epochs: 1 } });
     const means = async (epoch: number): Promise<number[]> => {
       const tokens = (await collect(source.epoch(epoch))).map((batch) => batch.tokens);
@@ -116,7 +116,7 @@ describe('curriculum', () => {
     expect(await collect(source.epoch(0, { skip: 7 }))).toEqual((await collect(source.epoch(0))).slice(7));
   });
 
-  test('by a column; a conversation without it is an error with its place', async () => {
+  test('by a column; a conversation without the column is an error with its place', async () => {
     const source = await build({ curriculum: { by: 'difficulty', epochs: 1 }, shuffleDataset: false });
     expect(await collect(source.epoch(0))).toHaveLength(20);
     await expect(build({ curriculum: { by: 'hardness', epochs: 1 } })).rejects.toMatchObject({
@@ -125,8 +125,8 @@ describe('curriculum', () => {
     });
   });
 
-  test('by the loss of each conversation, whatever its place and length', async () => {
-    // The loss of a conversation is its difficulty, told by the number of its letters.
+  test('by the loss of each conversation', async () => {
+    // The loss is computed from the number of letters x.
     const lossOf = (ids: ArrayLike<number>): number =>
       ((Array.from(ids).filter((id) => id === 'x'.charCodeAt(0)).length - 1) * 23) % 40;
     const rowLosses = async ({ rows, length, ids }: Batch): Promise<number[]> =>
@@ -139,7 +139,7 @@ describe('curriculum', () => {
       options: { batchSize: 1, curriculum: { by: 'loss', epochs: 1 } },
     });
     const losses = (await collect(source.epoch(0))).map(({ ids }) => lossOf(ids));
-    // Sorted, but for the shuffle within four batches.
+    // Sorted, except for the shuffle within four batches.
     for (const [index, loss] of losses.entries()) expect(Math.abs(loss - index)).toBeLessThan(4);
     expect(new Set(losses).size).toBe(40);
     await expect(build({ curriculum: { by: 'loss', epochs: 1 } })).rejects.toMatchObject({
@@ -148,7 +148,7 @@ describe('curriculum', () => {
     });
   });
 
-  test('does not go with packing', async () => {
+  test('cannot be combined with packing', async () => {
     await expect(build({ curriculum: { by: 'length', epochs: 1 }, packing: true })).rejects.toMatchObject({
       code: 'CONFIG_CONFLICT',
     });

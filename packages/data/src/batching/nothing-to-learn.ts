@@ -8,37 +8,33 @@ export interface SampleWithoutTargets {
   readonly cause: NothingToLearnCause;
 }
 
-/** Why a sample that was cut to nothing to learn from has nothing. `whole` is the sample before it was cut. */
-export function causeOf(
-  conversation: Conversation,
-  whole: Tokenized,
-  options: SupervisionOptions,
-): NothingToLearnCause {
-  if (countTargets(whole.supervised) > 0) return 'truncation';
-  if (whole.ids.length < 2) return 'empty';
+/** Returns why a sample has no target tokens. `full` is the sample before truncation. */
+export function causeOf(conversation: Conversation, full: Tokenized, options: SupervisionOptions): NothingToLearnCause {
+  if (countTargets(full.supervised) > 0) return 'truncation';
+  if (full.ids.length < 2) return 'empty';
   if (conversation.form !== 'chat') return 'empty';
   return supervisedTurns(conversation.messages, options).includes(true) ? 'template' : 'role';
 }
 
 const explanations: Readonly<Record<NothingToLearnCause, { readonly what: string; readonly hint: string }>> = {
-  empty: { what: 'hold no text', hint: 'Remove the empty samples.' },
+  empty: { what: 'have no text', hint: 'Remove the empty samples.' },
   role: {
-    what: 'have no turn to learn from',
+    what: 'have no supervised turn',
     hint:
-      'Nothing but the assistant\'s turns is supervised ("assistantOnlyLoss"); look at the roles and at "train": ' +
-      'false, or map the roles with "roles".',
+      'Only the assistant\'s turns are supervised ("assistantOnlyLoss"). Check the roles and "train": false, or map ' +
+      'the roles with "roles".',
   },
   template: {
-    what: 'have turns to learn from that the chat template does not write',
-    hint: 'Look at the chat template: it drops these turns.',
+    what: 'have supervised turns that the chat template does not write',
+    hint: 'Check the chat template: it drops these turns.',
   },
   truncation: {
-    what: 'are cut before the first token to learn from',
+    what: 'are truncated before the first target token',
     hint: 'Raise "maxLength", or set "truncationMode" to "drop_turns" or "keep_end".',
   },
 };
 
-/** The error for samples without targets: how many for which cause, where the first are, and what helps. */
+/** Creates the error for samples without target tokens, with counts by cause, the first places, and hints. */
 export function nothingToLearn(
   found: readonly SampleWithoutTargets[],
   samples: number,
@@ -52,14 +48,14 @@ export function nothingToLearn(
     ...(first?.file === undefined
       ? {}
       : { place: { file: first.file, ...(first.line === undefined ? {} : { line: first.line }) } }),
-    expected: 'at least one supervised token in every sample',
+    expected: 'at least one target token in every sample',
     found: causes.map(({ cause, of }) => `${of.length} ${explanations[cause].what} (${cause})`).join('; '),
     hint:
-      `${causes.map(({ cause }) => explanations[cause].hint).join(' ')} Or set "samplesWithoutTargets" to "skip" ` +
-      'to go on without them.',
+      `${causes.map(({ cause }) => explanations[cause].hint).join(' ')} To skip these samples, set ` +
+      '"samplesWithoutTargets" to "skip".',
     problems: causes.flatMap(({ cause, of }) =>
       of.slice(0, 5).map(({ origin }) => ({
-        message: `nothing to learn: ${cause}`,
+        message: `no target tokens: ${cause}`,
         ...(origin.file === undefined
           ? {}
           : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),

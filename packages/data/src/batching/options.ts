@@ -1,11 +1,11 @@
 import type { BatchOptions as ContractBatchOptions } from '@whetstone/core/contract';
 
-/** How conversations become batches; see the contract for each. */
+/** The options of a batch source; each is described in the contract. */
 export type BatchOptions = Omit<ContractBatchOptions, 'purpose'>;
 
 /**
- * The defaults: TRL's where it has them, except that only the assistant's turns are supervised, and that what would be
- * lost silently is an error.
+ * The default options. They equal those of TRL, except that only the assistant's turns are supervised, and that data
+ * which TRL drops silently is an error.
  */
 export const defaultBatchOptions: BatchOptions = {
   batchSize: 8,

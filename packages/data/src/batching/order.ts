@@ -1,22 +1,24 @@
 import { createRandom, permutation, shuffle } from '@whetstone/core/random';
 
 /**
- * How the rows of an epoch are put into batches.
+ * How the rows of an epoch are assigned to batches.
  *
- * - `random`: a new random order each epoch. Batches waste the most on padding, and each is a fair sample of the data.
+ * - `random`: a new random order each epoch. Most padding; each batch is a random sample of the data.
  * - `sequential`: the order of the data, the same each epoch.
- * - `group_by_length`: random stretches of up to 50 batches are sorted by length and cut into batches, which come in
- *   random order. Hardly any padding; but batches of one length teach worse, as a batch of short replies moves the
- *   weights as far as one of long ones.
- * - `mixed_length`: the same with stretches of 4 batches: lengths within a batch are similar, not equal. Saves most of
- *   the padding, and every few steps cover the whole range of lengths.
+ * - `group_by_length`: random groups of up to 50 batches are sorted by length, cut into batches and shuffled. Least
+ *   padding, but slower learning, as a batch of short replies changes the weights as much as one of long replies.
+ * - `mixed_length`: the same with groups of 4 batches, so that lengths within a batch are similar. Saves most of the
+ *   padding, and every few steps cover all lengths.
  */
 type SamplingStrategy = 'random' | 'sequential' | 'group_by_length' | 'mixed_length';
 
-/** Batches of a stretch that is sorted by length. */
-const STRETCH: Readonly<Record<'group_by_length' | 'mixed_length', number>> = { group_by_length: 50, mixed_length: 4 };
+/** Batches per group that is sorted by length. */
+const GROUP_SIZE: Readonly<Record<'group_by_length' | 'mixed_length', number>> = {
+  group_by_length: 50,
+  mixed_length: 4,
+};
 
-/** Rows of all batches one after the other; batch `i` holds `rows[starts[i]]` up to `rows[starts[i + 1]]`. */
+/** The rows of all batches, end to end; batch `i` is `rows[starts[i]]` up to, not including, `rows[starts[i + 1]]`. */
 export interface EpochPlan {
   readonly rows: Int32Array;
   readonly starts: Int32Array;
@@ -31,10 +33,7 @@ function cut(rows: Int32Array, batchSize: number): EpochPlan {
   return { rows, starts };
 }
 
-/**
- * Puts the batches of a plan into random order. The last batch, which may be smaller, keeps its size and moves like the
- * others.
- */
+/** Shuffles the batches of a plan, including the last one, which may be smaller. */
 function shuffleBatches(plan: EpochPlan, random: ReturnType<typeof createRandom>): EpochPlan {
   const order = permutation(plan.starts.length - 1, random);
   const rows = new Int32Array(plan.rows.length);
@@ -50,18 +49,15 @@ function shuffleBatches(plan: EpochPlan, random: ReturnType<typeof createRandom>
   return { rows, starts };
 }
 
-function sortStretches(rows: Int32Array, lengths: ArrayLike<number>, batchSize: number, stretch: number): void {
-  // As many stretches as there are whole ones, but at least four where the data allows, as Hugging Face's sampler does:
-  // small data stays mixed.
-  const batches = Math.max(1, Math.min(stretch, Math.floor(rows.length / (batchSize * 4))));
+function sortGroups(rows: Int32Array, lengths: ArrayLike<number>, batchSize: number, groupSize: number): void {
+  // At least four groups, if possible, as in Hugging Face's sampler, so that small data is not sorted completely.
+  const batches = Math.max(1, Math.min(groupSize, Math.floor(rows.length / (batchSize * 4))));
   for (let start = 0; start < rows.length; start += batches * batchSize) {
     rows.subarray(start, start + batches * batchSize).sort((a, b) => (lengths[b] ?? 0) - (lengths[a] ?? 0) || a - b);
   }
 }
 
-/**
- * Cuts rows into batches whose padded tokens stay within a budget; a row that exceeds it alone is a batch of its own.
- */
+/** Cuts rows into batches of at most `tokensPerBatch` padded tokens. A longer row is a batch by itself. */
 function cutByTokens(
   rows: Int32Array,
   lengths: ArrayLike<number>,
@@ -73,8 +69,8 @@ function cutByTokens(
   rows.forEach((row, index) => {
     const length = Math.ceil((lengths[row] ?? 0) / padToMultipleOf) * padToMultipleOf;
     const start = starts.at(-1) ?? 0;
-    const together = Math.max(longest, length) * (index - start + 1);
-    if (index > start && together > tokensPerBatch) {
+    const tokens = Math.max(longest, length) * (index - start + 1);
+    if (index > start && tokens > tokensPerBatch) {
       starts.push(index);
       longest = length;
     } else {
@@ -92,7 +88,7 @@ export interface OrderOptions {
   readonly padToMultipleOf?: number | null;
 }
 
-/** Batches under a token budget: made once, so that every epoch has as many; only their order differs. */
+/** Plans batches with a token budget. All epochs have the same batches, in different order, and so the same number. */
 function planByTokens(lengths: ArrayLike<number>, budget: number, options: OrderOptions, epoch: number): EpochPlan {
   const { samplingStrategy, seed } = options;
   const multiple = options.padToMultipleOf ?? 1;
@@ -100,14 +96,14 @@ function planByTokens(lengths: ArrayLike<number>, budget: number, options: Order
   const rows = permutation(lengths.length, createRandom(seed, 'rows'));
   if (samplingStrategy !== 'random') {
     const mean = rows.reduce((sum, row) => sum + (lengths[row] ?? 0), 0) / Math.max(1, rows.length);
-    sortStretches(rows, lengths, Math.max(1, Math.round(budget / Math.max(1, mean))), STRETCH[samplingStrategy]);
+    sortGroups(rows, lengths, Math.max(1, Math.round(budget / Math.max(1, mean))), GROUP_SIZE[samplingStrategy]);
   }
   return shuffleBatches(cutByTokens(rows, lengths, budget, multiple), createRandom(seed, 'batches', epoch));
 }
 
 /**
- * The batches of one epoch. The same arguments give the same plan, on every platform; other epochs give other orders,
- * of the same number of batches.
+ * Plans the batches of an epoch. The plan is deterministic on all platforms. All epochs have the same number of
+ * batches.
  *
  * @param lengths tokens of each row
  */
@@ -118,22 +114,19 @@ export function planEpoch(lengths: ArrayLike<number>, options: OrderOptions, epo
   if (samplingStrategy === 'sequential') return cut(inOrder(lengths.length), batchSize);
   const rows = permutation(lengths.length, createRandom(seed, 'rows', epoch));
   if (samplingStrategy === 'random') return cut(rows, batchSize);
-  sortStretches(rows, lengths, batchSize, STRETCH[samplingStrategy]);
+  sortGroups(rows, lengths, batchSize, GROUP_SIZE[samplingStrategy]);
   return shuffleBatches(cut(rows, batchSize), createRandom(seed, 'batches', epoch));
 }
 
-/** The order of the samples before batches are made of them. */
+/** Returns the order of the samples before they are packed or batched. */
 export function datasetOrder(samples: Int32Array, shuffled: boolean, seed: number): Int32Array {
   return shuffled ? shuffle(Int32Array.from(samples), createRandom(seed, 'dataset')) : samples;
 }
 
-/** Batches of a stretch within which a curriculum is shuffled. */
-const CURRICULUM_STRETCH = 4;
+/** Batches per group within which a curriculum is shuffled. */
+const CURRICULUM_GROUP_SIZE = 4;
 
-/**
- * An epoch from easy to hard: rows by difficulty, shuffled within stretches of a few batches, so that neighbours are
- * alike in difficulty but come in no fixed order.
- */
+/** Plans an epoch from easy to hard: rows are sorted by difficulty and shuffled within groups of a few batches. */
 export function planCurriculum(
   difficulties: ArrayLike<number>,
   { batchSize, seed }: OrderOptions,
@@ -141,7 +134,7 @@ export function planCurriculum(
 ): EpochPlan {
   const random = createRandom(seed, 'curriculum', epoch);
   const rows = permutation(difficulties.length, random).sort((a, b) => (difficulties[a] ?? 0) - (difficulties[b] ?? 0));
-  for (let start = 0; start < rows.length; start += batchSize * CURRICULUM_STRETCH)
-    shuffle(rows.subarray(start, start + batchSize * CURRICULUM_STRETCH), random);
+  for (let start = 0; start < rows.length; start += batchSize * CURRICULUM_GROUP_SIZE)
+    shuffle(rows.subarray(start, start + batchSize * CURRICULUM_GROUP_SIZE), random);
   return cut(rows, batchSize);
 }

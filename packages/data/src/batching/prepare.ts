@@ -21,23 +21,20 @@ export interface PrepareInputs extends Omit<ThreadOptions, 'workers'> {
   readonly source: DataSource;
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
-  /**
-   * A folder for tokenised data: where the same data was tokenised in the same way before, it is taken from there. Null
-   * or absent: no cache.
-   */
+  /** The cache folder for tokenized data; null or absent for no cache. */
   readonly cacheFolder?: string | null;
-  /** Evaluation data, to find what of it is in this data, too. */
+  /** Evaluation data to search for in this data. */
   readonly heldOut?: HeldOut;
 }
 
-/** Everything read, tokenised and cut, and what was met on the way. */
+/** A tokenized data set with its summary and findings. */
 export interface Prepared {
   readonly store: TokenStore;
   readonly summary: BatchSourceSummary;
   readonly withoutTargets: readonly SampleWithoutTargets[];
   readonly supervision: SupervisionFindings | null;
   readonly traits: SampleTraits;
-  /** Null where no evaluation data was looked for. */
+  /** Null if no evaluation data was given. */
   readonly leaks: LeakFindings | null;
 }
 
@@ -70,16 +67,13 @@ async function tokenizeAll(inputs: PrepareInputs, options: BatchOptions): Promis
   return collector.result();
 }
 
-/** Everything that a pass over the source leaves besides tokens, as the cache keeps it. */
+/** The results of a pass that the cache stores in addition to the tokens. */
 interface CachedDetails extends Omit<Tokenized, 'store'> {
   readonly unreadable: DataSummary['unreadable'];
   readonly reports: readonly TransformReport[];
 }
 
-/**
- * Reads, renders, tokenises and cuts all conversations of a source, or takes what was made of the same ones before from
- * the cache.
- */
+/** Reads, renders, tokenizes and truncates all conversations of a source, or reads the result from the cache. */
 export async function prepare(inputs: PrepareInputs, options: BatchOptions): Promise<Prepared> {
   const { source, tokenizer, renderer, heldOut, cacheFolder = null } = inputs;
   if (cacheFolder === null || tokenizer.hash === undefined) return complete(await tokenizeAll(inputs, options), source);
@@ -105,10 +99,10 @@ export async function prepare(inputs: PrepareInputs, options: BatchOptions): Pro
     unreadable: source.unreadable,
     reports: isTransformed(source) ? source.reports : [],
   };
-  // What is an error now is one the next time, too: it is not worth a file.
+  // Without samples the caller throws, so that the cache entry would be useless.
   if (store.samples > 0) {
     const problem = saveInCache(folder, store, details as unknown as Json);
-    if (problem !== null) inputs.onNote?.(`The tokens are not kept for the next run: ${problem}`);
+    if (problem !== null) inputs.onNote?.(`The tokens could not be cached for the next run: ${problem}`);
   }
   return complete(tokenized, source);
 }

@@ -5,7 +5,7 @@ import { datasetOrder } from './order.js';
 import { layOutRows, tableOfRows } from './rows.js';
 import { createTokenStore } from './token-store.js';
 
-test('packed rows are those of pack, which the golden packings hold to: empty samples left out, long ones cut', () => {
+test('packed rows equal those of pack: empty samples are dropped, long ones truncated', () => {
   const store = createTokenStore();
   // Lengths from 0 to 44, many of them equal, in rows of 30.
   for (let sample = 0; sample < 400; sample++) {

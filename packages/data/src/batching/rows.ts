@@ -7,8 +7,8 @@ import { datasetOrder } from './order.js';
 import { isTarget, type TokenStore } from './token-store.js';
 
 /**
- * The contents of each row of a batch: segments of samples, end to end. Row `r` holds the segments from `starts[r]` up
- * to `starts[r + 1]`. Segment `p` is the tokens from `offset[p]` up to `offset[p] + length[p]` of sample `sample[p]`.
+ * The segments of samples in each row. Row `r` consists of the segments from `starts[r]` up to `starts[r + 1]`. Segment
+ * `s` consists of the tokens from `offset[s]` up to `offset[s] + length[s]` of sample `sample[s]`.
  */
 export interface RowTable {
   readonly starts: Int32Array;
@@ -19,7 +19,7 @@ export interface RowTable {
 
 const rowCount = (table: RowTable): number => table.starts.length - 1;
 
-/** Tokens of each row. */
+/** Returns the number of tokens of each row. */
 export function rowLengths(table: RowTable): Int32Array {
   return Int32Array.from({ length: rowCount(table) }, (_, row) => {
     let tokens = 0;
@@ -29,7 +29,7 @@ export function rowLengths(table: RowTable): Int32Array {
   });
 }
 
-/** One whole sample a row, in the order given. */
+/** Creates a table with one complete sample per row, in the given order. */
 export function oneSampleARow(order: Int32Array, lengthOf: (sample: number) => number): RowTable {
   return {
     starts: Int32Array.from({ length: order.length + 1 }, (_, index) => index),
@@ -39,8 +39,8 @@ export function oneSampleARow(order: Int32Array, lengthOf: (sample: number) => n
   };
 }
 
-/** Whole samples in as few rows as best-fit-decreasing needs: what `pack` makes of them, without an object a sample. */
-function packWhole(samples: Int32Array, lengthOf: (sample: number) => number, capacity: number): RowTable {
+/** Packs complete samples with best-fit-decreasing. The result equals that of `pack`, without an object per sample. */
+function packComplete(samples: Int32Array, lengthOf: (sample: number) => number, capacity: number): RowTable {
   const lengths = samples.map(lengthOf);
   const { bins, binOf, order } = assignBestFit(lengths, capacity);
   const starts = new Int32Array(bins + 1);
@@ -50,15 +50,15 @@ function packWhole(samples: Int32Array, lengthOf: (sample: number) => number, ca
   const [sample, length] = [new Int32Array(samples.length), new Int32Array(samples.length)];
   for (const index of order) {
     const bin = binOf[index] ?? 0;
-    const place = next[bin] ?? 0;
-    next[bin] = place + 1;
-    sample[place] = samples[index] ?? 0;
-    length[place] = lengths[index] ?? 0;
+    const position = next[bin] ?? 0;
+    next[bin] = position + 1;
+    sample[position] = samples[index] ?? 0;
+    length[position] = lengths[index] ?? 0;
   }
   return { starts, sample, offset: new Int32Array(samples.length), length };
 }
 
-/** Packed rows as a table. */
+/** Converts packed rows to a table. */
 export function tableOfRows(rows: PackedRows): RowTable {
   const segments = rows.flat();
   const starts = new Int32Array(rows.length + 1);
@@ -71,8 +71,8 @@ export function tableOfRows(rows: PackedRows): RowTable {
   };
 }
 
-/** Whether a row has a token to learn that something predicts. */
-function teaches(row: PackedRows[number], store: TokenStore): boolean {
+/** Returns whether a row has a target token. The first token of a segment is never predicted. */
+function hasTarget(row: PackedRows[number], store: TokenStore): boolean {
   return row.some(({ sample, offset, length }) =>
     store
       .read(sample, offset, offset + length)
@@ -82,28 +82,28 @@ function teaches(row: PackedRows[number], store: TokenStore): boolean {
 }
 
 /**
- * Puts samples of a store into rows: packed, or one a row. Rows that splitting left without a target (a long prompt)
- * are left out.
+ * Assigns samples to rows: packed, or one sample per row. Rows without target tokens, which result from splitting long
+ * prompts, are dropped.
  *
- * @throws CONFIG_CONFLICT where rows are to be packed and no length is given
+ * @throws CONFIG_CONFLICT if samples are packed and `maxLength` is null
  */
 export function layOutRows(store: TokenStore, samples: Int32Array, options: BatchOptions): RowTable {
   const { packing, packingStrategy, maxLength, shuffleDataset, seed } = options;
   const order = datasetOrder(samples, shuffleDataset, seed);
   if (!packing) return oneSampleARow(order, (sample) => store.lengthOf(sample));
   if (maxLength === null) {
-    throw new WhetstoneError('CONFIG_CONFLICT', 'Packing needs to know how long a row may be.', {
+    throw new WhetstoneError('CONFIG_CONFLICT', 'Packing needs the length of a row.', {
       expected: 'a number as "maxLength"',
       found: 'null',
-      hint: 'Set "maxLength", or turn "packing" off.',
+      hint: 'Set "maxLength", or set "packing" to false.',
     });
   }
   if (packingStrategy === 'bfd')
-    return packWhole(
+    return packComplete(
       order.filter((sample) => store.lengthOf(sample) > 0),
       (sample) => Math.min(store.lengthOf(sample), maxLength),
       maxLength,
     );
   const lengths = Array.from(order, (sample) => ({ sample, length: store.lengthOf(sample) }));
-  return tableOfRows(pack(lengths, maxLength, packingStrategy).filter((row) => teaches(row, store)));
+  return tableOfRows(pack(lengths, maxLength, packingStrategy).filter((row) => hasTarget(row, store)));
 }

@@ -3,10 +3,10 @@ import { collate } from './collate.js';
 import { oneSampleARow } from './rows.js';
 import type { TokenStore } from './token-store.js';
 
-/** Samples that go through the model together; of like length, so that hardly any of it is padding. */
-const MEASURED_AT_ONCE = 8;
+/** Samples per batch; they have similar lengths, so that there is little padding. */
+const BATCH_SIZE = 8;
 
-/** The mean loss of each sample under the model as it is: what `curriculum: {"by": "loss"}` goes by. */
+/** Measures the mean loss of each sample under the current model, for `curriculum: {"by": "loss"}`. */
 export async function sampleLosses(
   store: TokenStore,
   padTokenId: number,
@@ -17,11 +17,8 @@ export async function sampleLosses(
   );
   const table = oneSampleARow(samples, (sample) => store.lengthOf(sample));
   const losses: number[] = Array.from({ length: store.samples }, () => 0);
-  for (let start = 0; start < samples.length; start += MEASURED_AT_ONCE) {
-    const rows = Array.from(
-      { length: Math.min(MEASURED_AT_ONCE, samples.length - start) },
-      (_, index) => start + index,
-    );
+  for (let start = 0; start < samples.length; start += BATCH_SIZE) {
+    const rows = Array.from({ length: Math.min(BATCH_SIZE, samples.length - start) }, (_, index) => start + index);
     const measured = await measure(collate(rows, table, store, { padTokenId, padToMultipleOf: null }));
     for (const [index, row] of rows.entries()) losses[samples[row] ?? 0] = measured[index] ?? 0;
   }

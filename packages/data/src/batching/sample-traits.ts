@@ -3,18 +3,16 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation } from '@whetstone/core/contract';
 import type { BatchOptions } from './options.js';
 
-/**
- * What of each sample must be kept for balance and curriculum; plain data, as it goes into the cache with the tokens.
- */
+/** The properties of samples that balance and curriculum need; plain data, which is cached with the tokens. */
 export interface SampleTraits {
   readonly groupNames: string[];
-  /** The group of each sample; empty where no balance is asked for. */
+  /** The group of each sample; empty without a balance. */
   readonly groups: number[];
-  /** The difficulty of each sample; empty where it is not a column that decides. */
+  /** The difficulty of each sample; empty unless the curriculum uses a column. */
   readonly difficulties: number[];
 }
 
-/** The group of a conversation: its file's name, or a column of it. */
+/** Returns the group of a conversation: the name of its file, or the value of a column. */
 function groupOf({ origin, columns }: Conversation, by: string): string {
   if (by === 'file') return origin.file === undefined ? '' : path.basename(origin.file);
   const value = columns?.[by];
@@ -26,7 +24,7 @@ function difficultyOf({ origin, columns }: Conversation, by: string): number {
   if (Number.isFinite(value)) return value;
   throw new WhetstoneError(
     'CONFIG_CONFLICT',
-    `The curriculum goes by the column "${by}", which a conversation has not as a number.`,
+    `The curriculum uses the column "${by}", which is not a number in a conversation.`,
     {
       ...(origin.file === undefined
         ? {}
@@ -36,7 +34,7 @@ function difficultyOf({ origin, columns }: Conversation, by: string): number {
   );
 }
 
-/** Puts the traits of further samples behind those that are there. */
+/** Appends the traits of further samples. */
 export function appendTraits(all: SampleTraits, { groupNames, groups, difficulties }: SampleTraits): void {
   const numbers = groupNames.map((name) => {
     const known = all.groupNames.indexOf(name);

@@ -33,8 +33,8 @@ function writeAll(file: number, values: Int32Array): void {
 }
 
 /**
- * Writes a store into a folder of its own: `tokens.bin` (the index, then the pages, as 32-bit numbers of this machine's
- * byte order) and `store.json`. The folder appears whole or not at all.
+ * Writes a store to a folder: `tokens.bin` (the index, then the pages, as 32-bit integers in this machine's byte order)
+ * and `store.json`. The write is atomic: the folder is renamed when it is complete.
  */
 export function saveStore(folder: string, store: TokenStore, details: Json): void {
   const temporary = `${folder}.${process.pid}.part`;
@@ -69,16 +69,13 @@ function readInts(file: number, count: number, position: number): Int32Array {
   const bytes = new Uint8Array(values.buffer);
   for (let done = 0; done < bytes.length;) {
     const read = readSync(file, bytes, done, bytes.length - done, position + done);
-    if (read === 0) throw new Error('The file of tokens ends early.');
+    if (read === 0) throw new Error('The token file is incomplete.');
     done += read;
   }
   return values;
 }
 
-/**
- * Opens a saved store; its tokens stay in their file and are read sample by sample. Null where there is none, or none
- * that is whole.
- */
+/** Opens a saved store, whose tokens are read from the file as needed. Returns null if it is missing or incomplete. */
 export function openStore(folder: string): { readonly store: TokenStore; readonly details: Json } | null {
   let header: StoreHeader;
   let file: number;
@@ -105,7 +102,7 @@ export function openStore(folder: string): { readonly store: TokenStore; readonl
   const store: TokenStore = {
     samples,
     add() {
-      throw new Error('A store from a file cannot grow.');
+      throw new Error('A store that was opened from a file is read-only.');
     },
     lengthOf: (sample) => lengths[sample] ?? 0,
     targetsOf: (sample) => targets[sample] ?? 0,

@@ -44,7 +44,7 @@ function check(store: TokenStore): void {
 describe('a store of tokens', () => {
   test('in memory', () => check(fill(createTokenStore())));
   test('over many pages', () => check(fill(createTokenStore({ pageTokens: 32 }))));
-  test('beyond its memory, in a file', () => check(fill(createTokenStore({ pageTokens: 32, memoryTokens: 64 }))));
+  test('in a file, beyond the memory limit', () => check(fill(createTokenStore({ pageTokens: 32, memoryTokens: 64 }))));
 
   test('saved and opened again', () => {
     const folder = path.join(temporaryFolder(), 'store');
@@ -54,7 +54,7 @@ describe('a store of tokens', () => {
     check(opened?.store as TokenStore);
   });
 
-  test('that was cut short is none', () => {
+  test('that is incomplete is not opened', () => {
     const folder = path.join(temporaryFolder(), 'store');
     saveStore(folder, fill(createTokenStore()), null);
     truncateSync(path.join(folder, 'tokens.bin'), 100);
@@ -63,7 +63,7 @@ describe('a store of tokens', () => {
   });
 });
 
-describe('the cache of tokenised data', () => {
+describe('the cache of tokenized data', () => {
   const cacheFolder = temporaryFolder();
   let encoded = 0;
   const tokenizer = {
@@ -78,7 +78,7 @@ describe('the cache of tokenised data', () => {
   const build = (source: DataSource, options: Partial<BatchOptions> = {}, renderer = plainRenderer) =>
     createBatchSource({ source, tokenizer, renderer, options, cacheFolder });
 
-  test('gives the same batches without tokenising, and knows when something differs', async () => {
+  test('returns the same batches without tokenizing, unless an input differs', async () => {
     const first = await build(sourceOf(conversations));
     const batches = await collect(first.epoch(0));
     expect(encoded).toBe(12);
@@ -88,7 +88,7 @@ describe('the cache of tokenised data', () => {
     expect(second.summary).toEqual(first.summary);
     expect(second.supervision).toEqual(first.supervision);
 
-    await build(sourceOf(conversations), { seed: 7, batchSize: 2 }); // decides the order, not the tokens
+    await build(sourceOf(conversations), { seed: 7, batchSize: 2 }); // affects the order, not the tokens
     expect(encoded).toBe(12);
     await build(sourceOf(conversations), { maxLength: 30, samplesWithoutTargets: 'skip' });
     await build(sourceOf(conversations.slice(1)));
@@ -98,7 +98,7 @@ describe('the cache of tokenised data', () => {
   });
 });
 
-test('a cache keeps to its size: what was used longest ago goes first, and what was never finished after a day', () => {
+test('a cache removes the least recently used entries beyond its size, and unfinished ones after a day', () => {
   const cacheFolder = temporaryFolder();
   const now = Date.now();
   const entry = (name: string, hoursAgo: number): string => {

@@ -2,14 +2,14 @@ import type { DataSummary } from '@whetstone/core/contract';
 import type { GroupShare } from './balance.js';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 
-/** The summary of the contract, and what only this package knows. */
+/** The summary of the contract with further counts. */
 export interface BatchSourceSummary extends DataSummary {
-  /** Samples in an epoch: conversations that were read, less those without targets where they are skipped. */
+  /** Samples in the data: conversations without those that are skipped because they have no target tokens. */
   readonly samples: number;
-  /** Samples without a target, by cause. */
+  /** Samples without target tokens, by cause. */
   readonly withoutTargetsByCause: Readonly<Partial<Record<NothingToLearnCause, number>>>;
   /** Tokens of the longest sample. */
   readonly longest: number;
-  /** Under a balance: what each group has, and how often an epoch draws from it. */
+  /** The size of each group, if there is a balance. */
   readonly groups?: readonly GroupShare[];
 }

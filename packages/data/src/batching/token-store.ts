@@ -4,39 +4,36 @@ import path from 'node:path';
 import { GrowingInts } from './growing-ints.js';
 import { runsOf, type WeightRuns } from './token-weights.js';
 
-/**
- * Ids and labels of many samples, compactly: one 32-bit number a token, whose top bits say whether the token is
- * supervised.
- */
+/** Ids and target marks of samples, as one 32-bit integer per token. Bit 30 marks target tokens. */
 export interface TokenStore {
   readonly samples: number;
   /**
-   * Adds a sample and returns its number. `supervised[i]` is 1 where token i is supervised; `weights[i]` is what it
-   * counts, 1 where there are none.
+   * Adds a sample and returns its number. `supervised[i]` is 1 if token i is a target; `weights[i]` is its weight in
+   * the loss, by default 1.
    */
   add(ids: ArrayLike<number>, supervised: Uint8Array, weights?: Float32Array): number;
-  /** Tokens of a sample. */
+  /** Returns the number of tokens of a sample. */
   lengthOf(sample: number): number;
-  /** Tokens of a sample that are supervised and that something predicts. */
+  /** Returns the number of target tokens of a sample, without its first token, which is never predicted. */
   targetsOf(sample: number): number;
   /**
-   * A sample's tokens from `start` up to `end`, packed; read them with {@link idOf} and {@link isTarget}. Do not write
-   * to it.
+   * Returns the packed tokens of a sample from `start` up to `end`, to be read with {@link idOf} and {@link isTarget}.
+   * The result must not be changed.
    */
   read(sample: number, start: number, end: number): Int32Array;
-  /** What a sample's tokens count; null where each counts 1. */
+  /** Returns the weights of a sample's tokens; null if all are 1. */
   weightsOf(sample: number): WeightRuns | null;
-  /** All of it, for a file. */
+  /** Returns the contents of the store, for a file. */
   snapshot(): StoreSnapshot;
 }
 
-/** A store as plain arrays: where each sample stands, and the tokens page by page. */
+/** The contents of a store: the page and offset of each sample, and the tokens of each page. */
 interface StoreSnapshot {
   readonly pageOf: Int32Array;
   readonly offsetOf: Int32Array;
   readonly lengths: Int32Array;
   readonly targets: Int32Array;
-  /** Samples whose tokens do not all count 1. */
+  /** The weights of samples in which not all weights are 1. */
   readonly weights: readonly (readonly [sample: number, runs: WeightRuns])[];
   readonly pages: readonly { readonly tokens: number; read(): Int32Array }[];
 }
@@ -46,31 +43,31 @@ const TARGET = 1 << 30;
 export const idOf = (packed: number): number => packed & (TARGET - 1);
 export const isTarget = (packed: number): boolean => (packed & TARGET) !== 0;
 
-/** Tokens of a page. Samples never cross pages, so that each is one stretch. */
+/** Tokens per page. A sample never crosses pages. */
 const PAGE_TOKENS = 1 << 20;
 
 /** Tokens that are kept in memory before pages go to a file: 128 MB. */
 const MEMORY_TOKENS = 32 << 20;
 
-/** Where the tokens of a page are. */
+/** A page in memory, or its position in a file. */
 export type Page = { readonly values: Int32Array } | { readonly file: number; readonly position: number };
 
-/** Tokens of a page, from memory or from its file. */
+/** Reads tokens of a page, from memory or from its file. */
 export function readPage(page: Page, start: number, end: number): Int32Array {
   if ('values' in page) return page.values.subarray(start, end);
   const result = new Int32Array(end - start);
   const bytes = new Uint8Array(result.buffer);
   for (let done = 0; done < bytes.length;) {
     const read = readSync(page.file, bytes, done, bytes.length - done, page.position + start * 4 + done);
-    if (read === 0) throw new Error('The file of tokens ends early.');
+    if (read === 0) throw new Error('The token file is incomplete.');
     done += read;
   }
   return result;
 }
 
 /**
- * A file for pages that do not fit into memory. It has no name where the system allows that, and is gone when the
- * process ends.
+ * Opens a temporary file for pages that do not fit into memory. It is deleted at once if the system allows that,
+ * otherwise at the end of the process.
  */
 export function openOverflow(): number {
   const folder = mkdtempSync(path.join(tmpdir(), 'whetstone-tokens-'));
@@ -88,8 +85,8 @@ export function openOverflow(): number {
 }
 
 /**
- * A store of four bytes a token: in memory up to `memoryTokens`, beyond that in a temporary file that is read sample by
- * sample. Besides, 16 bytes a sample are kept.
+ * Creates a store that uses 4 bytes per token and 16 bytes per sample. Up to `memoryTokens` are in memory, further ones
+ * in a temporary file.
  */
 export function createTokenStore({
   memoryTokens = MEMORY_TOKENS,
@@ -108,8 +105,8 @@ export function createTokenStore({
   let overflow: number | null = null;
   let written = 0;
 
-  /** Moves the page that is full out of memory, where there is no room for more. */
-  function settle(): void {
+  /** Finishes the current page: keeps it in memory, or writes it to the file if the memory limit is reached. */
+  function finishPage(): void {
     const last = pages.length - 1;
     if (last < 0) return;
     sizes[last] = used;
@@ -132,7 +129,7 @@ export function createTokenStore({
     },
     add(ids, supervised, weights) {
       if (pages.length === 0 || used + ids.length > current.length) {
-        settle();
+        finishPage();
         current = new Int32Array(Math.max(pageTokens, ids.length));
         used = 0;
         pages.push({ values: current });

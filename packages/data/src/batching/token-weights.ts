@@ -1,10 +1,7 @@
-/**
- * What tokens count in the loss, for the few samples in which not all count 1: stretches `[end, weight, end, weight,
- * …]`, one after the other.
- */
+/** The weights of a sample's tokens in the loss, run-length encoded: `[end, weight, end, weight, …]`. */
 export type WeightRuns = readonly number[];
 
-/** The runs of a sample's weights; null where all are 1. */
+/** Encodes the weights of a sample; returns null if all are 1. */
 export function runsOf(weights: Float32Array | undefined): WeightRuns | null {
   if (weights === undefined || weights.every((weight) => weight === 1)) return null;
   const runs: number[] = [];
@@ -17,7 +14,7 @@ export function runsOf(weights: Float32Array | undefined): WeightRuns | null {
   return runs;
 }
 
-/** Writes the weights of a sample's tokens `start` up to `end` into `target` from `at` on. */
+/** Writes the weights of a sample's tokens from `start` up to `end` to `target`, starting at `at`. */
 export function fillWeights(target: Float32Array, at: number, runs: WeightRuns, start: number, end: number): void {
   let begin = 0;
   for (let run = 0; run < runs.length; run += 2) {

@@ -10,26 +10,20 @@ import { causeOf, type SampleWithoutTargets } from './nothing-to-learn.js';
 import type { BatchOptions } from './options.js';
 import { createTraitCollector, type SampleTraits } from './sample-traits.js';
 
-/**
- * What of a conversation's tokens is kept: ids, which of them are supervised, and what they count where that is not 1.
- */
 type Sample = Pick<ReturnType<Tokenize>, 'ids' | 'supervised' | 'weights'>;
 
-/**
- * Samples of some conversations in a row, as typed arrays; what is known of the whole data set comes from putting these
- * together in their order.
- */
+/** The samples of consecutive conversations, as typed arrays. */
 export interface TokenBlock {
   readonly conversations: number;
-  /** A SHA-256 of each conversation's content, 32 bytes each. */
+  /** SHA-256 of each conversation's content, 32 bytes each. */
   readonly digests: Uint8Array;
-  /** For the look-out for leakage; null where nobody asked for it. */
+  /** For the search for evaluation data; null if none was given. */
   readonly index: { readonly fingerprints: PackedFingerprints; readonly origins: PackedOrigins } | null;
-  /** Tokens of each sample, then all of them end to end. */
+  /** The number of tokens of each sample. `ids` and `supervised` hold the tokens of all samples, end to end. */
   readonly lengths: Int32Array;
   readonly ids: Int32Array;
   readonly supervised: Uint8Array;
-  /** What each token of a sample counts, by the sample's number; of samples whose tokens do not all count 1. */
+  /** The weights of samples in which not all weights are 1, with the number of the sample. */
   readonly weights: readonly (readonly [sample: number, weights: Float32Array])[];
   readonly traits: SampleTraits;
   readonly truncated: number;
@@ -41,18 +35,15 @@ export interface TokenizeBlockInputs {
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
   readonly options: BatchOptions;
-  /** What of each conversation is needed to find it in evaluation data; null where nobody asks. */
+  /** Options of the search for evaluation data; null if none was given. */
   readonly fingerprints: FingerprintOptions | null;
 }
 
-/**
- * What decides a conversation's tokens, as one line of text for the content hash: not where it stood, nor columns that
- * nothing learns.
- */
+/** Returns the content of a conversation that determines its tokens, for the content hash: no origin, no columns. */
 const contentOf = ({ form, messages, tools }: Conversation): string =>
   `${JSON.stringify([form, messages, tools ?? null])}\n`;
 
-/** Strategies that split long samples over rows cut nothing off. */
+/** Returns the length to truncate samples to; null if the packing strategy splits long samples instead. */
 const keptLength = ({ packing, packingStrategy, maxLength }: BatchOptions): number | null =>
   packing && packingStrategy !== 'bfd' ? null : maxLength;
 
@@ -73,14 +64,15 @@ function joinSamples(samples: readonly Sample[]): Pick<TokenBlock, 'lengths' | '
   return { lengths, ids, supervised, weights };
 }
 
-/** What was made of the conversations before one that failed, and how it failed. */
+/** The tokens of the conversations before the first one that failed, and its error, if any. */
 export interface TokenizedBlock {
   readonly block: TokenBlock;
   readonly failure: { readonly error: unknown } | null;
 }
 
 /**
- * Makes the function that renders, tokenises, marks and cuts some conversations: any thread may call it, in any order.
+ * Creates the function that renders, tokenizes and truncates the conversations of a block. Blocks are independent: any
+ * thread can process them, in any order.
  */
 export function createBlockTokenizer({
   tokenizer,
@@ -99,11 +91,11 @@ export function createBlockTokenizer({
     let failure: TokenizedBlock['failure'] = null;
     for (const conversation of given) {
       try {
-        const whole = tokenize(conversation);
-        observer?.observe(conversation, whole);
-        const sample = truncate(conversation, whole, keptLength(options), options.truncationMode, tokenize);
+        const full = tokenize(conversation);
+        observer?.observe(conversation, full);
+        const sample = truncate(conversation, full, keptLength(options), options.truncationMode, tokenize);
         const without = countTargets(sample.supervised) === 0;
-        if (without) withoutTargets.push({ origin: conversation.origin, cause: causeOf(conversation, whole, options) });
+        if (without) withoutTargets.push({ origin: conversation.origin, cause: causeOf(conversation, full, options) });
         if (!without || (options.samplesWithoutTargets === 'keep' && sample.ids.length > 0)) {
           collector.add(conversation);
           samples.push(sample);
@@ -122,7 +114,7 @@ export function createBlockTokenizer({
           origins: packOrigins(done.map(({ origin }) => origin)),
         }
       : null;
-    // A copy of its own: what Buffer.concat gives may be part of a pool, which no thread can hand over.
+    // A copy, because Buffer.concat may return memory of a pool, which cannot be transferred.
     const block: TokenBlock = {
       conversations: done.length,
       digests: Uint8Array.from(Buffer.concat(digests)),

@@ -9,11 +9,12 @@ import { truncate } from '../examples/truncate.js';
 interface InspectedSpan {
   readonly text: string;
   readonly tokens: number;
-  readonly state: 'target' | 'context' | 'cut';
+  readonly state: 'learned' | 'context' | 'cut';
 }
 
+/** The target tokens of a sample. Commands write it as JSON, so its keys and states are stable. */
 export interface Inspection {
-  readonly spans: readonly InspectedSpan[];
+  readonly stretches: readonly InspectedSpan[];
   readonly tokens: number;
   readonly supervisedTokens: number;
 }
@@ -26,7 +27,7 @@ function spansOf({ ids, supervised }: Tokenized, tokenizer: Tokenizer): Inspecte
     spans.push({
       text: tokenizer.decode(ids.slice(start, end)),
       tokens: end - start,
-      state: supervised[start] === 1 ? 'target' : 'context',
+      state: supervised[start] === 1 ? 'learned' : 'context',
     });
     start = end;
   }
@@ -50,7 +51,7 @@ export function inspectConversation(
   const spans = spansOf(kept, tokenizer);
   const cut = all.truncationMode === 'keep_start' ? full.ids.slice(kept.ids.length) : [];
   return {
-    spans: cut.length === 0 ? spans : [...spans, { text: tokenizer.decode(cut), tokens: cut.length, state: 'cut' }],
+    stretches: cut.length === 0 ? spans : [...spans, { text: tokenizer.decode(cut), tokens: cut.length, state: 'cut' }],
     tokens: kept.ids.length,
     supervisedTokens: kept.supervised.reduce((sum, mark) => sum + mark, 0),
   };
@@ -67,16 +68,16 @@ const withoutControls = (text: string): string =>
  * through. Without colours, target tokens are in ⟦…⟧ and truncated text in ⟨…⟩.
  */
 export function formatInspection(
-  { spans, tokens, supervisedTokens }: Inspection,
+  { stretches, tokens, supervisedTokens }: Inspection,
   { colors }: { readonly colors: boolean },
 ): string {
   const paint = createColors(colors);
-  const body = spans.map(({ text: raw, state }) => {
+  const body = stretches.map(({ text: raw, state }) => {
     const text = withoutControls(raw);
-    if (!colors) return state === 'target' ? `⟦${text}⟧` : state === 'cut' ? `⟨${text}⟩` : text;
+    if (!colors) return state === 'learned' ? `⟦${text}⟧` : state === 'cut' ? `⟨${text}⟩` : text;
     // Colours are set per line, so that the background does not extend to the edge of the screen.
     const style = (line: string): string =>
-      state === 'target'
+      state === 'learned'
         ? paint.black(paint.bgGreen(line))
         : state === 'cut'
           ? paint.red(paint.strikethrough(line))

@@ -91,7 +91,7 @@ async function* readList(file: string, maxBytes: number, onBytes?: OnBytes): Asy
       const ends = depth === 1 && (byte === COMMA || byte === CLOSE_LIST);
       if (ends) {
         element?.add(chunk.subarray(start, index));
-        // There is no element in "[]" and after a trailing comma.
+        // "[]" and a trailing comma have no element.
         if (element) yield element.row();
         else if (byte === COMMA) yield { line, problem: 'an element is missing between two commas' };
         element = undefined;

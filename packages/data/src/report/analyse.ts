@@ -2,7 +2,7 @@ import type { Conversation, DataSource, Origin, TransformReport } from '@whetsto
 import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
 import type { ThreadOptions } from '../parallel/pass.js';
 import type { DataReport } from './data-report.js';
-import { createGatherer, type Gatherer } from './gather.js';
+import { createReportCollector, type ReportCollector } from './report-collector.js';
 import { histogramOf } from './histogram.js';
 import { createMeasure, LISTED, previewOf, type MeasureOptions, type Tokenizing } from './measure.js';
 import { measureOnThreads } from './measure-on-threads.js';
@@ -12,33 +12,33 @@ import { outlyingLosses } from './suspects.js';
 export interface AnalyseInputs {
   readonly title: string;
   readonly source: DataSource;
-  /** For lengths in tokens and what of them is learned. */
+  /** Tokenizer and renderer, to measure lengths in tokens and target tokens. */
   readonly tokenizing?: Tokenizing;
   readonly options?: Partial<BatchOptions>;
-  /** Mean loss of each conversation's learned tokens under a model, or null where one has none. */
+  /** Returns the mean loss of each conversation's target tokens under a model; null if it has none. */
   readonly lossesOf?: (conversations: readonly Conversation[]) => Promise<readonly (number | null)[]>;
-  /** Conversations whose loss is measured: a fair sample of all. */
+  /** Number of conversations whose loss is measured, drawn at random. */
   readonly lossSample?: number;
-  /** What transforms did before: taken when everything was read. */
+  /** Returns the reports of transforms; called when all data was read. */
   readonly reports?: () => readonly TransformReport[];
-  /** Worker threads for large data; without it, this thread does all. The report is the same. */
+  /** Worker threads for large data; if absent, all work runs on this thread. The report is the same. */
   readonly threads?: ThreadOptions;
 }
 
 const HARDEST = 12;
-/** Conversations whose losses are asked for together. */
-const TOGETHER = 64;
+/** Conversations that are measured at once. */
+const BLOCK_SIZE = 64;
 
-/** The losses of conversations under a model, where they have any. */
+/** Measures the losses of conversations, without those that have no loss. */
 async function measureLosses(
   sample: readonly Conversation[],
   lossesOf: NonNullable<AnalyseInputs['lossesOf']>,
 ): Promise<{ conversation: Conversation; origin: Origin; loss: number }[]> {
   const found: { conversation: Conversation; origin: Origin; loss: number }[] = [];
-  for (let start = 0; start < sample.length; start += TOGETHER) {
-    const members = sample.slice(start, start + TOGETHER);
-    const losses = await lossesOf(members);
-    for (const [index, conversation] of members.entries()) {
+  for (let start = 0; start < sample.length; start += BLOCK_SIZE) {
+    const block = sample.slice(start, start + BLOCK_SIZE);
+    const losses = await lossesOf(block);
+    for (const [index, conversation] of block.entries()) {
       const loss = losses[index] ?? null;
       if (loss !== null && Number.isFinite(loss)) found.push({ conversation, origin: conversation.origin, loss });
     }
@@ -46,22 +46,21 @@ async function measureLosses(
   return found;
 }
 
-/** Measures all of a source on this thread. */
+/** Measures a source on this thread. */
 async function measureInOrder(
   source: DataSource,
   tokenizing: Tokenizing | null,
   options: MeasureOptions,
-): Promise<Gatherer> {
-  const gatherer = createGatherer(options, tokenizing !== null);
+): Promise<ReportCollector> {
+  const collector = createReportCollector(options, tokenizing !== null);
   const measure = createMeasure(tokenizing, options);
-  for await (const some of chunk(source.conversations(), TOGETHER)) gatherer.take(measure(some, gatherer.hint()));
-  return gatherer;
+  for await (const block of chunk(source.conversations(), BLOCK_SIZE)) collector.take(measure(block, collector.hint()));
+  return collector;
 }
 
 /**
- * Reads a source to its end and measures it: counts, lengths, languages, topics, diversity, duplicates, suspects and a
- * score for every sample; with a tokenizer also what is learned, with a model also how difficult it is. Some 700 bytes
- * a conversation are kept in memory.
+ * Reads a source and reports counts, lengths, languages, topics, diversity, duplicates, suspects and scores. With a
+ * tokenizer it also reports target tokens, with a model the difficulty. Uses about 700 bytes per conversation.
  */
 export async function analyseData({
   title,
@@ -77,10 +76,10 @@ export async function analyseData({
     options: { ...defaultBatchOptions, ...options },
     lossSample: lossesOf ? lossSample : 0,
   };
-  const gatherer =
+  const collector =
     (threads ? await measureOnThreads(source, tokenizing ?? null, measured, threads) : null) ??
     (await measureInOrder(source, tokenizing ?? null, measured));
-  const found = gatherer.result();
+  const found = collector.result();
   const losses = lossesOf ? await measureLosses(found.lossSample, lossesOf) : [];
   const outlying = outlyingLosses(losses);
   return {

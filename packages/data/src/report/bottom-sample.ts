@@ -1,39 +1,36 @@
-/**
- * A fair sample of all that is added, however much that is: what has the smallest priorities. The same whatever the
- * order, where no two priorities are equal.
- */
+/** The values with the smallest priorities. If priorities are distinct, the sample does not depend on the order. */
 export interface BottomSample<T> {
   add(priority: number, value: T): void;
-  /** What has this priority or a larger one cannot become part of the sample any more. */
+  /** Only values with a priority below this limit can still enter the sample. */
   readonly below: number;
-  /** The sample, by priority. */
-  sample(): readonly Prioritised<T>[];
+  /** Returns the sample, sorted by priority. */
+  sample(): readonly Prioritized<T>[];
 }
 
-export interface Prioritised<T> {
+export interface Prioritized<T> {
   readonly priority: number;
   readonly value: T;
 }
 
 export function createBottomSample<T>(size: number): BottomSample<T> {
-  let held: Prioritised<T>[] = [];
+  let candidates: Prioritized<T>[] = [];
   let below = size === 0 ? -Infinity : Infinity;
   const trim = (): void => {
-    held = held.sort((a, b) => a.priority - b.priority).slice(0, size);
-    if (held.length === size) below = held.at(-1)?.priority ?? below;
+    candidates = candidates.sort((a, b) => a.priority - b.priority).slice(0, size);
+    if (candidates.length === size) below = candidates.at(-1)?.priority ?? below;
   };
   return {
     add(priority, value) {
       if (priority >= below) return;
-      held.push({ priority, value });
-      if (held.length >= Math.max(2 * size, 64)) trim();
+      candidates.push({ priority, value });
+      if (candidates.length >= Math.max(2 * size, 64)) trim();
     },
     get below() {
       return below;
     },
     sample() {
       trim();
-      return held;
+      return candidates;
     },
   };
 }

@@ -8,14 +8,14 @@ import type { SampleScore } from './score.js';
 import type { Suspect } from './suspects.js';
 import type { Topics } from './topics.js';
 
-/** A sample as the report lists it. */
+/** A sample that the report lists. */
 export interface ListedSample {
   readonly origin: Origin;
   readonly score: SampleScore;
   readonly preview: string;
 }
 
-/** What is known of a data set: plain data, the same as the HTML page shows. */
+/** The measurements of a data set, as plain data. The HTML page shows the same. */
 export interface DataReport {
   readonly title: string;
   readonly files: readonly string[];
@@ -32,6 +32,7 @@ export interface DataReport {
     readonly first: readonly { readonly origin: Origin; readonly detail: string }[];
   };
   readonly scores: Histogram;
+  /** Mean component scores, from 0 to 1. */
   readonly parts: { readonly completeness: number; readonly conciseness: number; readonly consistency: number };
   readonly worst: readonly ListedSample[];
   readonly suspects: { readonly count: number; readonly first: readonly Suspect[] };
@@ -40,7 +41,7 @@ export interface DataReport {
     readonly first: readonly { readonly origin: Origin; readonly reason: string }[];
   };
   readonly transforms: readonly TransformReport[];
-  /** With a tokenizer and a template alone. */
+  /** Null without a tokenizer and a template. */
   readonly tokens: {
     readonly lengths: Histogram;
     readonly supervised: number;
@@ -52,8 +53,7 @@ export interface DataReport {
     readonly inspections: readonly Inspection[];
   } | null;
   /**
-   * With a model alone: mean loss a token under it, as a measure of difficulty; of a fair sample where there are many
-   * conversations.
+   * The mean loss per token under a model, for a random sample if there are many conversations. Null without a model.
    */
   readonly difficulty: {
     readonly losses: Histogram;

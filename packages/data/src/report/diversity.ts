@@ -3,26 +3,24 @@ import { hashText } from '../transforms/duplicates/fingerprint.js';
 import { unitsOf } from './terms.js';
 
 /**
- * How varied the replies are (Li et al., "A Diversity-Promoting Objective Function", 2016): distinct n-grams as a share
- * of all.
+ * The diversity of replies: the share of distinct n-grams among all n-grams (Li et al., "A Diversity-Promoting
+ * Objective Function", 2016).
  */
 export interface Diversity {
   readonly words: number;
+  /** Number of distinct words. */
   readonly vocabulary: number;
   readonly distinct1: number;
   readonly distinct2: number;
   readonly distinct3: number;
 }
 
-/** So many n-grams of a size are looked at; what comes after is left out of the shares. */
+/** The most n-grams of each size that are counted; further ones are ignored. */
 const MOST_NGRAMS = 2_000_000;
 
 type Ngrams = readonly [Float64Array, Float64Array, Float64Array];
 
-/**
- * Words of texts, and hashes of their n-grams of one, two and three words, in their order; no hashes where only words
- * are to be counted.
- */
+/** Counts the words of texts. With `withHashes`, also returns the hashes of their n-grams of one to three words. */
 export function ngramHashes(
   texts: readonly string[],
   withHashes: boolean,
@@ -47,8 +45,8 @@ export function ngramHashes(
 }
 
 export interface DiversityCounter {
-  /** Whether more n-grams are wanted. */
-  readonly wantsMore: boolean;
+  /** False once the most n-grams of each size were counted. */
+  readonly needsMore: boolean;
   add(words: number, ngrams: Ngrams | null): void;
   result(): Diversity;
 }
@@ -58,7 +56,7 @@ export function createDiversityCounter(): DiversityCounter {
   const totals = [0, 0, 0];
   let words = 0;
   return {
-    get wantsMore() {
+    get needsMore() {
       return totals.some((total) => total < MOST_NGRAMS);
     },
     add(more, ngrams) {

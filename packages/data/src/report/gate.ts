@@ -4,7 +4,7 @@ import { isRecord } from '@whetstone/core/util';
 
 export type { QualityGate };
 
-/** A limit and the value that was measured against it. */
+/** The result of a rule: its limit and the measured value. */
 export interface GateResult {
   readonly rule: keyof QualityGate;
   readonly limit: number;
@@ -25,25 +25,26 @@ const RULES: readonly (keyof QualityGate)[] = [
 ];
 
 /**
- * A gate as somebody wrote it. @throws CONFIG_INVALID where it has a rule that there is not, a limit that is no number,
- * or no rule at all
+ * Validates a quality gate.
+ *
+ * @throws CONFIG_INVALID if it has an unknown rule, an invalid limit, or no rule
  */
 export function readGate(value: unknown): QualityGate {
   const isObject = isRecord(value);
   const problems = (isObject ? Object.entries(value) : []).flatMap(([rule, limit]) => {
-    if (!RULES.includes(rule as keyof QualityGate)) return [{ message: `There is no rule "${rule}".` }];
+    if (!RULES.includes(rule as keyof QualityGate)) return [{ message: `The rule "${rule}" does not exist.` }];
     return typeof limit === 'number' && Number.isFinite(limit) && limit >= 0
       ? []
-      : [{ message: `The limit of "${rule}" is no number from 0 on.`, found: JSON.stringify(limit) }];
+      : [{ message: `The limit of "${rule}" is not a number of at least 0.`, found: JSON.stringify(limit) }];
   });
   if (isObject && problems.length === 0 && Object.keys(value).length > 0) return value as QualityGate;
-  throw new WhetstoneError('CONFIG_INVALID', 'The quality gate is wrong.', {
-    expected: `an object with some of ${RULES.join(', ')}`,
+  throw new WhetstoneError('CONFIG_INVALID', 'The quality gate is invalid.', {
+    expected: `an object with at least one of ${RULES.join(', ')}`,
     problems,
   });
 }
 
-/** Measures a report against a gate; rules about tokens are left out of reports without tokens. */
+/** Checks a report against a gate. Rules about tokens are skipped if the report has no tokens. */
 export function checkGate(report: DataReport, gate: QualityGate): GateResult[] {
   const share = (count: number): number => count / Math.max(1, report.conversations);
   const values: Readonly<Record<keyof QualityGate, number | null>> = {
@@ -63,11 +64,15 @@ export function checkGate(report: DataReport, gate: QualityGate): GateResult[] {
   });
 }
 
-/** @throws DATA_QUALITY that lists every rule which the data does not keep */
+/**
+ * Checks a report against a gate.
+ *
+ * @throws DATA_QUALITY with all rules that the data violates
+ */
 export function enforceGate(report: DataReport, gate: QualityGate): void {
   const failed = checkGate(report, gate).filter(({ passed }) => !passed);
   if (failed.length === 0) return;
-  throw new WhetstoneError('DATA_QUALITY', `The data fails ${failed.length} of its quality rules.`, {
+  throw new WhetstoneError('DATA_QUALITY', `The data violates ${failed.length} of its quality rules.`, {
     ...(report.files[0] === undefined ? {} : { place: { file: report.files[0] } }),
     problems: failed.map(({ rule, limit, value }) => ({
       message: rule,

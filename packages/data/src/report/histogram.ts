@@ -1,4 +1,4 @@
-/** Counts of values between bounds: bin `i` holds values from `bounds[i]` up to, not including, `bounds[i + 1]`. */
+/** A histogram: bin `i` counts values from `bounds[i]` up to, not including, `bounds[i + 1]`. */
 export interface Histogram {
   readonly bounds: readonly number[];
   readonly counts: readonly number[];
@@ -10,25 +10,29 @@ export interface Histogram {
   readonly largest: number;
 }
 
-/** The value below which a share of sorted values lie. */
+/** Returns the value below which the given share of sorted values is. */
 export function quantile(sorted: ArrayLike<number>, share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
 }
 
-/** A width of bins of the form 1, 2 or 5 times a power of ten that gives at most `bins` of them. */
+/** Returns a bin width of 1, 2 or 5 times a power of ten that results in at most `bins` bins. */
 function niceWidth(range: number, bins: number): number {
   const rough = Math.max(range, Number.EPSILON) / bins;
   const power = 10 ** Math.floor(Math.log10(rough));
   return ([1, 2, 5, 10].find((factor) => factor * power >= rough) ?? 10) * power;
 }
 
-/** A histogram up to the 99th percentile; the last bin takes whatever lies above it. */
-export function histogramOf(values: ArrayLike<number>, bins = 24, whole = true): Histogram {
+/**
+ * Creates a histogram up to the 99th percentile; the last bin also counts the values above it.
+ *
+ * @param integers whether bins have integer width
+ */
+export function histogramOf(values: ArrayLike<number>, bins = 24, integers = true): Histogram {
   const sorted = Float64Array.from(values).sort();
   const count = sorted.length;
   const [smallest, largest] = [sorted[0] ?? 0, sorted[count - 1] ?? 0];
   const top = quantile(sorted, 0.99);
-  const width = whole ? Math.max(1, Math.ceil(niceWidth(top - smallest, bins))) : niceWidth(top - smallest, bins);
+  const width = integers ? Math.max(1, Math.ceil(niceWidth(top - smallest, bins))) : niceWidth(top - smallest, bins);
   const first = Math.floor(smallest / width) * width;
   const number = Math.max(1, Math.min(bins + 1, Math.floor((top - first) / width) + 1));
   const counts = Array.from({ length: number }, () => 0);

@@ -12,22 +12,22 @@ const number = (value: number): string =>
   Number.isInteger(value) ? value.toLocaleString('en-US') : value.toLocaleString('en-US', { maximumFractionDigits: 2 });
 const percent = (share: number): string => `${(share * 100).toLocaleString('en-US', { maximumFractionDigits: 1 })} %`;
 
-/** The end of a path: the whole one is in the tooltip. */
-function place({ file, line, index }: Origin): string {
+/** Formats an origin with the name of its file; the complete path is in the tooltip. */
+function originCell({ file, line, index }: Origin): string {
   const short =
     file === undefined ? `conversation ${index + 1}` : `${file.split(/[/\\]/).at(-1) ?? file}:${line ?? index + 1}`;
   return `<code title="${escape(file ?? '')}">${escape(short)}</code>`;
 }
 
-/** One figure with what it counts. */
+/** Formats a figure with a label. */
 const tile = (value: string, label: string, tone = ''): string =>
   `<div class="tile ${tone}"><b>${value}</b><span>${escape(label)}</span></div>`;
 
 const tileRow = (tiles: readonly string[]): string => `<div class="tiles">${tiles.join('')}</div>`;
 
 /**
- * A histogram as an SVG of bars, each with its bounds and count as a tooltip; `mark` draws a line at a value. Bars
- * stretch with the page; words beside them do not.
+ * Renders a histogram as SVG bars with tooltips. `mark` draws a line at a value. Labels are HTML elements, as the SVG
+ * is stretched to the width of the page.
  */
 function histogram(
   { bounds, counts, mean, median, p95, largest }: Histogram,
@@ -72,7 +72,7 @@ function histogram(
   );
 }
 
-/** Shares as horizontal bars. */
+/** Renders shares as horizontal bars. */
 function shares(rows: readonly (readonly [name: string, count: number])[], total: number, most = 12): string {
   const shown = rows.slice(0, most);
   const rest = rows.slice(most).reduce((sum, [, count]) => sum + count, 0);
@@ -86,7 +86,7 @@ function shares(rows: readonly (readonly [name: string, count: number])[], total
   return `<div class="shares">${bars.join('')}</div>`;
 }
 
-/** On narrow screens the cells of a row stand below one another, unless it is a table of figures. */
+/** Renders a table. On narrow screens the cells of a row are stacked, unless `figures` is true. */
 function table(head: readonly string[], rows: readonly (readonly string[])[], more = 0, figures = false): string {
   if (rows.length === 0) return '<p class="none">None.</p>';
   const body = rows.map((cells) => `<tr>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`).join('\n');
@@ -101,15 +101,15 @@ function table(head: readonly string[], rows: readonly (readonly string[])[], mo
 const section = (title: string, note: string, body: string): string =>
   `<section><h2>${escape(title)}</h2>${note === '' ? '' : `<p class="note">${escape(note)}</p>`}${body}</section>`;
 
-function sample({ spans, tokens, supervisedTokens }: Inspection): string {
-  const text = spans
-    .map(({ text: part, state }) =>
-      state === 'context' ? escape(part) : `<mark class="${state}">${escape(part)}</mark>`,
+function sample({ stretches, tokens, supervisedTokens }: Inspection): string {
+  const text = stretches
+    .map(({ text: span, state }) =>
+      state === 'context' ? escape(span) : `<mark class="${state}">${escape(span)}</mark>`,
     )
     .join('');
   return (
     `<pre class="sample">${text}</pre><p class="note">${number(supervisedTokens)} of ${number(tokens)} tokens ` +
-    'are learned</p>'
+    'are target tokens</p>'
   );
 }
 
@@ -117,7 +117,7 @@ function tokensSection({ tokens, conversations }: DataReport): string {
   if (!tokens)
     return section(
       'Tokens',
-      'Give a model with --model to see lengths in tokens, what is learned and what is cut.',
+      'Pass a model with --model to report lengths in tokens, target tokens and truncation.',
       '',
     );
   const { lengths, supervised, total, maxLength, truncated, withoutTargets, supervision, inspections } = tokens;
@@ -125,30 +125,30 @@ function tokensSection({ tokens, conversations }: DataReport): string {
   const withoutCount = Object.values(withoutTargets).reduce((sum, count) => sum + count, 0);
   const warnings = supervisionWarnings(supervision);
   const tiles = [
-    tile(number(total), 'tokens are kept'),
-    tile(percent(supervised / Math.max(1, total)), 'of them are learned', supervised === 0 ? 'bad' : ''),
+    tile(number(total), 'tokens after truncation'),
+    tile(percent(supervised / Math.max(1, total)), 'of them are target tokens', supervised === 0 ? 'bad' : ''),
     tile(
       number(truncated),
-      `of ${number(conversations)} are cut${maxLength === null ? '' : ` at ${number(maxLength)}`}`,
+      `of ${number(conversations)} are truncated${maxLength === null ? '' : ` to ${number(maxLength)}`}`,
       truncated > conversations / 20 ? 'warn' : '',
     ),
     tile(
       number(withoutCount),
-      `have nothing to learn${without.length === 0 ? '' : `: ${without.join(', ')}`}`,
+      `have no target tokens${without.length === 0 ? '' : `: ${without.join(', ')}`}`,
       without.length > 0 ? 'warn' : '',
     ),
   ];
   const proof =
     warnings.length === 0
-      ? `<p class="good">Every turn's end is learned, and serving sends what training shows ` +
+      ? '<p class="good">All turns have a stop token, and their prompts equal the training text ' +
         `(${number(supervision.prefixesChecked)} prompts compared).</p>`
       : warnings.map((warning) => `<p class="bad">${escape(warning)}</p>`).join('');
-  const limit = maxLength === null ? undefined : { value: maxLength, label: `cut at ${number(maxLength)}` };
+  const limit = maxLength === null ? undefined : { value: maxLength, label: `truncated at ${number(maxLength)}` };
   return (
     section('Tokens', '', tileRow(tiles) + histogram(lengths, 'Tokens of a conversation', limit) + proof) +
     section(
-      'What is learned',
-      'The first samples as the model sees them. Marked text is learned; struck text is cut off.',
+      'Target tokens',
+      'The first samples as the model sees them. Target tokens are marked; truncated text is struck through.',
       inspections.map(sample).join(''),
     )
   );
@@ -159,18 +159,18 @@ function difficultySection({ losses, hardest }: NonNullable<DataReport['difficul
     losses.count < conversations ? `${number(losses.count)} conversations, drawn at random` : 'All conversations';
   const rows = hardest.map(({ origin, loss, preview }) => [
     `<b>${loss.toFixed(2)}</b>`,
-    place(origin),
+    originCell(origin),
     escape(preview),
   ]);
   return section(
     'Difficulty',
-    `Mean loss a learned token under the model: high where it is far from the answer. ${measured}.`,
+    `Mean loss per target token under the model; a high loss means a difficult answer. ${measured}.`,
     `${histogram(losses, 'Loss')}<h3>Hardest</h3>${table(['Loss', 'Where', 'Sample'], rows)}`,
   );
 }
 
 const suspectNames = {
-  contradiction: 'other answer',
+  contradiction: 'different answer',
   'outlying-loss': 'outlying loss',
   inconsistent: 'inconsistent',
 } as const;
@@ -181,25 +181,25 @@ const ruleNames: Readonly<Record<GateResult['rule'], string>> = {
   maxDuplicates: 'duplicates, at most',
   maxUnreadable: 'unreadable rows, at most',
   maxSuspects: 'suspects, at most',
-  maxTruncated: 'cut conversations, at most',
-  minSupervised: 'learned tokens, at least',
+  maxTruncated: 'truncated conversations, at most',
+  minSupervised: 'target tokens, at least',
   minTopicBalance: 'balance of topics, at least',
 };
-/** Rules about shares in percent, others in numbers. */
+/** Formats the value of a rule: shares in percent, others as numbers. */
 const measured = (rule: GateResult['rule'], value: number): string =>
   rule === 'minConversations' || rule === 'minMeanScore' ? number(value) : percent(value);
 
-/** The parts of a score, from 0 to 100. */
-const partsOf = ({ completeness, conciseness, consistency }: SampleScore): string =>
+/** Formats the components of a score, from 0 to 100. */
+const componentsOf = ({ completeness, conciseness, consistency }: SampleScore): string =>
   `<span class="parts">complete ${Math.round(100 * completeness)} · concise ${Math.round(100 * conciseness)} · ` +
   `consistent ${Math.round(100 * consistency)}</span>`;
 
-/** Files by their names: whole paths stand at the top of the page. */
+/** Shortens the paths in a text to file names, as the complete paths are at the top of the page. */
 function withoutFolders(text: string, files: readonly string[]): string {
   return files.reduce((shown, file) => shown.replaceAll(file, file.split(/[/\\]/).at(-1) ?? file), text);
 }
 
-/** The report as one HTML page that needs nothing else: no script, no network. */
+/** Renders a report as one self-contained HTML page without scripts and network access. */
 export function reportToHtml(report: DataReport, gate: readonly GateResult[] = []): string {
   const { conversations, duplicates, suspects, unreadable, scores, parts, diversity, topics } = report;
   const repeated = duplicates.exact + duplicates.near;
@@ -216,7 +216,7 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
   const topicsFrom =
     topics.from === 'column'
       ? 'From a column of the data'
-      : 'Found by clustering: each is named by the words that set it apart';
+      : 'Found by clustering and named by their most distinctive words';
   const body = [
     `<header><h1>${escape(report.title)}</h1><p>${files}</p></header>`,
     tileRow(tiles),
@@ -224,7 +224,7 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
       ? ''
       : section(
           'Quality gate',
-          failed === 0 ? 'The data keeps to every rule.' : `The data fails ${failed} of ${gate.length} rules.`,
+          failed === 0 ? 'The data satisfies every rule.' : `The data violates ${failed} of ${gate.length} rules.`,
           table(
             ['', 'Rule', 'Limit', 'Measured'],
             gate.map(({ rule, limit, value, passed }) => [
@@ -245,12 +245,12 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
     ),
     section(
       'Languages',
-      'By script and letters; short texts cannot always be told.',
+      'Detected by script and letters; the language of short texts may be unknown.',
       shares(Object.entries(report.languages), conversations),
     ),
     section(
       'Topics',
-      `${topicsFrom}. Balance ${percent(topics.balance)}: 100 % would be equal shares.`,
+      `${topicsFrom}. Balance: ${percent(topics.balance)} (100 % means equal shares).`,
       shares(
         topics.topics.map(({ name, conversations: count }) => [name, count] as const),
         conversations,
@@ -258,7 +258,7 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
     ),
     section(
       'Diversity of the replies',
-      'Distinct n-grams as a share of all: near 0 % where the same is said again and again.',
+      'The share of distinct n-grams; it is near 0 % if replies are repetitive.',
       tileRow([
         tile(number(diversity.vocabulary), 'different words'),
         tile(percent(diversity.distinct1), 'distinct words'),
@@ -268,7 +268,7 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
     ),
     section(
       'Scores',
-      'Rules of thumb that rank samples for a person to look at.',
+      'Heuristics that rank samples for review.',
       tileRow([
         tile(percent(parts.completeness), 'completeness'),
         tile(percent(parts.conciseness), 'conciseness'),
@@ -280,21 +280,23 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
           ['Score', 'Where', 'Sample', 'Why'],
           report.worst.map(({ origin, score, preview: text }) => [
             `<b>${score.total}</b>`,
-            place(origin),
+            originCell(origin),
             escape(text),
-            [score.note === null ? '' : escape(score.note), partsOf(score)].filter((part) => part !== '').join('<br>'),
+            [score.note === null ? '' : escape(score.note), componentsOf(score)]
+              .filter((line) => line !== '')
+              .join('<br>'),
           ]),
         ),
     ),
     report.difficulty ? difficultySection(report.difficulty, conversations) : '',
     section(
       'Suspects',
-      'Samples that may be labelled wrongly: look at them.',
+      'Samples that may have wrong labels and should be reviewed.',
       table(
         ['What', 'Where', 'Detail'],
         suspects.first.map(({ origin, reason, detail }) => [
           suspectNames[reason],
-          place(origin),
+          originCell(origin),
           escape(withoutFolders(detail, report.files)),
         ]),
         suspects.count - suspects.first.length,
@@ -302,21 +304,24 @@ export function reportToHtml(report: DataReport, gate: readonly GateResult[] = [
     ),
     section(
       'Duplicates',
-      `${number(duplicates.exact)} repeat an earlier conversation, ${number(duplicates.near)} nearly.`,
+      `${number(duplicates.exact)} exact and ${number(duplicates.near)} near duplicates of an earlier conversation.`,
       table(
         ['Where', 'Detail'],
-        duplicates.first.map(({ origin, detail }) => [place(origin), escape(withoutFolders(detail, report.files))]),
+        duplicates.first.map(({ origin, detail }) => [
+          originCell(origin),
+          escape(withoutFolders(detail, report.files)),
+        ]),
         repeated - duplicates.first.length,
       ),
     ),
     unreadable.count === 0
       ? ''
       : section(
-          'Rows that cannot be read',
+          'Unreadable rows',
           '',
           table(
             ['Where', 'Why'],
-            unreadable.first.map(({ origin, reason }) => [place(origin), escape(reason)]),
+            unreadable.first.map(({ origin, reason }) => [originCell(origin), escape(reason)]),
             unreadable.count - unreadable.first.length,
           ),
         ),

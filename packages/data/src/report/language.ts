@@ -32,20 +32,20 @@ const names: Readonly<Record<string, string>> = {
   ukr: 'Ukrainian',
 };
 
-/** English words that hardly occur in other languages: enough to tell short sentences. */
+/** English words that are rare in other languages, to recognize short sentences. */
 const english =
   /\b(?:the|is|are|you|what|and|how|your|my|of|do|does|it|that|this|who|why|can|i'm|don't|hello|yes|please)\b/gi;
 
 /**
- * The language of a text, by its script and, in Latin script, its letters; texts that are too short to tell are `other
- * (Latin)`.
+ * Detects the language of a text by its script and, for Latin script, its letters. Returns `other (Latin)` for texts
+ * that are too short.
  */
 export function languageOf(text: string): string {
   const letters = text.match(/\p{L}/gu)?.length ?? 0;
   if (letters === 0) return 'no letters';
   for (const [language, pattern] of scripts) {
     const count = text.match(pattern)?.length ?? 0;
-    // A Chinese character says as much as several letters, and kana beside Han mean Japanese.
+    // A Chinese character corresponds to several letters, and kana among Han characters mean Japanese.
     if (count / letters > (language === 'Chinese' ? 0.2 : language === 'Japanese' ? 0.1 : 0.4)) return language;
   }
   const words = text.split(/\s+/).length;

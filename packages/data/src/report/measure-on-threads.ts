@@ -1,6 +1,6 @@
 import type { DataSource } from '@whetstone/core/contract';
 import { passOnThreads, ThreadsStopped, type ThreadOptions } from '../parallel/pass.js';
-import { createGatherer, type Gatherer } from './gather.js';
+import { createReportCollector, type ReportCollector } from './report-collector.js';
 import type { MeasureOptions, Tokenizing } from './measure.js';
 
 /**
@@ -12,10 +12,10 @@ export async function measureOnThreads(
   tokenizing: Tokenizing | null,
   measure: MeasureOptions,
   threads: ThreadOptions,
-): Promise<Gatherer | null> {
+): Promise<ReportCollector | null> {
   const { tokenizer, renderer } = tokenizing ?? {};
   if (tokenizing && (!tokenizer?.recipe || !renderer?.recipe)) return null;
-  const gatherer = createGatherer(measure, tokenizing !== null);
+  const collector = createReportCollector(measure, tokenizing !== null);
   const passOutput = {
     kind: 'report',
     tokenizing:
@@ -29,12 +29,12 @@ export async function measureOnThreads(
       source,
       passOutput,
       expected,
-      { ...threads, hint: () => gatherer.hint() },
+      { ...threads, hint: () => collector.hint() },
       ({ output }) => {
-        if (output.kind === 'report') gatherer.take(output.block);
+        if (output.kind === 'report') collector.take(output.block);
       },
     );
-    return done ? gatherer : null;
+    return done ? collector : null;
   } catch (error) {
     if (!(error instanceof ThreadsStopped)) throw error;
     threads.onNote?.(`The data is read again on one thread: ${error.message}`);

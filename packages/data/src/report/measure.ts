@@ -10,21 +10,21 @@ import { createSupervisionObserver, type SupervisionFindings } from '../proof/ob
 import { defaultDuplicateOptions, fingerprintOf } from '../transforms/duplicates/finder.js';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 import { packOrigins, type PackedOrigins } from '../transforms/duplicates/origin-list.js';
-import { createBottomSample, type Prioritised } from './bottom-sample.js';
+import { createBottomSample, type Prioritized } from './bottom-sample.js';
 import { ngramHashes } from './diversity.js';
 import { languageOf } from './language.js';
 import { scoreSample, type SampleScore } from './score.js';
 import { packAnswers, type PackedAnswers } from './suspects.js';
 import { topicColumnOf, TOPIC_SAMPLE } from './topics.js';
 
-/** What decides how conversations are measured; plain data. */
+/** The options of a measurement; plain data. */
 export interface MeasureOptions {
   readonly options: BatchOptions;
-  /** Conversations whose loss will be measured: a fair sample of all. */
+  /** Number of conversations whose loss will be measured, drawn at random. */
   readonly lossSample: number;
 }
 
-/** What is not needed any more, as the conversations so far have shown; measuring more than that does no harm. */
+/** What the report still needs, given the conversations so far. Measuring more does not change the report. */
 export interface MeasureHint {
   readonly topicsBelow: number;
   readonly lossesBelow: number;
@@ -39,25 +39,22 @@ export const measureAll: MeasureHint = {
   inspections: true,
 };
 
-/** A conversation of the block, by its number in it. */
-interface Noted {
+/** A conversation of a block with a remark. */
+interface NumberedDetail {
   readonly number: number;
   readonly detail: string;
 }
 
-interface NotedSample {
+interface NumberedSample {
   readonly number: number;
   readonly score: SampleScore;
   readonly preview: string;
 }
 
-/** How often each was met, by when it was first met. */
+/** Counts by name, in the order of the first occurrence. */
 export type Counts = readonly (readonly [name: string, count: number])[];
 
-/**
- * What some conversations in a row come to: plain data, which a thread hands over; what is known of all comes from
- * putting these together in their order.
- */
+/** The measurements of consecutive conversations; plain data, which can be sent to another thread. */
 export interface MeasuredBlock {
   readonly conversations: number;
   readonly messages: number;
@@ -66,19 +63,19 @@ export interface MeasuredBlock {
   readonly languages: Counts;
   readonly topicColumns: Counts;
   readonly words: number;
-  /** Hashes of the replies' n-grams of one, two and three words, in their order; null where no more are wanted. */
+  /** Hashes of the replies' n-grams of one, two and three words, in order; null if the report needs no more. */
   readonly ngrams: readonly [Float64Array, Float64Array, Float64Array] | null;
   readonly origins: PackedOrigins;
   readonly fingerprints: PackedFingerprints;
   readonly answers: PackedAnswers;
   readonly scores: Int32Array;
-  /** Completeness, conciseness and consistency of each. */
+  /** Completeness, conciseness and consistency of each conversation, end to end. */
   readonly parts: Float64Array;
-  readonly inconsistent: readonly Noted[];
-  /** The worst of the block. */
-  readonly worst: readonly NotedSample[];
-  readonly topicSample: readonly Prioritised<Conversation>[];
-  readonly lossSample: readonly Prioritised<Conversation>[];
+  readonly inconsistent: readonly NumberedDetail[];
+  /** The conversations with the lowest scores. */
+  readonly worst: readonly NumberedSample[];
+  readonly topicSample: readonly Prioritized<Conversation>[];
+  readonly lossSample: readonly Prioritized<Conversation>[];
   readonly tokens: MeasuredTokens | null;
 }
 
@@ -97,7 +94,7 @@ export interface Tokenizing {
   readonly renderer: ChatRenderer;
 }
 
-/** Samples that are listed of each kind. */
+/** Samples in each list of the report. */
 export const LISTED = 50;
 export const SHOWN_SAMPLES = 6;
 
@@ -108,7 +105,7 @@ export const previewOf = ({ messages }: Conversation): string =>
     .join(' ⏎ ')
     .slice(0, 240);
 
-/** Measures tokens: lengths, what is supervised, what is cut. */
+/** Measures lengths in tokens, target tokens and truncation. */
 function measureTokens(
   conversations: readonly Conversation[],
   { tokenizer, renderer }: Tokenizing,
@@ -120,11 +117,11 @@ function measureTokens(
   const withoutTargets: Partial<Record<NothingToLearnCause, number>> = {};
   let [supervised, total, truncated] = [0, 0, 0];
   const lengths = Int32Array.from(conversations, (conversation) => {
-    const whole = tokenize(conversation);
-    observer.observe(conversation, whole);
+    const full = tokenize(conversation);
+    observer.observe(conversation, full);
     const sample = truncate(
       conversation,
-      whole,
+      full,
       options.maxLength,
       options.truncationMode === 'error' ? 'keep_start' : options.truncationMode,
       tokenize,
@@ -134,10 +131,10 @@ function measureTokens(
     total += sample.ids.length;
     supervised += targets;
     if (targets === 0) {
-      const cause = causeOf(conversation, whole, options);
+      const cause = causeOf(conversation, full, options);
       withoutTargets[cause] = (withoutTargets[cause] ?? 0) + 1;
     }
-    return whole.ids.length;
+    return full.ids.length;
   });
   const inspections = withInspections
     ? conversations
@@ -155,13 +152,13 @@ function countBy(values: readonly (string | null)[]): Counts {
   return [...counts];
 }
 
-/** Conversations with the smallest priorities, drawn by content and line: the same ones whoever draws them. */
+/** Draws the conversations with the smallest priorities. */
 function drawFrom(
   conversations: readonly Conversation[],
   priorities: readonly number[],
   size: number,
   below: number,
-): readonly Prioritised<Conversation>[] {
+): readonly Prioritized<Conversation>[] {
   const drawn = createBottomSample<Conversation>(size);
   for (const [number, conversation] of conversations.entries()) {
     const priority = priorities[number] ?? 0;
@@ -170,7 +167,10 @@ function drawFrom(
   return drawn.sample();
 }
 
-/** Makes the function that measures some conversations for themselves: any thread may call it, in any order. */
+/**
+ * Creates the function that measures the conversations of a block. Blocks are independent: any thread can measure them,
+ * in any order.
+ */
 export function createMeasure(
   tokenizing: Tokenizing | null,
   { options, lossSample }: MeasureOptions,
@@ -183,6 +183,7 @@ export function createMeasure(
     const fingerprints = conversations.map((conversation) => fingerprintOf(conversation, defaultDuplicateOptions));
     const scores = conversations.map(scoreSample);
     const { words, hashes } = ngramHashes(replies, hint.ngrams);
+    // Priorities depend on content and line, so that the sample does not depend on blocks and threads.
     const priorities = (purpose: number): number[] =>
       conversations.map(({ origin }, number) =>
         hashText(`${fingerprints[number]?.hash ?? 0}:${origin.line ?? origin.index}`, purpose),
@@ -204,7 +205,7 @@ export function createMeasure(
         scores.flatMap(({ completeness, conciseness, consistency }) => [completeness, conciseness, consistency]),
       ),
       inconsistent: scores.flatMap(({ consistency, note }, number) =>
-        consistency < 0.6 ? [{ number, detail: note ?? 'the turns do not fit one another' }] : [],
+        consistency < 0.6 ? [{ number, detail: note ?? 'the turns are inconsistent' }] : [],
       ),
       worst: scores
         .map((score, number) => ({ number, score }))
@@ -219,7 +220,7 @@ export function createMeasure(
   };
 }
 
-/** The buffers of a measured block, which are handed over instead of copied. */
+/** Returns the buffers of a measured block, to be transferred instead of copied. */
 export const measuredBuffers = ({
   turns,
   characters,

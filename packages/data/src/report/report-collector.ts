@@ -4,7 +4,7 @@ import type { NothingToLearnCause } from '../examples/tokenize.js';
 import { fingerprintAt } from '../parallel/fingerprints.js';
 import type { Inspection } from '../proof/inspect.js';
 import { mergeFindings, type SupervisionFindings } from '../proof/observe.js';
-import { createDuplicateFinder, defaultDuplicateOptions, placeOf } from '../transforms/duplicates/finder.js';
+import { createDuplicateFinder, defaultDuplicateOptions, formatOrigin } from '../transforms/duplicates/finder.js';
 import { originAt } from '../transforms/duplicates/origin-list.js';
 import type { DataReport, ListedSample } from './data-report.js';
 import { createBottomSample } from './bottom-sample.js';
@@ -24,8 +24,8 @@ import { topicsOf, TOPIC_SAMPLE } from './topics.js';
 
 type Tokens = Omit<NonNullable<DataReport['tokens']>, 'maxLength'>;
 
-/** What was gathered of all blocks. */
-interface Gathered {
+/** The results of all blocks. */
+interface CollectedReport {
   readonly report: Omit<
     DataReport,
     'title' | 'files' | 'suspects' | 'unreadable' | 'transforms' | 'tokens' | 'difficulty'
@@ -35,12 +35,12 @@ interface Gathered {
   readonly lossSample: readonly Conversation[];
 }
 
-/** Puts measured blocks together, in the order of the data. */
-export interface Gatherer {
+/** Collects measured blocks, in the order of the data. */
+export interface ReportCollector {
   take(block: MeasuredBlock): void;
-  /** What blocks need not measure any more. */
+  /** Returns what further blocks need to measure. */
   hint(): MeasureHint;
-  result(): Gathered;
+  result(): CollectedReport;
 }
 
 function pushAll(list: GrowingInts, values: Int32Array): void {
@@ -51,8 +51,8 @@ function addCounts(sums: Map<string, number>, counts: Counts): void {
   for (const [name, count] of counts) sums.set(name, (sums.get(name) ?? 0) + count);
 }
 
-/** Puts together what blocks say of their tokens. */
-function createTokenGatherer(): {
+/** Collects the token measurements of blocks. */
+function createTokenCounter(): {
   take(tokens: MeasuredTokens): void;
   readonly inspections: readonly Inspection[];
   result(): Tokens | null;
@@ -89,21 +89,21 @@ function createTokenGatherer(): {
   };
 }
 
-const nothing: SupervisionFindings = {
+const noFindings: SupervisionFindings = {
   turns: 0,
   withoutStop: { count: 0, first: [] },
   prefixesChecked: 0,
   otherPrefix: { count: 0, first: [] },
 };
 
-/** @param withTokens whether tokens are measured, so that they are in the report of no data at all, too */
-export function createGatherer({ lossSample }: MeasureOptions, withTokens = false): Gatherer {
+/** @param withTokens whether the report of empty data has tokens */
+export function createReportCollector({ lossSample }: MeasureOptions, withTokens = false): ReportCollector {
   const [turns, characters, scores] = [new GrowingInts(), new GrowingInts(), new GrowingInts()];
   const [languages, topicColumns] = [new Map<string, number>(), new Map<string, number>()];
   const duplicates = createDuplicateFinder(defaultDuplicateOptions);
   const contradictions = createContradictionFinder();
   const diversity = createDiversityCounter();
-  const tokens = createTokenGatherer();
+  const tokens = createTokenCounter();
   const topics = createBottomSample<Conversation>(TOPIC_SAMPLE);
   const losses = createBottomSample<Conversation>(lossSample);
   const suspects: Suspect[] = [];
@@ -119,7 +119,7 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
     suspected++;
     if (suspects.length < LISTED) suspects.push(one);
   };
-  /** Looks for what conversation `number` of a block repeats, and contradicts. */
+  /** Searches for an earlier conversation that conversation `number` of a block repeats or contradicts. */
   const compare = (block: MeasuredBlock, number: number): void => {
     const origin = originAt(block.origins, number);
     const fingerprint = fingerprintAt(block.fingerprints, number);
@@ -130,8 +130,8 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
         firstDuplicates.push({
           origin,
           detail:
-            `${duplicate.kind === 'exact' ? 'the same as' : `${Math.round(duplicate.similarity * 100)} % like`} ` +
-            `${placeOf(duplicate.of)}`,
+            (duplicate.kind === 'exact' ? 'the same as ' : `${Math.round(duplicate.similarity * 100)} % similar to `) +
+            formatOrigin(duplicate.of),
         });
     } else {
       duplicates.add(fingerprint, origin);
@@ -141,7 +141,7 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
       suspect({
         origin,
         reason: 'contradiction',
-        detail: `the question is answered otherwise in ${placeOf(contradicted)}`,
+        detail: `the same question has a different answer in ${formatOrigin(contradicted)}`,
       });
   };
 
@@ -159,7 +159,8 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
         compare(block, number);
         const detail = inconsistent.get(number);
         if (detail !== undefined) suspect({ origin: originAt(block.origins, number), reason: 'inconsistent', detail });
-        for (let part = 0; part < 3; part++) parts[part] = (parts[part] ?? 0) + (block.parts[number * 3 + part] ?? 0);
+        for (let component = 0; component < 3; component++)
+          parts[component] = (parts[component] ?? 0) + (block.parts[number * 3 + component] ?? 0);
       }
       worst = [
         ...worst,
@@ -181,7 +182,7 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
     hint: () => ({
       topicsBelow: topics.below,
       lossesBelow: losses.below,
-      ngrams: diversity.wantsMore,
+      ngrams: diversity.needsMore,
       inspections: tokens.inspections.length < SHOWN_SAMPLES,
     }),
     result() {
@@ -194,7 +195,7 @@ export function createGatherer({ lossSample }: MeasureOptions, withTokens = fals
             total: 0,
             truncated: 0,
             withoutTargets: {},
-            supervision: nothing,
+            supervision: noFindings,
             inspections: [],
           }
         : null;

@@ -42,25 +42,25 @@ describe('the report', () => {
     expect(report.tokens).toMatchObject({ truncated: 4, supervision: { turns: 6, withoutStop: { count: 0 } } });
   });
 
-  test('as a page: everything is escaped, nothing is loaded, and the samples are marked', async () => {
+  test('as an HTML page: text is escaped, nothing is loaded, target tokens are marked', async () => {
     const html = reportToHtml(await analyse());
     expect(html).toContain('A test &#60;of&#62; reports');
     expect(html).not.toContain('<b>shoes</b>');
     expect(html).not.toMatch(/<script|https?:|src=|@import|url\(/);
-    expect(html).toContain('<mark class="target">It is on its way');
+    expect(html).toContain('<mark class="learned">It is on its way');
     expect(html).toContain('<mark class="cut">');
     for (const tag of ['section', 'table', 'svg', 'mark', 'div', 'span']) {
       expect(html.split(`<${tag}`).length, tag).toBe(html.split(`</${tag}>`).length);
     }
   });
 
-  test('without a tokenizer, and of nothing', async () => {
+  test('without a tokenizer and without data', async () => {
     const report = await analyseData({ title: 'Empty', source: sourceOf([]) });
     expect(report.tokens).toBeNull();
     expect(reportToHtml(report)).not.toContain('NaN');
   });
 
-  test('a gate lists every rule that is not kept', async () => {
+  test('a gate lists every violated rule', async () => {
     const report = await analyse();
     expect(
       checkGate(report, { minConversations: 5, maxDuplicates: 0.1 }).map(({ rule, passed }) => [rule, passed]),
@@ -80,13 +80,13 @@ describe('the report', () => {
     );
   });
 
-  test('a gate that is written wrongly is told', () => {
+  test('an invalid gate is an error', () => {
     expect(readGate({ maxDuplicates: 0.1 })).toEqual({ maxDuplicates: 0.1 });
     for (const wrong of [{ maxDuplicate: 0.1 }, { minMeanScore: '60' }, {}, [], null])
       expect(() => readGate(wrong)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }));
   });
 
-  test('every score has its parts on the page, and limits are in the units of what was measured', async () => {
+  test('the page shows the components of scores, and limits in the units of the rule', async () => {
     const report = await analyse();
     const html = reportToHtml(report, checkGate(report, { maxDuplicates: 0.005, minMeanScore: 60 }));
     expect(html).toMatch(/complete 0 · concise 100 · consistent 100/);
@@ -94,7 +94,7 @@ describe('the report', () => {
     expect(html).toMatch(/mean score, at least<\/td><td>60</);
   });
 
-  test('difficulty and outlying losses, where a model tells them', async () => {
+  test('difficulty and outlying losses, with a model', async () => {
     const report = await analyseData({
       title: 'Losses',
       source: sourceOf(Array.from({ length: 30 }, (_, index) => chat(`question ${index}`, `answer ${index * 17}`))),
@@ -103,7 +103,7 @@ describe('the report', () => {
           origin.index === 7 ? 9 : origin.index === 8 ? null : 2 + (origin.index % 5) / 10,
         ),
     });
-    expect(report.difficulty?.losses.count).toBe(29); // one has nothing to learn
+    expect(report.difficulty?.losses.count).toBe(29); // one has no target tokens
     expect(report.difficulty?.hardest[0]).toMatchObject({ origin: { index: 7 }, loss: 9 });
     expect(reportToHtml(report)).toContain('Hardest');
     expect(
@@ -127,7 +127,7 @@ test('languages', () => {
   expect(languageOf('Ich hätte gern gewusst, wann meine Bestellung endlich geliefert wird.')).toBe('German');
 });
 
-test('histograms hold every value once', () => {
+test('histograms count every value once', () => {
   const values = Array.from({ length: 1000 }, (_, index) => (index * index) % 997);
   const { counts, bounds } = histogramOf(values);
   expect(counts.reduce((sum, count) => sum + count, 0)).toBe(1000);
@@ -140,7 +140,7 @@ test('histograms hold every value once', () => {
   );
 });
 
-test('balance: 1 for equal shares, near 0 where one has it all', () => {
+test('balance is 1 for equal shares, and near 0 if one topic has almost all conversations', () => {
   expect(balanceOf([5, 5, 5, 5])).toBeCloseTo(1, 12);
   expect(balanceOf([1000, 1])).toBeLessThan(0.02);
 });

@@ -1,8 +1,8 @@
 import { createRandom } from '@whetstone/core/random';
 
 /**
- * A fair sample of all that is added, however much that is: each has the same chance to stay. The same for the same
- * things in the same order.
+ * A uniform random sample of the added values, whose number need not be known (reservoir sampling). It is deterministic
+ * for the same values in the same order.
  */
 export interface Reservoir<T> {
   readonly sample: readonly T[];
@@ -17,8 +17,8 @@ export function createReservoir<T>(size: number, purpose: string, seed = 0): Res
     sample,
     add(value) {
       seen++;
-      const place = sample.length < size ? sample.length : random.integer(seen);
-      if (place < size) sample[place] = value;
+      const index = sample.length < size ? sample.length : random.integer(seen);
+      if (index < size) sample[index] = value;
     },
   };
 }

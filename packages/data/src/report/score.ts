@@ -1,23 +1,22 @@
 import type { Conversation } from '@whetstone/core/contract';
 import { textOf } from '../examples/message-text.js';
-import { judgeQuality, repetitionShare } from '../transforms/quality/checks.js';
+import { checkQuality, repetitionShare } from '../transforms/quality/checks.js';
 import { languageOf } from './language.js';
 import { termsOf } from './terms.js';
 
 /**
- * Parts of a sample's score, each from 0 (bad) to 1 (good). They are rules of thumb: they rank samples for a person to
- * look at.
+ * A sample's score and its components, each from 0 (bad) to 1 (good). They are heuristics that rank samples for review.
  */
 export interface SampleScore {
-  /** The replies are there, whole, and long enough for what was asked. */
+  /** The replies exist, are complete and are not too short. */
   readonly completeness: number;
-  /** The replies neither repeat themselves nor run on. */
+  /** The replies are neither repetitive nor excessively long. */
   readonly conciseness: number;
-  /** Turns fit one another: order of roles, language, and some words in common over longer conversations. */
+  /** Turns have a valid order of roles, the same language, and in longer conversations some words in common. */
   readonly consistency: number;
-  /** 0 to 100: the mean of the parts, pulled down by the worst. */
+  /** From 0 to 100: the mean of the average and the lowest component, halved by other quality problems. */
   readonly total: number;
-  /** The fault that weighs most, in words, where there is one. */
+  /** The quality problem, if any. */
   readonly note: string | null;
 }
 
@@ -27,8 +26,7 @@ function completenessOf(replies: readonly string[], reason: string | undefined):
   if (replies.length === 0 || reason === 'empty-turn') return 0;
   if (reason === 'truncated-reply') return 0.3;
   const shortest = Math.min(...replies.map((reply) => reply.trim().length));
-  // A reply of a few characters can be right, but teaches little: full marks from a dozen (half that in Chinese, where
-  // a character says more).
+  // Very short replies may be correct but contain little to learn: the full score needs 12 characters (6 in Chinese).
   const weight = /\p{Script=Han}/u.test(replies.join('')) ? 2 : 1;
   return clamp(0.4 + (0.6 * shortest * weight) / 12);
 }
@@ -49,26 +47,28 @@ function consistencyOf(conversation: Conversation, reason: string | undefined): 
       .join('\n'),
   ) as [string, string];
   const [asked, answered] = [languageOf(question), languageOf(answer)];
-  const told =
+  const unknown =
     asked.startsWith('other') || answered.startsWith('other') || asked === 'no letters' || answered === 'no letters';
-  const language = told || asked === answered ? 1 : 0.5;
+  const language = unknown || asked === answered ? 1 : 0.5;
   if (turns.length < 6) return language;
   const [askedTerms, answeredTerms] = [new Set(termsOf(question)), new Set(termsOf(answer))];
   const common = [...askedTerms].filter((term) => answeredTerms.has(term)).length;
   return language * clamp(0.6 + (4 * common) / Math.max(1, Math.min(askedTerms.size, answeredTerms.size)));
 }
 
-/** Scores a conversation, part by part. */
+/** Scores a conversation. */
 export function scoreSample(conversation: Conversation): SampleScore {
   const replies = conversation.messages.filter(({ role }) => role === 'assistant').map((message) => textOf(message));
-  const finding = judgeQuality(conversation);
+  const finding = checkQuality(conversation);
   const completeness = completenessOf(replies, finding?.reason);
   const conciseness = concisenessOf(replies);
   const consistency = consistencyOf(conversation, finding?.reason);
-  const parts = [completeness, conciseness, consistency];
+  const components = [completeness, conciseness, consistency];
   const other = finding && !['empty-turn', 'truncated-reply', 'role-order'].includes(finding.reason) ? 0.5 : 1;
   const total = Math.round(
-    100 * other * ((parts.reduce((sum, part) => sum + part, 0) / parts.length) * 0.5 + Math.min(...parts) * 0.5),
+    100 *
+      other *
+      ((components.reduce((sum, score) => sum + score, 0) / components.length) * 0.5 + Math.min(...components) * 0.5),
   );
   return {
     completeness,

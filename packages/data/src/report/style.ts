@@ -1,4 +1,4 @@
-/** The look of the report: one column, quiet colours, light and dark. */
+/** The style sheet of the report: one column, with a light and a dark theme. */
 export const pageStyle = `
 :root {
   color-scheme: light dark;
@@ -11,7 +11,7 @@ export const pageStyle = `
   --good: #1f7a4d;
   --warn: #9a6200;
   --bad: #b3261e;
-  --target: #cdeed8;
+  --learned: #cdeed8;
   --cut: #f7d4d1;
 }
 @media (prefers-color-scheme: dark) {
@@ -25,7 +25,7 @@ export const pageStyle = `
     --good: #5ec48f;
     --warn: #e0a848;
     --bad: #f2867e;
-    --target: #1f4a33;
+    --learned: #1f4a33;
     --cut: #55272a;
   }
 }
@@ -302,8 +302,8 @@ td .parts {
   color: var(--ink);
   border-radius: 3px;
 }
-mark.target {
-  background: var(--target);
+mark.learned {
+  background: var(--learned);
 }
 mark.cut {
   background: var(--cut);

@@ -7,25 +7,25 @@ import { createSketchStore } from '../transforms/duplicates/sketch-store.js';
 import { shingleHashes, sketchOf, sketchSimilarity } from '../transforms/duplicates/min-hash.js';
 import { quantile } from './histogram.js';
 
-/** A sample that may be labelled wrongly. */
+/** A sample that may have a wrong label. */
 export interface Suspect {
   readonly origin: Origin;
   readonly reason: 'contradiction' | 'outlying-loss' | 'inconsistent';
   readonly detail: string;
 }
 
-/** Replies to one question that have less than this in common contradict one another. */
-const ALIKE = 0.25;
+/** Answers to the same question with a lower similarity are reported as a contradiction. */
+const LEAST_SIMILARITY = 0.25;
 
-/** Questions and answers of some conversations, as they are compared. */
+/** Hashes of questions and sketches of answers, by conversation. */
 export interface PackedAnswers {
-  /** A hash of what is asked; NaN where nothing is asked or answered. */
+  /** A hash of the question; NaN if the question or the answer is empty. */
   readonly questions: Float64Array;
   /** Sketches of the answers. */
   readonly sketches: JoinedArrays;
 }
 
-/** Hashes of an answer's sketch: enough to see that two have nothing in common. */
+/** Hashes per answer sketch: enough to detect a low similarity. */
 const ANSWER_HASHES = 64;
 
 export function packAnswers(conversations: readonly Conversation[]): PackedAnswers {
@@ -42,13 +42,13 @@ export function packAnswers(conversations: readonly Conversation[]): PackedAnswe
 }
 
 export interface ContradictionFinder {
-  /** The earlier sample with the same question and quite another answer, or null. */
+  /** Adds a sample. Returns an earlier sample with the same question and a different answer, or null. */
   add(answers: PackedAnswers, number: number, origin: Origin): Origin | null;
 }
 
 /**
- * Finds questions that are answered in quite different ways. Some 40 bytes a question are kept in memory, and a sketch
- * of its answer in memory or a temporary file.
+ * Creates a finder of questions with different answers. Uses about 40 bytes per question, and a sketch of its answer in
+ * memory or a temporary file.
  */
 export function createContradictionFinder(): ContradictionFinder {
   const known = new HashMap();
@@ -60,7 +60,8 @@ export function createContradictionFinder(): ContradictionFinder {
       if (Number.isNaN(key)) return null;
       const sketch = arrayAt(sketches, number);
       const other = known.get(key);
-      if (other !== -1) return sketchSimilarity(stored.read(other), sketch) < ALIKE ? origins.at(other) : null;
+      if (other !== -1)
+        return sketchSimilarity(stored.read(other), sketch) < LEAST_SIMILARITY ? origins.at(other) : null;
       known.add(key, origins.add(origin));
       stored.add(sketch);
       return null;
@@ -68,7 +69,7 @@ export function createContradictionFinder(): ContradictionFinder {
   };
 }
 
-/** Losses far above the others: more than `deviations` median absolute deviations above the median. */
+/** Returns the samples whose loss is more than `deviations` median absolute deviations above the median. */
 export function outlyingLosses(
   losses: readonly { readonly origin: Origin; readonly loss: number }[],
   deviations = 5,
@@ -83,7 +84,7 @@ export function outlyingLosses(
   const limit = median + deviations * Math.max(spread, 0.05);
   return losses.flatMap(({ origin, loss }) =>
     loss > limit
-      ? [{ origin, reason: 'outlying-loss', detail: `loss ${loss.toFixed(2)}, where ${median.toFixed(2)} is usual` }]
+      ? [{ origin, reason: 'outlying-loss', detail: `loss ${loss.toFixed(2)}; the median is ${median.toFixed(2)}` }]
       : [],
   );
 }

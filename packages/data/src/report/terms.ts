@@ -7,7 +7,7 @@ const stopWords = new Set(
   ).split(' '),
 );
 
-/** Words of a text as terms: Latin words that say something, and pairs of Chinese, Japanese or Korean characters. */
+/** Returns the terms of a text: words without stop words, and pairs of Chinese, Japanese or Korean characters. */
 export function termsOf(text: string): string[] {
   const lower = text.normalize('NFKC').toLowerCase();
   const words = (lower.match(/[\p{L}\p{M}][\p{L}\p{M}\p{N}'’-]*/gu) ?? []).flatMap((word) => {
@@ -21,7 +21,7 @@ export function termsOf(text: string): string[] {
   return words;
 }
 
-/** Every word or Chinese character, for measures of diversity. */
+/** Returns every word and every Chinese, Japanese or Korean character of a text. */
 export function unitsOf(text: string): string[] {
   return (
     text

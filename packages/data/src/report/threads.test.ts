@@ -23,7 +23,7 @@ const tokenizing = {
 
 const folder = temporaryFolder();
 const words = 'order parcel shoes return refund invoice address delivery late broken 鞋子 退款'.split(' ');
-// Repetitions, contradictions, empty replies, rows that cannot be read, and enough of all for several blocks.
+// Duplicates, contradictions, empty replies and unreadable rows, in several blocks.
 const rows = Array.from({ length: 420 }, (_, index) => {
   if (index % 70 === 37) return '{"messages": [}';
   const word = (step: number): string => words[(index * step) % words.length] ?? '';
@@ -58,8 +58,8 @@ async function report(more: Partial<AnalyseInputs>, source?: DataSource): Promis
   });
 }
 
-describe('any number of threads writes the same report', () => {
-  test('with tokens and losses, with the same places', async () => {
+describe('the report does not depend on the number of threads', () => {
+  test('with tokens and losses', async () => {
     const alone = await report({});
     expect(alone).toMatchObject({
       conversations: 414,
@@ -78,7 +78,7 @@ describe('any number of threads writes the same report', () => {
     }
   });
 
-  test('without a tokenizer, after a transform, up to a limit', async () => {
+  test('without a tokenizer, after a transform, with a limit', async () => {
     const { tokenizing: _without, ...rest } = { tokenizing, lossSample: 60 };
     for (const source of [
       async () => applyTransforms(await open(), [createNormalizeTransform()]),
@@ -89,7 +89,7 @@ describe('any number of threads writes the same report', () => {
     }
   });
 
-  test('the proof of what is learned, too', async () => {
+  test('for the supervision proof', async () => {
     const alone = await proveSupervision({ source: await open(), ...tokenizing, options: { maxLength: 80 } });
     expect(alone.truncated).toBeGreaterThan(10);
     expect(
@@ -97,16 +97,16 @@ describe('any number of threads writes the same report', () => {
     ).toEqual(alone);
   });
 
-  test('threads that end on the way cost nothing but time', async () => {
+  test('if threads end during the pass', async () => {
     let posted = 0;
     const startThread = () => {
       const thread = startInline();
-      let tell: (reply: Error) => void = () => {};
+      let fail: (reply: Error) => void = () => {};
       return {
         ...thread,
-        onReply: (listener: Parameters<typeof thread.onReply>[0]) => (thread.onReply(listener), (tell = listener)),
+        onReply: (listener: Parameters<typeof thread.onReply>[0]) => (thread.onReply(listener), (fail = listener)),
         post: (...message: Parameters<typeof thread.post>) =>
-          posted++ < 5 ? thread.post(...message) : tell(new Error('ended')),
+          posted++ < 5 ? thread.post(...message) : fail(new Error('ended')),
       };
     };
     const notes: string[] = [];
@@ -117,7 +117,7 @@ describe('any number of threads writes the same report', () => {
   });
 });
 
-test('a sample of the smallest priorities does not depend on the order, and tells what it can leave out', () => {
+test('a bottom sample has the smallest priorities, and returns the limit for further values', () => {
   const priorities = Array.from({ length: 500 }, (_, index) => (index * 7919) % 1009);
   const drawn = createBottomSample<number>(20);
   for (const priority of priorities) drawn.add(priority, priority);

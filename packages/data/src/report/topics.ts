@@ -7,18 +7,18 @@ interface Topic {
 }
 
 export interface Topics {
-  /** From a column of the data, or found by clustering. */
+  /** Whether topics are from a column of the data, or found by clustering. */
   readonly from: 'column' | 'clusters';
   readonly topics: readonly Topic[];
-  /** Entropy of the topics' shares over that of equal shares: 1 where they are even, towards 0 where one has it all. */
+  /** Normalized entropy of the topics' shares: 1 for equal shares, near 0 if one topic has almost all conversations. */
   readonly balance: number;
 }
 
-/** Conversations that are clustered: a fair sample of all. */
+/** Number of conversations that are clustered, drawn at random. */
 export const TOPIC_SAMPLE = 2000;
 const COLUMNS = ['topic', 'category', 'intent', 'domain'];
 
-/** What the data itself says of a conversation's topic, or null. */
+/** Returns a conversation's topic from a column of the data, or null. */
 export function topicColumnOf({ columns }: Conversation): string | null {
   const column = COLUMNS.find((name) => typeof columns?.[name] === 'string');
   return column === undefined ? null : String(columns?.[column]);
@@ -34,7 +34,7 @@ export function balanceOf(counts: readonly number[]): number {
   return entropy / Math.log(counts.length);
 }
 
-/** Topics of a sample by clustering. */
+/** Clusters a sample of conversations. */
 function clustersOf(sample: readonly Conversation[]): Topic[] {
   const found = clusterTopics(sample.map(termCounts));
   return found === null
@@ -45,9 +45,10 @@ function clustersOf(sample: readonly Conversation[]): Topic[] {
 }
 
 /**
- * Topics by a column where the data has one (`topic`, `category`, …), else by clustering a sample of the conversations.
+ * Returns the topics from a column (`topic`, `category`, …) if most conversations have one, otherwise by clustering a
+ * sample.
  *
- * @param conversations how many there are in all
+ * @param conversations number of all conversations
  */
 export function topicsOf(
   byColumn: ReadonlyMap<string, number>,

@@ -21,7 +21,7 @@ export function enforceUnreadableLimit(
 }
 
 /**
- * Checks that there is no unreadable row.
+ * Checks that all rows could be read.
  *
  * @throws DATA_UNREADABLE with file, line and reason of the first 20 rows and the count of all
  */

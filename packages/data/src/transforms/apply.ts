@@ -1,19 +1,19 @@
 import type { Conversation, DataSource, DataSummary, DataTransform, TransformReport } from '@whetstone/core/contract';
 
-/** What a pass over a source found, where worker threads made it. */
+/** The findings of a pass on worker threads. */
 interface PassFindings {
   readonly unreadable: DataSummary['unreadable'];
   readonly reports: readonly TransformReport[];
 }
 
-/** A source whose conversations went through transforms. */
+/** A source whose conversations pass through transforms. */
 export interface TransformedSource extends DataSource {
-  /** What each transform did in the latest pass, in their order. */
+  /** The report of each transform in the latest pass, in order. */
   readonly reports: readonly TransformReport[];
-  /** What it is made of, for threads that share the work. */
+  /** The source without transforms. */
   readonly source: DataSource;
   readonly transforms: readonly DataTransform[];
-  /** Takes what a pass of other threads found as that of the latest pass. */
+  /** Sets the findings of the latest pass, which worker threads have made. */
   adopt(findings: PassFindings): void;
 }
 
@@ -27,7 +27,7 @@ async function* asAsync(
   yield* conversations;
 }
 
-/** Sends the conversations of a source through transforms, one after the other, as they are read. */
+/** Returns a source that applies transforms to the conversations of another source while they are read. */
 export function applyTransforms(source: DataSource, transforms: readonly DataTransform[]): TransformedSource {
   let adopted: PassFindings | null = null;
   return {

@@ -71,15 +71,15 @@ const conversation = fc.record({
   messages: fc.array(message as fc.Arbitrary<Message>, { minLength: 1, maxLength: 6 }),
 });
 
-/** Cleaners that need something of their own before they can be made. */
+/** Options of transforms that have required options. */
 const needed: Readonly<Record<string, Record<string, unknown>>> = {
   decontaminate: { benchmarks: ['benchmark.jsonl'] },
   'augment-synonyms': { rate: 1, dictionary: 'words.txt' },
   'augment-turns': { rate: 1 },
 };
-/** What talks to a model behind a network is tested with one of its own. */
-const apart = new Set(['augment-paraphrase']);
-const cleaners = dataPlugins.filter(({ kind, name }) => kind === 'data-transform' && !apart.has(name));
+/** Transforms that need a server are tested separately. */
+const excluded = new Set(['augment-paraphrase']);
+const cleaners = dataPlugins.filter(({ kind, name }) => kind === 'data-transform' && !excluded.has(name));
 
 const folder = temporaryFolder();
 writeInto(
@@ -90,7 +90,7 @@ writeInto(
 writeInto(folder, 'words.txt', 'hello hi\n你好 您好\n');
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
-/** A plugin's options with the defaults of its schema, as a configuration would fill them in. */
+/** Returns a plugin's options with the defaults of its schema. */
 function optionsOf({ name, configSchema }: Plugin): never {
   const properties = (configSchema['properties'] ?? {}) as Readonly<Record<string, { readonly default?: unknown }>>;
   const defaults = Object.fromEntries(
@@ -112,7 +112,7 @@ const makeAll = (): Promise<DataTransform[]> =>
     ),
   );
 
-test("the list of cleaners is the registry's", () => {
+test('all transforms of the package are tested', () => {
   expect(cleaners.map(({ name }) => name)).toEqual(
     expect.arrayContaining([
       'normalize-text',
@@ -126,34 +126,30 @@ test("the list of cleaners is the registry's", () => {
   );
 });
 
-test(
-  'any conversation goes through every cleaner of the registry, alone and one after the other, and into the ' +
-    'report',
-  async () => {
-    const alone = await makeAll();
-    const together = await makeAll();
-    await fc.assert(
-      fc.asyncProperty(fc.array(conversation, { maxLength: 6 }), async (conversations) => {
-        for (const transforms of [...alone.map((one) => [one]), together]) {
-          const kept = await collect(applyTransforms(sourceOf(conversations), transforms).conversations());
-          for (const { report } of transforms) {
-            if (!report) continue;
-            const removed = Object.values(report.removed).reduce((sum, count) => sum + count, 0);
-            expect(report.removals).toHaveLength(removed);
-            expect(report.conversationsOut).toBe(report.conversationsIn - removed + (report.changed['added'] ?? 0));
-          }
-          expect(kept.every(({ messages }: Conversation) => messages.length > 0)).toBe(true);
+test('any conversation passes every transform, alone and in sequence, and the report', async () => {
+  const alone = await makeAll();
+  const together = await makeAll();
+  await fc.assert(
+    fc.asyncProperty(fc.array(conversation, { maxLength: 6 }), async (conversations) => {
+      for (const transforms of [...alone.map((one) => [one]), together]) {
+        const kept = await collect(applyTransforms(sourceOf(conversations), transforms).conversations());
+        for (const { report } of transforms) {
+          if (!report) continue;
+          const removed = Object.values(report.removed).reduce((sum, count) => sum + count, 0);
+          expect(report.removals).toHaveLength(removed);
+          expect(report.conversationsOut).toBe(report.conversationsIn - removed + (report.changed['added'] ?? 0));
         }
-        expect(reportToHtml(await analyseData({ title: 'any', source: sourceOf(conversations) }))).not.toMatch(
-          /NaN|undefined/,
-        );
-      }),
-      { numRuns: 20 },
-    );
-  },
-);
+        expect(kept.every(({ messages }: Conversation) => messages.length > 0)).toBe(true);
+      }
+      expect(reportToHtml(await analyseData({ title: 'any', source: sourceOf(conversations) }))).not.toMatch(
+        /NaN|undefined/,
+      );
+    }),
+    { numRuns: 20 },
+  );
+});
 
-describe('long texts take no time out of proportion', () => {
+describe('long texts take linear time', () => {
   test.each([
     ['addresses that never end', '北京市海淀区中关村大街'.repeat(2000)],
     ['Chinese without an end', '我'.repeat(40_000)],
@@ -172,7 +168,7 @@ describe('long texts take no time out of proportion', () => {
     ['spaces at the ends of lines', `${'a'.padEnd(200)}\n`.repeat(300)],
     ['brackets', '你('.repeat(20_000)],
   ])('%s', (_, long) => {
-    // Time in proportion to the length is 4 for a text four times as long; in proportion to its square, 16.
+    // A text of four times the length takes 4 times as long in linear time, and 16 times in quadratic time.
     const cpu = (text: string): number => {
       const before = process.cpuUsage();
       redactText(text, defaultRedactOptions);
@@ -180,9 +176,9 @@ describe('long texts take no time out of proportion', () => {
       const { user, system } = process.cpuUsage(before);
       return (user + system) / 1000;
     };
-    const part = long.slice(0, Math.floor(long.length / 4));
-    cpu(part.slice(0, 1000));
-    const short = cpu(part);
+    const quarter = long.slice(0, Math.floor(long.length / 4));
+    cpu(quarter.slice(0, 1000));
+    const short = cpu(quarter);
     expect(cpu(long)).toBeLessThan(10 * short + 500);
   });
 });

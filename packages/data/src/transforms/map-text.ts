@@ -9,8 +9,8 @@ function mapContent(content: Message['content'], change: (text: string) => strin
 }
 
 /**
- * The conversation with every text changed; the same object where nothing changes. Tool calls and definitions stay as
- * they are.
+ * Applies `change` to every text of a conversation, except for tool calls and tool definitions. Returns the same object
+ * if no text changes.
  */
 export function mapText(conversation: Conversation, change: (text: string, message: Message) => string): Conversation {
   let touched = false;

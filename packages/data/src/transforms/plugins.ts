@@ -6,7 +6,7 @@ import { qualityFilterPlugin } from './quality/plugin.js';
 import { redactPlugin } from './redact/plugin.js';
 import { topicsPlugin } from './topics/plugin.js';
 
-/** Every cleaning transform. */
+/** All cleaning transforms. */
 export const transformPlugins = [
   normalizeTextPlugin,
   qualityFilterPlugin,
@@ -16,7 +16,7 @@ export const transformPlugins = [
   topicsPlugin,
 ] as const;
 
-/** Makes the transform of a recipe, on a worker thread: a built-in one by its plugin's name. */
+/** Creates a built-in transform on a worker thread, from the name and options of its plugin. */
 export function remakeTransform(argument: Json): DataTransform | Promise<DataTransform> {
   const { use, options, baseFolder } = argument as {
     readonly use: string;
@@ -24,7 +24,7 @@ export function remakeTransform(argument: Json): DataTransform | Promise<DataTra
     readonly baseFolder: string;
   };
   const plugin = transformPlugins.find(({ name }) => name === use);
-  if (!plugin) throw new Error(`There is no transform "${use}".`);
+  if (!plugin) throw new Error(`The transform "${use}" does not exist.`);
   const silent = (): void => {};
   const logger = { debug: silent, info: silent, warn: silent, error: silent };
   return plugin.create(options as never, { logger, seed: 0, baseFolder, outputFolder: null });

@@ -1,11 +1,11 @@
-/** Text that no cleaner may touch: code between fences and backticks, and addresses of the web. */
-const protectedParts = /```[\s\S]*?(?:```|$)|`[^`\n]+`|https?:\/\/[^\s<>"'，。！？、；：（）「」『』]+/g;
+/** Text that transforms must not change: code in fences and backticks, and web addresses. */
+const protectedText = /```[\s\S]*?(?:```|$)|`[^`\n]+`|https?:\/\/[^\s<>"'，。！？、；：（）「」『』]+/g;
 
-/** Changes what stands around code and web addresses, and leaves those as they are. */
+/** Applies `change` to a text, except for code and web addresses. */
 export function changeProse(text: string, change: (prose: string) => string): string {
   let result = '';
   let position = 0;
-  for (const match of text.matchAll(protectedParts)) {
+  for (const match of text.matchAll(protectedText)) {
     result += change(text.slice(position, match.index)) + match[0];
     position = match.index + match[0].length;
   }

@@ -2,19 +2,19 @@ import type { Conversation, DataSource, Origin } from '@whetstone/core/contract'
 import { textOf } from '../examples/message-text.js';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 
-/** What became of the conversations of one version of a data set in another. */
+/** The difference between two versions of a data set. */
 export interface DataDiff {
   readonly unchanged: number;
   readonly added: readonly Origin[];
   readonly removed: readonly Origin[];
-  /** The same question with another answer. */
+  /** Conversations with the same question and a different answer. */
   readonly changed: readonly { readonly before: Origin; readonly after: Origin }[];
 }
 
 const contentHash = ({ form, messages, tools }: Conversation): number =>
   hashText(JSON.stringify([form, messages, tools ?? null]));
 
-/** What is asked: everything before the last reply. */
+/** Returns a hash of all messages before the last reply. */
 function promptHash({ messages }: Conversation): number {
   const last = messages.findLastIndex(({ role }) => role === 'assistant');
   return hashText(
@@ -30,7 +30,7 @@ interface Known {
   readonly prompt: number;
 }
 
-/** Conversations by the hash of their content; equal ones are counted one by one. */
+/** Returns the conversations of a source by the hash of their content. */
 async function index(source: DataSource): Promise<Map<number, Known[]>> {
   const byContent = new Map<number, Known[]>();
   for await (const conversation of source.conversations()) {
@@ -43,27 +43,25 @@ async function index(source: DataSource): Promise<Map<number, Known[]>> {
   return byContent;
 }
 
-/**
- * Compares two versions of a data set by content: the order does not matter. Some 100 bytes a conversation are kept.
- */
+/** Compares two versions of a data set by content, ignoring the order. Uses about 100 bytes per conversation. */
 export async function diffData(before: DataSource, after: DataSource): Promise<DataDiff> {
-  const [old, young] = [await index(before), await index(after)];
+  const [knownBefore, knownAfter] = [await index(before), await index(after)];
   let unchanged = 0;
-  const gone: Known[] = [];
-  const come: Known[] = [];
-  for (const [content, known] of old) {
-    const others = young.get(content) ?? [];
+  const onlyBefore: Known[] = [];
+  const onlyAfter: Known[] = [];
+  for (const [content, known] of knownBefore) {
+    const others = knownAfter.get(content) ?? [];
     unchanged += Math.min(known.length, others.length);
-    gone.push(...known.slice(others.length));
+    onlyBefore.push(...known.slice(others.length));
   }
-  for (const [content, known] of young) come.push(...known.slice(old.get(content)?.length ?? 0));
+  for (const [content, known] of knownAfter) onlyAfter.push(...known.slice(knownBefore.get(content)?.length ?? 0));
 
   const byPrompt = new Map<number, Known[]>();
-  for (const known of gone) byPrompt.set(known.prompt, [...(byPrompt.get(known.prompt) ?? []), known]);
+  for (const known of onlyBefore) byPrompt.set(known.prompt, [...(byPrompt.get(known.prompt) ?? []), known]);
   const changed: { before: Origin; after: Origin }[] = [];
   const added: Origin[] = [];
   const paired = new Set<Known>();
-  for (const known of come) {
+  for (const known of onlyAfter) {
     const other = byPrompt.get(known.prompt)?.shift();
     if (other) {
       changed.push({ before: other.origin, after: known.origin });
@@ -72,5 +70,6 @@ export async function diffData(before: DataSource, after: DataSource): Promise<D
       added.push(known.origin);
     }
   }
-  return { unchanged, added, removed: gone.filter((known) => !paired.has(known)).map(({ origin }) => origin), changed };
+  const removed = onlyBefore.filter((known) => !paired.has(known)).map(({ origin }) => origin);
+  return { unchanged, added, removed, changed };
 }

@@ -15,13 +15,13 @@ import { isRecord } from '@whetstone/core/util';
 /** The version of the format of {@link DataManifest}; see docs/versioning.md. */
 export const DATA_MANIFEST_VERSION = 1;
 
-/** What a data set was made of, and what happened to it: plain data, to be kept with whatever was trained on it. */
+/** A record of a data set's sources and transforms, as plain data, to be stored with models that were trained on it. */
 export interface DataManifest {
   readonly format: typeof DATA_MANIFEST_VERSION;
-  /** Hash of the conversations that were learned from: two manifests with the same one stand for the same data. */
+  /** Hash of the training conversations. Data sets with the same hash are equal. */
   readonly contentHash: string;
   readonly sources: readonly { readonly file: string; readonly bytes: number; readonly sha256: string }[];
-  /** What was done, in order: with the version and options of those that say them, and what came in and went out. */
+  /** The transforms in order, with counts and, if known, version and options. */
   readonly transforms: readonly (Omit<TransformReport, 'removals'> & {
     readonly version: Json;
     readonly options: Json;
@@ -37,16 +37,16 @@ export interface DataManifest {
   };
   readonly templateHash: string;
   readonly tokenizerHash: string | null;
-  /** How conversations became batches, the seed included. */
+  /** The options of batches, including the seed. */
   readonly options: BatchOptions;
 }
 
 export interface ManifestInputs {
   readonly summary: BatchSourceSummary;
   readonly reports: readonly TransformReport[];
-  /** The transforms that the reports are of. */
+  /** The transforms of the reports. */
   readonly transforms?: readonly DataTransform[];
-  /** What each of them was made from, where it does not say so itself. */
+  /** The plugin and options of each transform, for transforms without a recipe. */
   readonly origins?: readonly (TransformOrigin | undefined)[];
   readonly options: BatchOptions;
   readonly renderer: ChatRenderer;
@@ -57,7 +57,7 @@ async function describeFile(file: string): Promise<DataManifest['sources'][numbe
   return { file, bytes: statSync(file).size, sha256: await hashFile(file) };
 }
 
-/** The manifest of a data set that was read: hashes every file. */
+/** Creates the manifest of a data set. Hashes every source file. */
 export async function createManifest({
   summary,
   reports,
@@ -73,7 +73,7 @@ export async function createManifest({
     transform.report === undefined ? [] : [transform.recipe?.argument ?? origins[index] ?? {}],
   );
   const sources: DataManifest['sources'][number][] = [];
-  // Sources need not be files: what is none is named without a hash.
+  // A source that is not a file is listed without a hash.
   for (const file of summary.files)
     sources.push(
       statSync(file, { throwIfNoEntry: false })?.isFile() ? await describeFile(file) : { file, bytes: 0, sha256: '' },
@@ -112,7 +112,7 @@ export async function createManifest({
   };
 }
 
-/** One value that differs between two manifests; undefined where one has no such value. */
+/** A value that differs between two manifests; undefined if a manifest lacks it. */
 export interface ManifestChange {
   readonly path: string;
   readonly before: Json | undefined;
@@ -132,7 +132,7 @@ function differences(before: Json | undefined, after: Json | undefined, path: st
   return JSON.stringify(before) === JSON.stringify(after) ? [] : [{ path, before, after }];
 }
 
-/** Every value in which two manifests differ, with its path. */
+/** Returns the values in which two manifests differ, with their paths. */
 export function diffManifests(before: DataManifest, after: DataManifest): ManifestChange[] {
   return differences(before as unknown as Json, after as unknown as Json, '');
 }

@@ -1,13 +1,13 @@
 import type { Conversation } from '@whetstone/core/contract';
 
-/** A conversation as a line of JSON Lines: `{"messages", "tools"?, …columns}`, or the layout that its form needs. */
+/** Formats a conversation as a line of JSON Lines: `{"messages", "tools"?, …columns}`, or the layout of its form. */
 export function rowOf({ form, messages, tools, columns }: Conversation): string {
   const content = (index: number): unknown => messages[index]?.content;
-  const parts =
+  const row =
     form === 'text'
       ? { text: content(0) }
       : form === 'completion'
         ? { prompt: content(0), completion: content(1) }
         : { messages, ...(tools === undefined ? {} : { tools }) };
-  return `${JSON.stringify({ ...parts, ...columns })}\n`;
+  return `${JSON.stringify({ ...row, ...columns })}\n`;
 }

@@ -10,7 +10,7 @@ import { createDeduplicateTransform } from '../transforms/duplicates/transform.j
 import { diffData } from './diff.js';
 import { createManifest, diffManifests } from './manifest.js';
 
-test('a manifest says what the data was made of, and its diff what changed', async () => {
+test('a manifest describes the data, and a diff of manifests the changes', async () => {
   const folder = temporaryFolder();
   const manifestOf = async (rows: readonly unknown[], seed = 42) => {
     writeInto(folder, 'train.jsonl', asLines(rows));
@@ -66,12 +66,12 @@ test('a manifest says what the data was made of, and its diff what changed', asy
   expect(changed.find(({ path }) => path === 'options.seed')).toEqual({ path: 'options.seed', before: 42, after: 7 });
 });
 
-test('two versions of a data set, conversation by conversation', async () => {
+test('the diff of two versions of a data set counts conversations', async () => {
   const before = sourceOf([chat('a', '1'), chat('a', '1'), chat('b', '2'), chat('c', '3')]);
   const after = sourceOf([chat('d', '4'), chat('b', 'two'), chat('a', '1')]);
   const diff = await diffData(before, after);
   expect(diff.unchanged).toBe(1);
   expect(diff.added.map(({ index }) => index)).toEqual([0]);
-  expect(diff.changed.map(({ before: old, after: young }) => [old.index, young.index])).toEqual([[2, 1]]);
+  expect(diff.changed.map(({ before: one, after: other }) => [one.index, other.index])).toEqual([[2, 1]]);
   expect(diff.removed.map(({ index }) => index)).toEqual([1, 3]);
 });

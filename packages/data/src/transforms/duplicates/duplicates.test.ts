@@ -17,8 +17,8 @@ const text = (content: string): Conversation => ({
   origin: { index: 0 },
 });
 
-// 20 pairs that a person would call duplicates (typing errors, widths, a word more or less) and 20 that are only alike,
-// English and Chinese.
+// 20 pairs of duplicates (typing errors, widths, a word more or less) and 20 pairs of similar texts, in English and
+// Chinese.
 const pairs = readFileSync(new URL('../../../../../test/labelled/near-duplicates.jsonl', import.meta.url), 'utf8')
   .trim()
   .split('\n')
@@ -64,7 +64,7 @@ test('sketches give the Jaccard similarity: exactly for short texts, nearly for 
   );
 });
 
-test('the index finds what a comparison of all with all finds', () => {
+test('the index finds the same pairs as a comparison of all pairs', () => {
   const texts = pairs.flatMap(({ a, b }) => [a, b]);
   expect(texts.length).toBeGreaterThan(0);
   const index = createSimilarityIndex(0.7);
@@ -90,18 +90,18 @@ describe('the transform', () => {
     chat('Where is my parcel?', 'It will arrive tomorrow.'),
   ];
 
-  test('keeps the first, and says what each of the others repeats', async () => {
+  test('keeps the first conversation, and reports what each of the others repeats', async () => {
     const transform = createDeduplicateTransform({ threshold: 0.6 });
     const kept = await collect(applyTransforms(sourceOf(conversations), [transform]).conversations());
     expect(kept.map(({ origin }) => origin.index)).toEqual([0, 3]);
     expect(transform.report.removed).toEqual({ 'exact-duplicate': 1, 'near-duplicate': 1 });
     expect(transform.report.removals[0]?.detail).toBe('the same as memory.jsonl:1');
-    expect(transform.report.removals[1]?.detail).toMatch(/^\d\d % like memory\.jsonl:1$/);
-    // A second pass starts anew.
+    expect(transform.report.removals[1]?.detail).toMatch(/^\d\d % similar to memory\.jsonl:1$/);
+    // A second pass has no state of the first.
     expect(await collect(applyTransforms(sourceOf(conversations), [transform]).conversations())).toHaveLength(2);
   });
 
-  test('against evaluation data: an error, or taken out', async () => {
+  test('reports or removes conversations of the evaluation data', async () => {
     const folder = temporaryFolder();
     writeInto(folder, 'eval.jsonl', asLines([{ messages: conversations[3]?.messages }]));
     const run = (onLeak: 'error' | 'drop') => {
@@ -119,7 +119,7 @@ describe('the transform', () => {
   });
 });
 
-test('decontamination: a run of words of a benchmark, in English and Chinese', async () => {
+test('decontamination finds a sequence of words of a benchmark, in English and Chinese', async () => {
   const folder = temporaryFolder();
   writeInto(
     folder,
@@ -145,7 +145,7 @@ test('decontamination: a run of words of a benchmark, in English and Chinese', a
   );
   expect(kept.map(({ origin }) => origin.index)).toEqual([2]);
   expect(transform.report.removals.map(({ detail }) => detail?.replace(folder, ''))).toEqual([
-    expect.stringMatching(/shares 10 words in a row with .a\.jsonl:1/),
+    expect.stringMatching(/has 10 consecutive words in common with .a\.jsonl:1/),
     expect.stringMatching(/b\.csv:2/),
   ]);
 });

@@ -8,15 +8,15 @@ import { createSimilarityIndex, type SetSummary } from './similarity-index.js';
 
 export interface DuplicateOptions {
   readonly part: DuplicatePart;
-  /** Look for texts that are much alike, not only for equal ones. */
+  /** Whether near duplicates are searched for, in addition to exact ones. */
   readonly near: boolean;
-  /** The least share of shingles that two texts have in common to be near duplicates. */
+  /** The least Jaccard similarity of the shingles of near duplicates. */
   readonly threshold: number;
-  /** Characters of a shingle. */
+  /** Characters per shingle. */
   readonly shingle: number;
 }
 
-/** What decides a fingerprint. */
+/** The options that determine a fingerprint. */
 export type FingerprintOptions = Pick<DuplicateOptions, 'part' | 'near' | 'shingle'>;
 
 export const defaultDuplicateOptions: DuplicateOptions = {
@@ -26,10 +26,10 @@ export const defaultDuplicateOptions: DuplicateOptions = {
   shingle: 4,
 };
 
-/** What of a conversation is needed to tell whether it repeats another one. */
+/** The data of a conversation that is needed to find duplicates of it. */
 export interface Fingerprint {
   readonly hash: number;
-  /** Null where only equal ones are looked for. */
+  /** Null if only exact duplicates are searched for. */
   readonly set: SetSummary | null;
 }
 
@@ -40,13 +40,13 @@ export interface Duplicate {
   readonly similarity: number;
 }
 
-/** Remembers conversations, and says which earlier one a new one repeats. */
+/** Stores fingerprints of conversations and finds duplicates of them. */
 export interface DuplicateFinder {
   find(fingerprint: Fingerprint): Duplicate | null;
   add(fingerprint: Fingerprint, origin: Origin): void;
 }
 
-/** The costly part of looking for duplicates: of each conversation for itself, so that any thread can do it. */
+/** Computes the fingerprint of a conversation. This is the expensive step; it can run on any thread. */
 export function fingerprintOf(conversation: Conversation, { part, near, shingle }: FingerprintOptions): Fingerprint {
   const text = comparablePart(conversation, part);
   if (!near) return { hash: hashText(text), set: null };
@@ -72,5 +72,6 @@ export function createDuplicateFinder({ threshold }: Pick<DuplicateOptions, 'thr
   };
 }
 
-export const placeOf = ({ file, line, index }: Origin): string =>
+/** Formats an origin as `file:line`. */
+export const formatOrigin = ({ file, line, index }: Origin): string =>
   file === undefined ? `conversation ${index + 1}` : `${file}:${line ?? index + 1}`;

@@ -4,9 +4,9 @@ import type { DuplicatePart } from '../../choices.js';
 
 const plainText = /^[\t-\r -~]*$/;
 
-/** The text that duplicates are recognised by: case, width, spaces and punctuation do not matter. */
+/** Normalizes a text for comparison: case, width, spaces and punctuation are ignored. */
 export function comparableText(text: string): string {
-  // The same for ASCII, at a third of the time.
+  // For ASCII the result is the same, in a third of the time.
   if (plainText.test(text))
     return text
       .toLowerCase()
@@ -19,23 +19,23 @@ export function comparableText(text: string): string {
     .trim();
 }
 
-/** The part of a conversation that is compared, a line a turn; system messages and tools' answers do not matter. */
+/**
+ * Returns the normalized text of the compared part of a conversation, with one line per turn. System messages and tool
+ * results are ignored.
+ */
 export function comparablePart({ messages }: Conversation, part: DuplicatePart): string {
   const turns = messages.filter(({ role }) => role !== 'system' && role !== 'tool');
   const lastReply = turns.findLastIndex(({ role }) => role === 'assistant');
-  const wanted =
+  const compared =
     part === 'conversation'
       ? turns
       : part === 'prompt'
         ? turns.slice(0, lastReply === -1 ? turns.length : lastReply)
         : turns.slice(lastReply, lastReply + 1);
-  return wanted.map((message) => comparableText(textOf(message))).join('\n');
+  return compared.map((message) => comparableText(textOf(message))).join('\n');
 }
 
-/**
- * A 53-bit hash of a text, in two 32-bit halves mixed together (cyrb53's construction: two multiplicative hashes,
- * cross-mixed).
- */
+/** Returns a 53-bit hash of a text. Source: the cyrb53 construction, two cross-mixed multiplicative 32-bit hashes. */
 export function hashText(text: string, seed = 0): number {
   let high = 0xdeadbeef ^ seed;
   let low = 0x41c6ce57 ^ seed;

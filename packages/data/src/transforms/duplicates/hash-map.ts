@@ -1,6 +1,7 @@
 /**
- * Numbers from 0 upwards under 53-bit hashes, in typed arrays: some 20 bytes an entry, where a Map takes 60 and the
- * garbage collector looks at each. Open addressing with linear probing, at most half full.
+ * A map from 53-bit hashes to non-negative integers, in typed arrays. An entry takes about 20 bytes, compared with 60
+ * in a Map, and causes no garbage collection. Uses open addressing with linear probing; at most half of the slots are
+ * used.
  */
 export class HashMap {
   private low = new Int32Array(1 << 10);
@@ -8,12 +9,12 @@ export class HashMap {
   private values = new Int32Array(1 << 10).fill(-1);
   size = 0;
 
-  /** The number under a hash, or -1. */
+  /** Returns the value of a hash, or -1. */
   get(hash: number): number {
     return this.values[this.slotOf(hash | 0, Math.floor(hash / 4294967296))] ?? -1;
   }
 
-  /** Puts a number under a hash that has none yet; one that is there stays. */
+  /** Sets the value of a hash, unless it has one. */
   add(hash: number, value: number): void {
     const [low, high] = [hash | 0, Math.floor(hash / 4294967296)];
     const slot = this.slotOf(low, high);
@@ -52,12 +53,12 @@ const NODE_PAGE_BITS = 15;
 const NODE_PAGE = 1 << NODE_PAGE_BITS;
 
 /**
- * Which entries stand under which of their keys: each entry has the same number of keys, one a band. 10 to 12 bytes a
- * key. The keys of all bands share one table; a band's number must be part of its keys.
+ * An index of entries by keys. Each entry has one key per band; a key takes 10 to 12 bytes. All bands share one table,
+ * so that keys must include the number of the band.
  */
 export class BandTable {
   private heads = new Int32Array(1 << 12).fill(-1);
-  /** A key and the next place under the same head, beside one another: a look at both is one look into memory. */
+  /** Pairs of a key and the next node of the same head, adjacent so that one memory access reads both. */
   private readonly nodes: Int32Array[] = [];
   private length = 0;
   private readonly bands: number;
@@ -66,7 +67,7 @@ export class BandTable {
     this.bands = bands;
   }
 
-  /** Adds the next entry, from 0. */
+  /** Adds an entry under the next number, from 0. */
   add(keys: Uint32Array): void {
     while (this.length + this.bands > this.heads.length * 2) this.grow();
     for (let band = 0; band < this.bands; band++) {
@@ -75,29 +76,29 @@ export class BandTable {
     }
   }
 
-  /** Calls `visit` with the entries under a key, the latest first, until it says that it has enough. */
+  /** Calls `visit` with the entries of a key, the latest first, until it returns false. */
   visit(key: number, visit: (entry: number) => boolean): void {
-    const wanted = key | 0;
-    for (let place = this.heads[key & (this.heads.length - 1)] ?? -1; place !== -1;) {
-      const page = this.nodes[place >> NODE_PAGE_BITS] as Int32Array;
-      const at = (place & (NODE_PAGE - 1)) * 2;
-      if (page[at] === wanted && !visit(Math.floor(place / this.bands))) return;
-      place = page[at + 1] as number;
+    const signedKey = key | 0;
+    for (let node = this.heads[key & (this.heads.length - 1)] ?? -1; node !== -1;) {
+      const page = this.nodes[node >> NODE_PAGE_BITS] as Int32Array;
+      const at = (node & (NODE_PAGE - 1)) * 2;
+      if (page[at] === signedKey && !visit(Math.floor(node / this.bands))) return;
+      node = page[at + 1] as number;
     }
   }
 
-  private link(place: number, key: number): void {
-    const page = this.nodes[place >> NODE_PAGE_BITS] as Int32Array;
-    const at = (place & (NODE_PAGE - 1)) * 2;
+  private link(node: number, key: number): void {
+    const page = this.nodes[node >> NODE_PAGE_BITS] as Int32Array;
+    const at = (node & (NODE_PAGE - 1)) * 2;
     const slot = key & (this.heads.length - 1);
     page[at] = key;
     page[at + 1] = this.heads[slot] ?? -1;
-    this.heads[slot] = place;
+    this.heads[slot] = node;
   }
 
   private grow(): void {
     this.heads = new Int32Array(this.heads.length * 2).fill(-1);
-    for (let place = 0; place < this.length; place++)
-      this.link(place, (this.nodes[place >> NODE_PAGE_BITS] as Int32Array)[(place & (NODE_PAGE - 1)) * 2] as number);
+    for (let node = 0; node < this.length; node++)
+      this.link(node, (this.nodes[node >> NODE_PAGE_BITS] as Int32Array)[(node & (NODE_PAGE - 1)) * 2] as number);
   }
 }

@@ -5,35 +5,40 @@ import {
   createDuplicateFinder,
   defaultDuplicateOptions,
   fingerprintOf,
-  placeOf,
+  formatOrigin,
   type DuplicateFinder,
   type DuplicateOptions,
   type Fingerprint,
   type FingerprintOptions,
 } from './finder.js';
 
-/** A conversation of the training data that is also, or almost, in the evaluation data. */
+/** A conversation of the training data that repeats one of the evaluation data, exactly or nearly. */
 interface Leak {
   readonly train: Origin;
   readonly eval: Origin;
   readonly similarity: number;
 }
 
-/** Remembers a whole source. @throws DATA_UNREADABLE where the caller has not judged that before */
+/**
+ * Creates a finder with all conversations of a source.
+ *
+ * @param unreadableChecked whether the caller has already applied the policy for unreadable rows
+ * @throws DATA_UNREADABLE if there are unreadable rows and `unreadableChecked` is false
+ */
 export async function finderOf(
   source: DataSource,
   options: DuplicateOptions,
-  judged = false,
+  unreadableChecked = false,
 ): Promise<DuplicateFinder> {
   const finder = createDuplicateFinder(options);
   for await (const conversation of source.conversations())
     finder.add(fingerprintOf(conversation, options), conversation.origin);
-  // What cannot be read cannot be kept out of the training data.
-  if (!judged) checkUnreadable(source.unreadable);
+  // An unreadable row could not be found in the training data.
+  if (!unreadableChecked) checkUnreadable(source.unreadable);
   return finder;
 }
 
-/** The conversations of the training data that repeat one of the evaluation data, or almost. */
+/** Finds the conversations of the training data that repeat evaluation data, exactly or nearly. */
 export async function findLeaks(
   train: DataSource,
   evaluation: DataSource,
@@ -46,20 +51,22 @@ export async function findLeaks(
   return watch.findings;
 }
 
-/** The error for leaks: how many, and where the first are. */
+const percent = (share: number): string => `${Math.round(share * 100)} %`;
+
+/** Creates the error for leaks, with their number and the first places. */
 export function leakageError({ count, first }: LeakFindings): WhetstoneError {
   return new WhetstoneError(
     'DATA_LEAKAGE',
     `${count} ` +
-      `${count === 1 ? 'conversation of the training data is' : 'conversations of the training data are'} also ` +
-      'in the evaluation data, or almost.',
+      `${count === 1 ? 'conversation of the training data repeats' : 'conversations of the training data repeat'} ` +
+      'evaluation data.',
     {
       hint:
-        'The evaluation would measure memory. Take them out: put {"use": "deduplicate", "options": {"against": ' +
-        '["<evaluation file>"], "onLeak": "drop"}} into data.transforms. Where they may stay, set data.leakage ' +
-        'to "warn" or "off", or to {"threshold": 1} for equal ones alone.',
+        'The evaluation would measure memorization. To remove these conversations, add {"use": "deduplicate", ' +
+        '"options": {"against": ["<evaluation file>"], "onLeak": "drop"}} to data.transforms. To allow them, set ' +
+        'data.leakage to "warn" or "off", or to {"threshold": 1} to report exact duplicates only.',
       problems: first.slice(0, 10).map(({ train, eval: other, similarity }) => ({
-        message: `${similarity === 1 ? 'the same as' : `${Math.round(similarity * 100)} % like`} ${placeOf(other)}`,
+        message: `${similarity === 1 ? 'the same as' : `${percent(similarity)} similar to`} ${formatOrigin(other)}`,
         ...(train.file === undefined
           ? {}
           : { place: { file: train.file, ...(train.line === undefined ? {} : { line: train.line }) } }),
@@ -67,8 +74,8 @@ export function leakageError({ count, first }: LeakFindings): WhetstoneError {
       details: {
         leaks: count,
         pairs: first.map(({ train, eval: other, similarity }) => ({
-          train: placeOf(train),
-          eval: placeOf(other),
+          train: formatOrigin(train),
+          eval: formatOrigin(other),
           similarity,
         })),
       },
@@ -76,33 +83,35 @@ export function leakageError({ count, first }: LeakFindings): WhetstoneError {
   );
 }
 
-/** Evaluation data that training data is looked through for. */
+/** Evaluation data to search for in training data. */
 export interface HeldOut {
-  /** The same where the evaluation data and the threshold are: part of what cached training data is kept under. */
+  /** Identifies the evaluation data and the threshold, for the cache key of training data. */
   readonly key: string;
   readonly fingerprints: FingerprintOptions;
-  /** All of it, remembered; some 1.5 kB a conversation, of which 1 kB goes to a temporary file beyond 64 MB. */
+  /**
+   * Reads the evaluation data. Uses about 1.5 kB per conversation, of which 1 kB is in a temporary file beyond 64 MB.
+   */
   open(): Promise<DuplicateFinder>;
 }
 
 /**
- * How evaluation data and training data are compared: whole conversations; a threshold of 1 finds equal ones alone
- * (case, width, spaces and punctuation aside).
+ * Returns the options for the comparison of evaluation and training data, by complete conversations. With threshold 1
+ * only exact duplicates are found, which may differ in case, width, spaces and punctuation.
  */
 export function leakageOptions(threshold: number): DuplicateOptions {
   return { ...defaultDuplicateOptions, threshold, near: threshold < 1 };
 }
 
-/** Leaks that were found: how many, and the first of them. */
+/** The number of leaks, and the first of them. */
 export interface LeakFindings {
   readonly count: number;
   readonly first: readonly Leak[];
 }
 
-/** Leaks that are kept with their places. */
+/** Leaks whose origins are kept. */
 const KEPT_LEAKS = 1000;
 
-/** Looks at training data, conversation by conversation, for what is in the evaluation data. */
+/** Searches conversations of training data for evaluation data. */
 export interface LeakWatch {
   look(fingerprint: Fingerprint, origin: Origin): void;
   readonly findings: LeakFindings;

@@ -1,7 +1,7 @@
 import type { Origin } from '@whetstone/core/contract';
 import { GrowingInts } from '../../batching/growing-ints.js';
 
-/** Origins by number, at 12 bytes each. */
+/** A list of origins that uses 12 bytes per origin. */
 export interface OriginList {
   /** Adds an origin and returns its number. */
   add(origin: Origin): number;
@@ -29,11 +29,11 @@ export function createOriginList(): OriginList {
   };
 }
 
-/** Origins of many conversations as typed arrays, which threads hand over without a copy. */
+/** Origins of many conversations as typed arrays, which can be sent between threads efficiently. */
 export interface PackedOrigins {
   readonly files: readonly (string | undefined)[];
   readonly fileOf: Int32Array;
-  /** 0 where there is none. */
+  /** Line numbers; 0 if an origin has no line. */
   readonly lines: Int32Array;
   readonly indexes: Int32Array;
 }

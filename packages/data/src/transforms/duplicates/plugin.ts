@@ -6,7 +6,7 @@ export const deduplicatePlugin = definePlugin({
   kind: 'data-transform',
   name: 'deduplicate',
   description:
-    'Takes out conversations that repeat an earlier one, or almost; and those that are in the evaluation data.',
+    'Removes exact and near duplicates of earlier conversations, and conversations that repeat evaluation data.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
@@ -14,9 +14,9 @@ export const deduplicatePlugin = definePlugin({
       part: {
         enum: [...DUPLICATE_PARTS],
         default: 'conversation',
-        description: 'What of two conversations is compared.',
+        description: 'The part of conversations that is compared.',
       },
-      near: { type: 'boolean', default: true, description: 'Look for almost equal ones, too.' },
+      near: { type: 'boolean', default: true, description: 'Also remove near duplicates.' },
       threshold: {
         type: 'number',
         minimum: 0.3,
@@ -29,7 +29,7 @@ export const deduplicatePlugin = definePlugin({
         minimum: 2,
         maximum: 20,
         default: 4,
-        description: 'Characters of a shingle; half as many in Chinese, Japanese and Korean.',
+        description: 'Characters per shingle; half as many for Chinese, Japanese and Korean.',
       },
       against: {
         type: 'array',
@@ -37,7 +37,11 @@ export const deduplicatePlugin = definePlugin({
         default: [],
         description: 'Files of evaluation data that must not be repeated.',
       },
-      onLeak: { enum: ['error', 'drop'], default: 'error', description: 'What it means where they are.' },
+      onLeak: {
+        enum: ['error', 'drop'],
+        default: 'error',
+        description: 'What happens to a conversation that repeats evaluation data.',
+      },
     },
   } as const,
   create: async (options, context) => {

@@ -4,24 +4,21 @@ import { rowsOfBand, SIGNATURE_VALUES, sketchSimilarity } from './min-hash.js';
 import { createSketchStore, type SketchStore } from './sketch-store.js';
 import { FNV_OFFSET, fnv1aStep } from '@whetstone/core/util';
 
-/** What of a set is needed to find others like it. */
+/** The data of a set that is needed to find similar sets. */
 export interface SetSummary {
   readonly signature: Uint32Array;
   readonly sketch: Uint32Array;
 }
 
-/**
- * Finds sets that are much like an earlier one, by locality-sensitive hashing: what shares a whole band of its
- * signature is compared.
- */
+/** Finds similar sets by locality-sensitive hashing: only sets whose signatures have a band in common are compared. */
 export interface SimilarityIndex {
-  /** A set that was added before and is at least as similar as the threshold; of several, a late one. */
+  /** Returns a set with at least the threshold similarity, or null. Later sets are found first. */
   find(set: SetSummary): { readonly entry: number; readonly similarity: number } | null;
-  /** Adds a set under the next number, from 0. */
+  /** Adds a set and returns its number, from 0. */
   add(set: SetSummary): number;
 }
 
-/** One number a band. */
+/** Returns one key per band. */
 function bandKeys(signature: Uint32Array, rows: number): Uint32Array {
   const keys = new Uint32Array(SIGNATURE_VALUES / rows);
   for (let band = 0; band < keys.length; band++) {
@@ -34,24 +31,23 @@ function bandKeys(signature: Uint32Array, rows: number): Uint32Array {
 }
 
 /**
- * Sets that one search compares at most, the latest first. Where thousands are half alike (letters from one form), all
- * of them share bands, and comparing each with all would take for ever.
+ * The most sets that a search compares, the latest first. If thousands of sets are moderately similar (texts from one
+ * template), they share bands, and comparing all pairs would take quadratic time.
  */
 const MOST_COMPARED = 200;
-/** Sets whose signatures one search looks at, at most: a look costs a hundredth of a comparison. */
-const MOST_LOOKED_AT = 2000;
+/** The most sets whose signatures a search checks; a check costs a hundredth of a comparison. */
+const MOST_CHECKED = 2000;
 
-/** Values of each signature of which a byte is kept. */
+/** Values per signature of which the lowest byte is kept. */
 const KEPT_BYTES = 64;
 const ENTRY_WORDS = KEPT_BYTES / 4;
 const ENTRIES_A_PAGE = 1 << 12;
 
-/** 0x80 in every byte of a word that is zero. */
+/** Returns a word with 0x80 in every byte that is zero in the input. */
 const zeroBytes = (word: number): number => ~(((word & 0x7f7f7f7f) + 0x7f7f7f7f) | word | 0x7f7f7f7f);
 
 /**
- * The lowest byte of the first values of every signature: enough to see that two sets are not nearly alike, without
- * their sketches.
+ * The lowest bytes of the first values of every signature, to exclude dissimilar sets without reading their sketches.
  */
 class SignatureBytes {
   private readonly pages: Int32Array[] = [];
@@ -77,31 +73,29 @@ class SignatureBytes {
     this.pages[this.pages.length - 1]?.set(packed, (this.length++ % ENTRIES_A_PAGE) * ENTRY_WORDS);
   }
 
-  /** Whether an entry agrees in so many of the bytes. */
+  /** Returns whether at least `least` bytes of an entry are equal. */
   agrees(packed: Int32Array, entry: number, least: number): boolean {
     const page = this.pages[Math.floor(entry / ENTRIES_A_PAGE)] as Int32Array;
     const start = (entry % ENTRIES_A_PAGE) * ENTRY_WORDS;
     let agree = 0;
     for (let index = 0; index < ENTRY_WORDS; index++) {
       const equal = zeroBytes((packed[index] as number) ^ (page[start + index] as number));
-      // One bit a byte, added up in the highest byte.
+      // One bit per byte; the multiplication sums them in the highest byte.
       agree += Math.imul(equal >>> 7, 0x01010101) >>> 24;
     }
     return agree >= least;
   }
 }
 
-/**
- * Some 500 bytes a set are kept in memory, and its sketch (up to 1 kB) in memory or a temporary file.
- */
+/** Creates an index that uses about 500 bytes per set, and up to 1 kB for its sketch, in memory or a temporary file. */
 export function createSimilarityIndex(threshold: number, sketches: SketchStore = createSketchStore()): SimilarityIndex {
   const rows = rowsOfBand(threshold);
   const table = new BandTable(SIGNATURE_VALUES / rows);
   const signatures = new SignatureBytes();
-  // The share of equal values is the similarity, give or take 0.06: what lies two and a half times that below the
-  // threshold is not compared.
+  // The share of equal bytes estimates the similarity with a standard error of 0.06. Sets that are 2.5 standard errors
+  // below the threshold are not compared.
   const leastAgreement = Math.floor(KEPT_BYTES * (threshold - 0.15));
-  // The number of the search that compared an entry last: none is compared twice in one.
+  // The last search that compared each entry, so that no search compares an entry twice.
   const seenBy = new GrowingInts();
   let finds = 0;
   let latest: { signature: Uint32Array; keys: Uint32Array; packed: Int32Array } | null = null;
@@ -116,18 +110,18 @@ export function createSimilarityIndex(threshold: number, sketches: SketchStore =
       const { keys, packed } = prepared(signature);
       let found: { entry: number; similarity: number } | null = null;
       let compared = 0;
-      let lookedAt = 0;
+      let checked = 0;
       finds++;
-      const goesOn = (): boolean => found === null && compared < MOST_COMPARED && lookedAt < MOST_LOOKED_AT;
-      for (let band = 0; band < keys.length && goesOn(); band++) {
+      const shouldContinue = (): boolean => found === null && compared < MOST_COMPARED && checked < MOST_CHECKED;
+      for (let band = 0; band < keys.length && shouldContinue(); band++) {
         table.visit(keys[band] as number, (entry) => {
-          lookedAt++;
-          if (!signatures.agrees(packed, entry, leastAgreement) || seenBy.at(entry) === finds) return goesOn();
+          checked++;
+          if (!signatures.agrees(packed, entry, leastAgreement) || seenBy.at(entry) === finds) return shouldContinue();
           seenBy.set(entry, finds);
           compared++;
           const similarity = sketchSimilarity(sketch, sketches.read(entry), threshold);
           if (similarity >= threshold) found = { entry, similarity };
-          return goesOn();
+          return shouldContinue();
         });
       }
       return found;

@@ -3,15 +3,12 @@ import { GrowingInts } from '../../batching/growing-ints.js';
 import { openOverflow, readPage, type Page } from '../../batching/token-store.js';
 
 const PAGE_VALUES = 1 << 18;
-/**
- * Values that are kept in memory: 64 MB. Beyond that, sketches are read from a temporary file, which the system keeps
- * in its cache.
- */
+/** Values in memory: 64 MB. Further sketches are read from a temporary file. */
 const MEMORY_VALUES = 16 << 20;
 
-/** Sketches by number, in memory and beyond that in a file. */
+/** A list of sketches, in memory and, beyond a limit, in a file. */
 export interface SketchStore {
-  /** Adds a sketch under the next number, from 0. */
+  /** Adds a sketch; entries are numbered from 0. */
   add(sketch: Uint32Array): void;
   read(entry: number): Uint32Array;
 }
@@ -29,8 +26,8 @@ export function createSketchStore({
   let overflow: number | null = null;
   let written = 0;
 
-  /** The page that is full: stays in memory, or goes to the file, and its memory is used again. */
-  function settle(): Int32Array {
+  /** Finishes the current page, in memory or in the file, and returns an array for the next page. */
+  function finishPage(): Int32Array {
     const kept = pages.filter((page) => 'values' in page).length;
     if (pages.length === 0 || kept * pageValues <= memoryValues) return new Int32Array(pageValues);
     overflow ??= openOverflow();
@@ -45,7 +42,7 @@ export function createSketchStore({
   return {
     add(sketch) {
       if (pages.length === 0 || used + sketch.length > current.length) {
-        current = settle();
+        current = finishPage();
         used = 0;
         pages.push({ values: current });
       }

@@ -10,7 +10,7 @@ import {
   createDuplicateFinder,
   defaultDuplicateOptions,
   fingerprintOf,
-  placeOf,
+  formatOrigin,
   type Duplicate,
   type DuplicateOptions,
 } from './finder.js';
@@ -24,7 +24,9 @@ export interface DeduplicateOptions extends DuplicateOptions {
 }
 
 const describe = ({ kind, of, similarity }: Duplicate): string =>
-  kind === 'exact' ? `the same as ${placeOf(of)}` : `${Math.round(similarity * 100)} % like ${placeOf(of)}`;
+  kind === 'exact'
+    ? `the same as ${formatOrigin(of)}`
+    : `${Math.round(similarity * 100)} % similar to ${formatOrigin(of)}`;
 
 /**
  * Creates a transform that removes conversations which repeat an earlier one. With `against`, it also removes

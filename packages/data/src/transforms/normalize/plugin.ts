@@ -6,17 +6,17 @@ export const normalizeTextPlugin = definePlugin({
   apiVersion: 1,
   kind: 'data-transform',
   name: 'normalize-text',
-  description: 'Unicode, widths, quotes, spaces and repeated marks as they should be, in Chinese and English.',
+  description: 'Normalizes Unicode, character widths, quotes, spaces and repeated marks, in Chinese and English.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
     properties: {
       unicode: { enum: ['NFC', 'NFKC', 'none'], default: 'NFC', description: 'The normal form of Unicode.' },
-      invisible: flag('Take out control characters and characters of no width.'),
-      widths: flag('Full-width letters as common ones; punctuation as wide as the writing around it.'),
-      quotes: flag('Straight quotes, except in Chinese and Japanese.'),
-      spaces: flag('One common space where there are several or strange ones.'),
-      repeatedMarks: flag('One mark where the same one is repeated.'),
+      invisible: flag('Remove control characters and zero-width characters.'),
+      widths: flag('Convert full-width letters to half width, and punctuation to the width of the text around it.'),
+      quotes: flag('Convert quotes to straight quotes, except in Chinese and Japanese.'),
+      spaces: flag('Replace repeated and special spaces by one space.'),
+      repeatedMarks: flag('Replace repeated marks by one mark.'),
     },
   } as const,
   create: async (options) => {

@@ -1,27 +1,25 @@
-/** Each rule is a pure function of a text, and safe to apply twice. */
+/** Normalization rules: pure, idempotent functions of a text. */
 
 const HAN = '\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\u3001-\\u303f';
 
-/**
- * Canonical composition (`é` as one character), or compatibility composition, which also unfolds ligatures, ㎏ and ①.
- */
+/** Returns canonical composition (`é` as one character), or compatibility composition, which also expands ㎏ and ①. */
 export const normalizeUnicode =
   (form: 'NFC' | 'NFKC') =>
   (text: string): string =>
     text.normalize(form);
 
-// After an emoji, a mark or an Arabic letter, a joiner joins something.
+// A zero-width joiner has a meaning after an emoji, a combining mark or an Arabic letter.
 const invisible =
   /[\u200b\u2060\ufeff\u00ad]|(?<![\p{Extended_Pictographic}\p{Emoji_Modifier}\p{M}\p{Script=Arabic}])\u200d/gu;
 const control = /(?![\t\n])\p{Cc}/gu;
 
-/** Takes out control characters and marks of no width; the joiners of emoji and of Indic and Arabic scripts stay. */
+/** Removes control and zero-width characters, except for joiners in emoji and in Indic and Arabic scripts. */
 export const removeInvisible = (text: string): string =>
   text.replace(/\r\n?/g, '\n').replace(control, '').replace(invisible, '');
 
 const fullWidthWord = /[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]/g;
 
-/** Full-width letters and digits (`Ａ１`) as the common ones (`A1`), in any language. */
+/** Converts full-width letters and digits (`Ａ１`) to half width (`A1`). */
 export const narrowLetters = (text: string): string =>
   text.replace(fullWidthWord, (mark) => String.fromCharCode(mark.charCodeAt(0) - 0xfee0));
 
@@ -60,7 +58,7 @@ const stopAfterHan = new RegExp(`(?<=[${HAN}）”’」』])\\.(?=[${HAN}\\n]|$
 const fullBetweenLatin = /(?<=[A-Za-z0-9)"'])[，！？；：（）。、](?=[ \t]*(?:[A-Za-z0-9("'\n]|$))/g;
 const han = new RegExp(`[${HAN}]`, 'u');
 
-/** Punctuation as wide as the writing around it: `你好,世界` → `你好，世界`, `Hello，world` → `Hello, world`. */
+/** Converts punctuation to the width of the text around it: `你好,世界` → `你好，世界`, `Hello，world` → `Hello, world`. */
 export function fitPunctuation(text: string): string {
   let fitted = text;
   if (han.test(text)) {
@@ -72,7 +70,7 @@ export function fitPunctuation(text: string): string {
   return fitted.replace(fullBetweenLatin, (mark) => toHalfWidth[mark] ?? mark);
 }
 
-/** Curly quotes and primes as straight ones, except in Chinese and Japanese text, where they are the right ones. */
+/** Converts curly quotes and primes to straight quotes, except in Chinese and Japanese text, where they are correct. */
 export function straightenQuotes(text: string): string {
   if (han.test(text)) return text;
   return text.replace(/[\u2018\u2019\u201a\u201b\u2032]/g, "'").replace(/[\u201c-\u201f\u2033]/g, '"');
@@ -81,8 +79,8 @@ export function straightenQuotes(text: string): string {
 const betweenHan = new RegExp(`(?<=[${HAN}，。！？；：、])[ \\t]+(?=[${HAN}，。！？；：、])`, 'gu');
 
 /**
- * Spaces of all kinds as one common space; none between Chinese characters, before closing punctuation, and at the ends
- * of lines; two empty lines at most.
+ * Replaces repeated and special spaces by one space. Removes spaces between Chinese characters, before closing
+ * punctuation and at line ends, and more than two empty lines.
  */
 export function tidySpaces(text: string): string {
   return text
@@ -96,7 +94,7 @@ export function tidySpaces(text: string): string {
     .trim();
 }
 
-/** One mark where the same is repeated: `!!!!` → `!`, `。。。` → `……`, `.....` → `...`. Mixed marks (`?!`) stay. */
+/** Replaces repeated marks by one: `!!!!` → `!`, `。。。` → `……`, `.....` → `...`. Mixed marks (`?!`) are kept. */
 export function limitRepeatedMarks(text: string): string {
   return text
     .replace(/([!?！？,，;；、~～])\1+/g, '$1')

@@ -31,7 +31,7 @@ const defaultNormalizeOptions: NormalizeOptions = {
 
 type Rule = readonly [kind: string, apply: (text: string) => string];
 
-/** The rules that the options ask for, in the order in which they are applied. */
+/** Returns the rules that the options enable, in the order of application. */
 function rulesOf(options: NormalizeOptions): Rule[] {
   const { unicode } = options;
   const rules: (Rule | null)[] = [
@@ -45,8 +45,8 @@ function rulesOf(options: NormalizeOptions): Rule[] {
 }
 
 /**
- * Passes until nothing changes any more: what one rule leaves may be work for another (a space gone, two marks meet).
- * Two are nearly always enough.
+ * The most passes over a text. Passes are repeated until nothing changes, as the result of one rule may be input of
+ * another (a removed space makes two marks adjacent). Two passes are nearly always sufficient.
  */
 const MOST_PASSES = 6;
 
@@ -58,15 +58,17 @@ function pass(text: string, rules: readonly Rule[], spaces: boolean, onChange: (
     current = next;
   }
   if (!spaces) return current;
-  // Prose beside code keeps the spaces that join them.
+  // The spaces between prose and code must be kept.
   const tidy = current.includes('`') ? current.trim() : tidySpaces(current);
   if (tidy !== current) onChange('spaces');
   return tidy;
 }
 
 /**
- * Normalises a text: Unicode form, invisible characters, width of letters and punctuation, quotes, repeated marks,
- * spaces. Code and web addresses stay as they are. Normalising twice changes nothing more.
+ * Normalizes a text: Unicode form, invisible characters, width of letters and punctuation, quotes, repeated marks,
+ * spaces. Code and web addresses are not changed. Normalization is idempotent.
+ *
+ * @param onChange called once with each kind of change
  */
 export function normalizeText(
   text: string,
@@ -85,7 +87,7 @@ export function normalizeText(
   return current;
 }
 
-/** A transform that normalises every message. */
+/** Creates a transform that normalizes every message. */
 export function createNormalizeTransform(options: Partial<NormalizeOptions> = {}): ReportingTransform {
   const all = { ...defaultNormalizeOptions, ...options };
   return createTransform(

@@ -2,28 +2,28 @@ import type { Conversation } from '@whetstone/core/contract';
 import { textOf } from '../../examples/message-text.js';
 
 export interface QualityOptions {
-  /** Characters that a conversation has at least and at most. */
+  /** The least and the most characters of a conversation. */
   readonly minCharacters: number;
   readonly maxCharacters: number;
-  /** Turns (system messages not counted) that it has at least and at most. */
+  /** The least and the most turns, without system messages. */
   readonly minTurns: number;
   readonly maxTurns: number;
   /** The largest share of a text that may repeat itself. */
   readonly maxRepetition: number;
   /** The largest share of characters that are neither letters, digits, spaces nor common punctuation. */
   readonly maxSymbolShare: number;
-  /** Scripts that are wanted (`Latin`, `Han`, …); empty for any. */
+  /** Allowed scripts (`Latin`, `Han`, …); empty for all. */
   readonly scripts: readonly string[];
   /** The least share of letters in these scripts. */
   readonly minScriptShare: number;
-  /** Phrases that no reply may hold, whatever their case. */
+  /** Phrases that replies must not contain, ignoring case. */
   readonly boilerplate: readonly string[];
   readonly roleOrder: boolean;
   readonly emptyTurns: boolean;
   readonly truncatedReplies: boolean;
 }
 
-/** What assistants say of themselves; training on it teaches nothing else. */
+/** Phrases in which assistants describe themselves. */
 export const commonBoilerplate = [
   'as an ai language model',
   'as a large language model',
@@ -52,7 +52,7 @@ export const defaultQualityOptions: QualityOptions = {
   truncatedReplies: true,
 };
 
-/** Why a conversation is not good enough, and what exactly it was. */
+/** A quality problem of a conversation. */
 export interface QualityFinding {
   readonly reason: string;
   readonly detail: string;
@@ -76,7 +76,7 @@ const turnCount: Check = ({ messages }, _, { minTurns, maxTurns }) => {
   return turns > maxTurns ? { reason: 'too-many-turns', detail: `${turns} turns` } : null;
 };
 
-/** The share of a text that is covered by stretches of 10 characters that came before. Short texts repeat nothing. */
+/** Returns the share of a text that is covered by repeated substrings of 10 characters; 0 for short texts. */
 export function repetitionShare(text: string): number {
   const size = 10;
   const units = text.replace(/\s+/g, ' ');
@@ -85,22 +85,22 @@ export function repetitionShare(text: string): number {
   let covered = 0;
   let coveredTo = 0;
   for (let start = 0; start + size <= units.length; start++) {
-    const stretch = units.slice(start, start + size);
-    if (seen.has(stretch)) {
+    const substring = units.slice(start, start + size);
+    if (seen.has(substring)) {
       const from = Math.max(coveredTo, start);
       covered += start + size - from;
       coveredTo = start + size;
     } else {
-      seen.add(stretch);
+      seen.add(substring);
     }
   }
   return covered / units.length;
 }
 
-/** Checked reply by reply: asking the same thing twice is no fault. */
+/** Replies are checked one by one, as repetition between replies is not a problem. */
 const repetition: Check = (conversation, _, { maxRepetition }) => {
   const share = Math.max(0, ...replies(conversation).map(repetitionShare));
-  return share > maxRepetition ? { reason: 'repetition', detail: `${percent(share)} of a reply repeats itself` } : null;
+  return share > maxRepetition ? { reason: 'repetition', detail: `${percent(share)} of a reply is repeated` } : null;
 };
 
 const symbols: Check = (_, text, { maxSymbolShare }) => {
@@ -115,10 +115,10 @@ const language: Check = (_, text, { scripts, minScriptShare }) => {
   if (scripts.length === 0) return null;
   const letters = text.replace(code, '').match(/\p{L}/gu)?.length ?? 0;
   if (letters < 4) return null;
-  const wanted =
+  const allowed =
     text.replace(code, '').match(new RegExp(`[${scripts.map((script) => `\\p{Script=${script}}`).join('')}]`, 'gu'))
       ?.length ?? 0;
-  const share = wanted / letters;
+  const share = allowed / letters;
   return share < minScriptShare
     ? { reason: 'language', detail: `${percent(share)} of the letters are ${scripts.join(' or ')}` }
     : null;
@@ -127,10 +127,10 @@ const language: Check = (_, text, { scripts, minScriptShare }) => {
 const boilerplate: Check = (conversation, _, { boilerplate: phrases }) => {
   const said = replies(conversation).join('\n').toLowerCase();
   const found = phrases.find((phrase) => said.includes(phrase.toLowerCase()));
-  return found === undefined ? null : { reason: 'boilerplate', detail: `a reply says "${found}"` };
+  return found === undefined ? null : { reason: 'boilerplate', detail: `a reply contains "${found}"` };
 };
 
-/** System messages first; then user and assistant by turns, tools after the assistant; the assistant last. */
+/** System messages must be first; then user and assistant alternate, with tools after the assistant, who is last. */
 const roleOrder: Check = ({ form, messages }, _, options) => {
   if (!options.roleOrder || form !== 'chat') return null;
   const firstTurn = messages.findIndex(({ role }) => role !== 'system');
@@ -140,14 +140,14 @@ const roleOrder: Check = ({ form, messages }, _, options) => {
     if (role === 'system' && firstTurn !== -1 && index > firstTurn)
       return broken(`a system message is message ${index + 1}`);
     if ((role === 'user' || role === 'assistant') && role === before)
-      return broken(`messages ${index} and ${index + 1} are both the ${role}'s`);
+      return broken(`messages ${index} and ${index + 1} have the same role ${role}`);
     if (role === 'tool' && before !== 'assistant' && before !== 'tool')
-      return broken(`message ${index + 1} is a tool's, after the ${before ?? 'start'}`);
-    if (role === 'assistant' && index === firstTurn) return broken('the assistant speaks first');
+      return broken(`message ${index + 1} has the role tool and follows ${before ?? 'no message'}`);
+    if (role === 'assistant' && index === firstTurn) return broken('the first turn has the role assistant');
   }
   return messages.at(-1)?.role === 'assistant'
     ? null
-    : broken(`the last message is the ${messages.at(-1)?.role ?? 'nobody'}'s`);
+    : broken(`the last message has the role ${messages.at(-1)?.role ?? '(none)'}`);
 };
 
 const emptyTurns: Check = ({ messages }, _, options) => {
@@ -160,12 +160,12 @@ const emptyTurns: Check = ({ messages }, _, options) => {
 
 const endMark = /[.!?…。！？”"'」』）)\]】:：;；~～*`>}|\p{Extended_Pictographic}\p{N}]\s*$/u;
 
-/** A long reply that ends within a sentence, on a connecting word or a comma, or within code. */
+/** Finds replies that end within a sentence (after a connecting word or a comma, or without an end mark) or in code. */
 const truncatedReplies: Check = (conversation, _, options) => {
   if (!options.truncatedReplies) return null;
   for (const reply of replies(conversation)) {
     if ((reply.match(/```/g)?.length ?? 0) % 2 === 1)
-      return { reason: 'truncated-reply', detail: 'code is opened and never closed' };
+      return { reason: 'truncated-reply', detail: 'a code block is not closed' };
     const text = reply.trim();
     const ending = JSON.stringify(text.slice(-24));
     if (/[,，、(（]$/u.test(text) || /\s(?:and|or|but|the|a|an|of|to|with|because)$/.test(text))
@@ -188,8 +188,8 @@ const checks: readonly Check[] = [
   language,
 ];
 
-/** The first thing that is wrong with a conversation, or null. */
-export function judgeQuality(
+/** Returns the first quality problem of a conversation, or null. */
+export function checkQuality(
   conversation: Conversation,
   options: QualityOptions = defaultQualityOptions,
 ): QualityFinding | null {

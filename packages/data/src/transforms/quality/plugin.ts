@@ -13,34 +13,34 @@ export const qualityFilterPlugin = definePlugin({
   kind: 'data-transform',
   name: 'quality-filter',
   description:
-    'Takes out conversations that are too short or long, repeat themselves, are broken off, or are not what ' +
-    'they should be.',
+    'Removes conversations that are too short or long, repetitive, truncated, in another language, or have roles ' +
+    'out of order.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
     properties: {
-      minCharacters: count(defaults.minCharacters, 'Characters that a conversation has at least.'),
-      maxCharacters: count(defaults.maxCharacters, 'Characters that a conversation has at most.'),
-      minTurns: count(defaults.minTurns, 'Turns that a conversation has at least.'),
-      maxTurns: count(defaults.maxTurns, 'Turns that a conversation has at most.'),
-      maxRepetition: share(defaults.maxRepetition, 'The largest share of a reply that may repeat itself.'),
+      minCharacters: count(defaults.minCharacters, 'The least characters of a conversation.'),
+      maxCharacters: count(defaults.maxCharacters, 'The most characters of a conversation.'),
+      minTurns: count(defaults.minTurns, 'The least turns of a conversation.'),
+      maxTurns: count(defaults.maxTurns, 'The most turns of a conversation.'),
+      maxRepetition: share(defaults.maxRepetition, 'The largest share of a reply that may be repeated text.'),
       maxSymbolShare: share(defaults.maxSymbolShare, 'The largest share of symbols.'),
       scripts: {
         type: 'array',
         items: { type: 'string', pattern: '^[A-Za-z_]+$' },
         default: [],
-        description: 'Scripts that are wanted, as Latin or Han; empty for any.',
+        description: 'Allowed scripts, for example Latin or Han; empty for all.',
       },
       minScriptShare: share(defaults.minScriptShare, 'The least share of letters in these scripts.'),
       boilerplate: {
         type: 'array',
         items: { type: 'string', minLength: 1 },
         default: commonBoilerplate,
-        description: 'Phrases that no reply may hold.',
+        description: 'Phrases that replies must not contain.',
       },
-      roleOrder: flag('User and assistant must speak by turns, the assistant last.'),
-      emptyTurns: flag('No turn may be empty.'),
-      truncatedReplies: flag('No reply may be broken off.'),
+      roleOrder: flag('Remove conversations unless user and assistant alternate and the assistant is last.'),
+      emptyTurns: flag('Remove conversations with an empty turn.'),
+      truncatedReplies: flag('Remove conversations with a truncated reply.'),
     },
   } as const,
   create: async (options) => {

@@ -3,11 +3,11 @@ import type { Conversation, Message } from '@whetstone/core/contract';
 import { collect } from '../../testing/files.js';
 import { chat, sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
-import { defaultQualityOptions, judgeQuality, repetitionShare } from './checks.js';
+import { defaultQualityOptions, checkQuality, repetitionShare } from './checks.js';
 import { createQualityTransform } from './transform.js';
 
-const judge = (conversation: Omit<Conversation, 'origin'>, options = {}) =>
-  judgeQuality({ ...conversation, origin: { index: 0 } }, { ...defaultQualityOptions, ...options })?.reason ?? null;
+const reasonOf = (conversation: Omit<Conversation, 'origin'>, options = {}) =>
+  checkQuality({ ...conversation, origin: { index: 0 } }, { ...defaultQualityOptions, ...options })?.reason ?? null;
 const roles = (...names: string[]): Omit<Conversation, 'origin'> => ({
   form: 'chat',
   messages: names.map((role): Message => ({ role, content: 'Some words.' })),
@@ -19,7 +19,7 @@ of the sea within seconds. Volcanoes build islands, and waves take them down aga
 drain marshes and plant hedges against storms. Every landscape that you look at is the sum of such quarrels, none of
 which is ever quite decided.`;
 
-describe('good conversations stay', () => {
+describe('good conversations are kept', () => {
   test.each([
     ['short', chat('Hi', 'Hello')],
     ['Chinese', chat('你好吗', '我很好，谢谢！')],
@@ -27,10 +27,10 @@ describe('good conversations stay', () => {
     ['a list', chat('Name some', `${'Fruits that are good for you, one by one. '.repeat(2)}\n- apple\n- pear\n- plum`)],
     ['with tools', roles('system', 'user', 'assistant', 'tool', 'assistant')],
     ['a long reply that ends well', chat('Tell me', longReply)],
-  ])('%s', (_, conversation) => expect(judge(conversation)).toBeNull());
+  ])('%s', (_, conversation) => expect(reasonOf(conversation)).toBeNull());
 });
 
-describe('bad ones do not', () => {
+describe('bad conversations are removed', () => {
   test.each([
     ['empty-turn', chat('Hi', '  ')],
     ['too-long', chat('Hi', 'x '.repeat(200_001))],
@@ -47,24 +47,25 @@ describe('bad ones do not', () => {
     ['boilerplate', chat('你有感情吗', '作为一个人工智能语言模型，我没有感情。')],
     ['repetition', chat('Go', 'I am sorry, I am sorry, '.repeat(20).trim().replace(/,$/, '.'))],
     ['symbols', chat('|||||====****', '####____~~~~^^^^ ok.')],
-  ])('%s', (reason, conversation) => expect(judge(conversation)).toBe(reason));
+  ])('%s', (reason, conversation) => expect(reasonOf(conversation)).toBe(reason));
 
-  test('another language, where scripts are stated', () => {
-    expect(judge(chat('Как дела?', 'Хорошо, спасибо.'), { scripts: ['Latin'] })).toBe('language');
-    expect(judge(chat('你好吗', '我很好，谢谢！'), { scripts: ['Han'] })).toBeNull();
-    expect(judge(chat('你好吗 OK', '我很好，谢谢！'), { scripts: ['Latin', 'Han'] })).toBeNull();
+  test('in another script, if scripts are configured', () => {
+    expect(reasonOf(chat('Как дела?', 'Хорошо, спасибо.'), { scripts: ['Latin'] })).toBe('language');
+    expect(reasonOf(chat('你好吗', '我很好，谢谢！'), { scripts: ['Han'] })).toBeNull();
+    expect(reasonOf(chat('你好吗 OK', '我很好，谢谢！'), { scripts: ['Latin', 'Han'] })).toBeNull();
   });
 
-  test('length and turns, where they are stated', () => {
-    expect(judge(chat('Hi', 'Ok'), { minCharacters: 10 })).toBe('too-short');
-    expect(judge(chat('Hi', 'Ok'), { minTurns: 3 })).toBe('too-few-turns');
-    expect(judge(chat('Hi', 'Ok', 'Hi', 'Ok'), { maxTurns: 3 })).toBe('too-many-turns');
+  test('by length and turns, if configured', () => {
+    expect(reasonOf(chat('Hi', 'Ok'), { minCharacters: 10 })).toBe('too-short');
+    expect(reasonOf(chat('Hi', 'Ok'), { minTurns: 3 })).toBe('too-few-turns');
+    expect(reasonOf(chat('Hi', 'Ok', 'Hi', 'Ok'), { maxTurns: 3 })).toBe('too-many-turns');
   });
 });
 
-test('the share of a text that repeats itself', () => {
+test('the share of repeated text', () => {
   expect(repetitionShare('abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ')).toBe(0);
-  expect(repetitionShare('0123456789abcdefghij'.repeat(10))).toBeCloseTo(0.9, 5); // all but the first of ten
+  // All repetitions but the first of ten.
+  expect(repetitionShare('0123456789abcdefghij'.repeat(10))).toBeCloseTo(0.9, 5);
 });
 
 test('the transform lists every removal with its reason', async () => {
@@ -80,6 +81,6 @@ test('the transform lists every removal with its reason', async () => {
   });
   expect(transform.report.removals.map(({ origin, detail }) => [origin.line, detail])).toEqual([
     [2, 'message 2 is empty'],
-    [3, "the last message is the user's"],
+    [3, 'the last message has the role user'],
   ]);
 });

@@ -1,13 +1,13 @@
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
-import { defaultQualityOptions, judgeQuality, type QualityOptions } from './checks.js';
+import { defaultQualityOptions, checkQuality, type QualityOptions } from './checks.js';
 
-/** A transform that takes out conversations of low quality, each with its reason. */
+/** Creates a transform that removes conversations of low quality, with the reason. */
 export function createQualityTransform(options: Partial<QualityOptions> = {}): ReportingTransform {
   const all = { ...defaultQualityOptions, ...options };
   return createTransform(
     'quality-filter',
     () => (conversation, log) => {
-      const finding = judgeQuality(conversation, all);
+      const finding = checkQuality(conversation, all);
       if (!finding) return conversation;
       log.remove(conversation, finding.reason, finding.detail);
       return null;

@@ -1,10 +1,10 @@
 import type { CountryCode } from 'libphonenumber-js';
 import validator from 'validator';
 import { phoneLibrary } from './phone-library.js';
-import { onlyPhoneZones } from './phone-zones.js';
+import { maskOtherDigits } from './phone-zones.js';
 import { PERSONAL_DATA_KINDS, type PersonalDataKind } from '../../choices.js';
 
-/** Where something personal stands in a text. */
+/** Personal data in a text, from `start` to `end`. */
 export interface Detection {
   readonly kind: PersonalDataKind;
   readonly start: number;
@@ -12,29 +12,29 @@ export interface Detection {
 }
 
 export interface DetectOptions {
-  /** What is looked for. */
+  /** The kinds to detect. */
   readonly kinds: readonly PersonalDataKind[];
-  /** Where phone numbers without a country code are at home, as ISO 3166 codes. */
+  /** The countries (ISO 3166 codes) of phone numbers without a country code. */
   readonly countries: readonly string[];
 }
 
 type Detect = (text: string, options: DetectOptions) => Omit<Detection, 'kind'>[];
 
-/** Everything that a pattern finds and a check confirms; a capture group narrows what is taken. */
+/** Returns the matches of a pattern that `confirm` accepts. If the pattern has a group, only the group is returned. */
 function matches(
   text: string,
   pattern: RegExp,
   confirm: (found: string) => boolean = () => true,
 ): Omit<Detection, 'kind'>[] {
   return Array.from(text.matchAll(pattern)).flatMap((match) => {
-    const group = match.slice(1).find((part) => part !== undefined);
+    const group = match.slice(1).find((text) => text !== undefined);
     const found = group ?? match[0];
     const start = match.index + (group === undefined ? 0 : match[0].lastIndexOf(group));
     return confirm(found) ? [{ start, end: start + found.length }] : [];
   });
 }
 
-// No letter or digit of the same kind may go on before or after: a part of a longer number is none.
+// All patterns exclude adjacent characters of the same kind, as a substring of a longer number is not a match.
 const email: Detect = (text) =>
   matches(
     text,
@@ -44,7 +44,7 @@ const email: Detect = (text) =>
 
 const digits = (found: string): string => found.replace(/\D/g, '');
 
-/** 13 to 19 digits that pass the Luhn check and start as the cards of a network do. */
+/** Detects 13 to 19 digits with a valid Luhn checksum and the prefix of a card network. */
 const card: Detect = (text) =>
   matches(
     text,
@@ -62,13 +62,13 @@ const iban: Detect = (text) =>
 const chineseWeights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
 
 /**
- * The 18 characters of a Chinese identity number: a date that exists, and the check character of GB 11643 (ISO 7064,
- * MOD 11-2).
+ * Returns whether a text is a Chinese identity number: 18 characters with an existing date and a valid check character.
+ * Source: GB 11643, ISO 7064 MOD 11-2.
  */
 function isChineseIdentityNumber(text: string): boolean {
-  const parts = /^[1-9]\d{5}((?:18|19|20)\d{2})(\d{2})(\d{2})\d{3}[\dXx]$/.exec(text);
-  if (!parts) return false;
-  const [year, month, day] = parts.slice(1).map(Number) as [number, number, number];
+  const match = /^[1-9]\d{5}((?:18|19|20)\d{2})(\d{2})(\d{2})\d{3}[\dXx]$/.exec(text);
+  if (!match) return false;
+  const [year, month, day] = match.slice(1).map(Number) as [number, number, number];
   const date = new Date(Date.UTC(year, month - 1, day));
   if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return false;
   const sum = chineseWeights.reduce((total, weight, index) => total + weight * Number(text[index]), 0);
@@ -76,8 +76,7 @@ function isChineseIdentityNumber(text: string): boolean {
 }
 
 /**
- * US social security numbers as they are written; the areas 000, 666 and 9xx, group 00 and serial 0000 were never given
- * out.
+ * Returns whether a text is a US social security number. Areas 000, 666 and 9xx, group 00 and serial 0000 are invalid.
  */
 const isSocialSecurityNumber = (found: string): boolean => /^(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}$/.test(found);
 
@@ -89,7 +88,7 @@ const nationalIds: Detect = (text) => [
 
 const namesDocument = /dni|nie|documento|codice fiscale|cf|aadhaar|passport|护照/i;
 
-/** Other countries' numbers, where the text says that one follows, with the checks that are known. */
+/** Detects numbers of other countries that follow the name of the document, with their checks. */
 const namedIds = (text: string): Omit<Detection, 'kind'>[] => [
   ...matches(text, /(?<=\b(?:DNI|NIE|documento)\b\W{0,4})([XYZ]?\d{7,8}-?[A-Z])\b/gi, (found) =>
     validator.isIdentityCard(found.replace('-', '').toUpperCase(), 'ES'),
@@ -119,8 +118,8 @@ const chineseLandline = /(?<!\d)(?:0\d{2,3}[- ]?|（0\d{2,3}）|\(0\d{2,3}\))[2-
 const phoneWord = /(?:phone|call|mobile|cell|tel|fax|whatsapp|电话|手机|致电|拨打|联系)[^\n.,;，。；]{0,20}$/i;
 
 /**
- * Numbers of ten digits and more that are written like a phone number; bare digits count only where the text speaks of
- * phones.
+ * Returns whether a number is written like a phone number: with a plus sign, or with at least 10 digits and separators.
+ * Digits without separators count only after a word for a phone.
  */
 function looksLikePhone(text: string, start: number, end: number): boolean {
   const found = text.slice(start, end);
@@ -129,11 +128,11 @@ function looksLikePhone(text: string, start: number, end: number): boolean {
   return /\D/.test(found) || phoneWord.test(text.slice(Math.max(0, start - 30), start));
 }
 
-/** A text with line breaks in place of some stretches: everything else keeps its place. */
-function without(text: string, stretches: readonly Omit<Detection, 'kind'>[]): string {
+/** Replaces ranges of a text by line breaks, so that the positions of all other characters do not change. */
+function maskRanges(text: string, ranges: readonly Omit<Detection, 'kind'>[]): string {
   let result = '';
   let position = 0;
-  for (const { start, end } of [...stretches].sort((a, b) => a.start - b.start)) {
+  for (const { start, end } of [...ranges].sort((a, b) => a.start - b.start)) {
     if (start < position) continue;
     result += text.slice(position, start) + '\n'.repeat(end - start);
     position = end;
@@ -143,7 +142,7 @@ function without(text: string, stretches: readonly Omit<Detection, 'kind'>[]): s
 
 const phone: Detect = (text, { countries }) => {
   const chinese = [...matches(text, chineseMobile), ...matches(text, chineseLandline)];
-  const zones = onlyPhoneZones(chinese.length === 0 ? text : without(text, chinese));
+  const zones = maskOtherDigits(chinese.length === 0 ? text : maskRanges(text, chinese));
   const international =
     zones === null
       ? []
@@ -156,11 +155,11 @@ const phone: Detect = (text, { countries }) => {
   return [...chinese, ...international];
 };
 
-// A place name, without the words that lead to it ("住在", "地址是").
+// The name of a city or region, without the words before it ("住在", "地址是").
 const placeName = '(?:(?![在住址是于为到从去往来的])\\p{Script=Han})';
 const region = `(?:${placeName}{2,8}?(?:省|自治区|特别行政区))?`;
-// Each stretch ends at the first word for a street or a quarter, so that there is one way to read a text: nested
-// choices would take time without end.
+// Each group ends at the first word for a street or a quarter, so that there is only one way to match a text: ambiguous
+// nested groups would take exponential time.
 const quarter = '(?:路|街|大道|巷|胡同|弄|村|镇|小区|花园|新村)';
 const beforeQuarter = `(?:(?!${quarter})[\\p{Script=Han}\\dA-Za-z])`;
 const city = `${placeName}{2,6}?(?:市|州|盟|地区)`;
@@ -219,7 +218,7 @@ const westernNames = new RegExp(
 const addressees = 'The|This|That|Customer|Support|Service|Team|Not|Our|Your|It|Contact|Sales|Help';
 const weekdays = 'Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday';
 const months = 'January|February|March|April|May|June|July|August|September|October|November|December';
-/** Capitalised words that follow "this is" but are not names. */
+/** Capitalized words that may follow "this is" but are not names. */
 const noNames = new RegExp(`^(?:${addressees}|${weekdays}|${months})\\b`);
 
 const name: Detect = (text) => [
@@ -238,8 +237,8 @@ const detectors: Readonly<Record<PersonalDataKind, Detect>> = {
   name,
 };
 
-/** What a text must hold for a detector to find anything: most texts hold none of it, and are done with one look. */
-const worthLooking: Readonly<Partial<Record<PersonalDataKind, RegExp>>> = {
+/** Necessary conditions for a detection, which exclude most texts quickly. */
+const prefilters: Readonly<Partial<Record<PersonalDataKind, RegExp>>> = {
   email: /@/,
   card: /\d(?:[ -]?\d){12}/,
   iban: /[A-Z]{2}\d{2}/,
@@ -249,12 +248,12 @@ const worthLooking: Readonly<Partial<Record<PersonalDataKind, RegExp>>> = {
   address: /\d|[号楼室栋弄]/,
 };
 
-/** Personal data in a text, from left to right, without overlaps. */
+/** Returns the personal data in a text, from left to right, without overlaps. */
 export function detectPersonalData(text: string, options: DetectOptions): Detection[] {
   const detections: Detection[] = [];
   let taken: Uint8Array | null = null;
   for (const kind of PERSONAL_DATA_KINDS) {
-    if (!options.kinds.includes(kind) || worthLooking[kind]?.test(text) === false) continue;
+    if (!options.kinds.includes(kind) || prefilters[kind]?.test(text) === false) continue;
     const found = detectors[kind](text, options).sort((a, b) => b.end - b.start - (a.end - a.start));
     for (const { start, end } of found) {
       taken ??= new Uint8Array(text.length);

@@ -4,7 +4,7 @@ type PhoneLibrary = Pick<typeof import('libphonenumber-js'), 'findPhoneNumbersIn
 
 let loaded: PhoneLibrary | null = null;
 
-/** Returns what `scripts/bundle-phone-numbers.mjs` bundles of libphonenumber-js. Loads it at the first call. */
+/** Returns the bundle of libphonenumber-js (see `scripts/bundle-phone-numbers.mjs`), loaded at the first call. */
 export function phoneLibrary(): PhoneLibrary {
   loaded ??= createRequire(import.meta.url)('@whetstone/data/phone-numbers') as PhoneLibrary;
   return loaded;

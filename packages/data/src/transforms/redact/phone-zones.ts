@@ -1,10 +1,10 @@
-/** Digits that a text must hold in one zone to be a phone number: written from a plus sign on, or at home. */
+/** The least digits of a phone number, with a plus sign and without. */
 const LEAST_INTERNATIONAL = 7;
 const LEAST_NATIONAL = 10;
-/** The longest number, with an extension and something to spare. */
+/** The most digits of a phone number with an extension, with a margin. */
 const MOST_DIGITS = 40;
-/** So many stretches of digits are taken for one number at most. */
-const MOST_STRETCHES = 21;
+/** The most groups of digits in a phone number. */
+const MOST_GROUPS = 21;
 
 const dashes = '-\\u2010-\\u2015\\u2212\\u30fc\\uff0d';
 const slashesAndStops = '\\uff0f/\\uff0e.';
@@ -16,14 +16,14 @@ const between = new RegExp(`^[${dashes}${slashesAndStops}${spaces}${brackets}${t
 const plusBefore = /[+\uff0b][-. ([\u3000\uff08]{0,4}$/;
 const digit = /\p{Nd}/gu;
 
-/** Characters after a number in which its extension may stand. */
+/** Characters after a number that may contain its extension. */
 const EXTENSION = 24;
 
 /**
- * What numbers beside one another are parted by, each kind for itself: slashes, brackets, hyphens with a space, wide
- * hyphens, stops, spaces, and numbers of one or two digits.
+ * Possible separators of adjacent numbers: slashes, brackets, hyphens with a space, wide hyphens, stops, spaces, and
+ * numbers of one or two digits.
  */
-const partings: readonly RegExp[] = [
+const separators: readonly RegExp[] = [
   /\/+/g,
   /(?=\()/g,
   / -|- /g,
@@ -33,12 +33,12 @@ const partings: readonly RegExp[] = [
   /(?:(?<=\s|^)\d{1,2}(?:\s|$))+/g,
 ];
 
-/** Digits with nothing but a phone number's punctuation between them, as long as they go on. */
+/** A maximal run of digits with only the punctuation of phone numbers between them. */
 interface Zone {
   readonly start: number;
   end: number;
   digits: number;
-  stretches: number;
+  groups: number;
   readonly plus: boolean;
 }
 
@@ -53,7 +53,7 @@ function* zonesOf(text: string): Generator<Zone> {
     if (zone !== null && index - zone.end <= 4 && between.test(text.slice(zone.end, index))) {
       zone.end = index + found.length;
       zone.digits += found.length;
-      zone.stretches++;
+      zone.groups++;
       continue;
     }
     if (zone !== null) yield zone;
@@ -61,60 +61,56 @@ function* zonesOf(text: string): Generator<Zone> {
       start: index,
       end: index + found.length,
       digits: found.length,
-      stretches: 1,
+      groups: 1,
       plus: plusBefore.test(text.slice(Math.max(0, index - 5), index)),
     };
   }
   if (zone !== null) yield zone;
 }
 
-const couldBeOne = (digits: number, plus: boolean): boolean =>
+const couldBePhoneNumber = (digits: number, plus: boolean): boolean =>
   digits <= MOST_DIGITS && digits >= (plus ? LEAST_INTERNATIONAL : LEAST_NATIONAL);
 
-/** The parts of a zone of many numbers that could each be a phone number; neighbours that touch are one part. */
-function hopefulParts(text: string, { start, end, plus }: Zone): Range[] {
+/** Returns the ranges of a zone that may be a phone number, for each kind of separator. */
+function candidatesIn(text: string, { start, end, plus }: Zone): Range[] {
   const inside = text.slice(start, end);
-  const parts: Range[] = [];
-  for (const parting of partings) {
+  const candidates: Range[] = [];
+  for (const separator of separators) {
     let from = 0;
     const take = (to: number): void => {
-      const part = inside.slice(from, to);
-      if (couldBeOne(part.match(digit)?.length ?? 0, plus && from === 0))
-        parts.push({ start: start + from, end: start + to });
+      const candidate = inside.slice(from, to);
+      if (couldBePhoneNumber(candidate.match(digit)?.length ?? 0, plus && from === 0))
+        candidates.push({ start: start + from, end: start + to });
     };
-    for (const { index, 0: found } of inside.matchAll(parting)) {
+    for (const { index, 0: found } of inside.matchAll(separator)) {
       take(index);
       from = index + found.length;
     }
     take(inside.length);
   }
-  return parts.sort((a, b) => a.start - b.start || a.end - b.end);
+  return candidates.sort((a, b) => a.start - b.start || a.end - b.end);
 }
 
-/**
- * The stretches of a text in which libphonenumber can find something that counts as a phone number, each with room for
- * an extension.
- */
-function hopefulRanges(text: string): Range[] {
+/** Returns the ranges of a text in which libphonenumber may find a phone number, including extensions. */
+function candidateRanges(text: string): Range[] {
   const ranges: Range[] = [];
   for (const zone of zonesOf(text)) {
-    if (zone.stretches <= MOST_STRETCHES && zone.digits <= MOST_DIGITS) {
-      if (couldBeOne(zone.digits, zone.plus))
+    if (zone.groups <= MOST_GROUPS && zone.digits <= MOST_DIGITS) {
+      if (couldBePhoneNumber(zone.digits, zone.plus))
         ranges.push({ start: zone.start, end: Math.min(text.length, zone.end + EXTENSION) });
     } else {
-      for (const part of hopefulParts(text, zone)) ranges.push(part);
+      for (const range of candidatesIn(text, zone)) ranges.push(range);
     }
   }
   return ranges;
 }
 
 /**
- * The text with a line break in place of every digit that cannot be part of a phone number: in tables of numbers,
- * libphonenumber tries each for itself and in many combinations. Null where nothing is left. Takes time in proportion
- * to the text's length.
+ * Replaces every digit that cannot belong to a phone number by a line break, in linear time. Returns null if no digit
+ * is left. Without this, libphonenumber tries all combinations of numbers in tables.
  */
-export function onlyPhoneZones(text: string): string | null {
-  const ranges = hopefulRanges(text);
+export function maskOtherDigits(text: string): string | null {
+  const ranges = candidateRanges(text);
   if (ranges.length === 0) return null;
   let result = '';
   let position = 0;

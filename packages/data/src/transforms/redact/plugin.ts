@@ -6,7 +6,7 @@ export const redactPlugin = definePlugin({
   kind: 'data-transform',
   name: 'redact',
   description:
-    'Puts placeholders in the place of e-mail addresses, phone, card and identity numbers, addresses and names.',
+    'Replaces e-mail addresses, phone, card and identity numbers, postal addresses and names by placeholders.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
@@ -15,18 +15,18 @@ export const redactPlugin = definePlugin({
         type: 'array',
         items: { enum: [...PERSONAL_DATA_KINDS] },
         default: [...PERSONAL_DATA_KINDS],
-        description: 'What is looked for.',
+        description: 'The kinds of personal data to detect.',
       },
       countries: {
         type: 'array',
         items: { type: 'string', pattern: '^[A-Z]{2}$' },
         default: ['CN', 'US', 'GB'],
-        description: 'Countries (ISO 3166) whose phone numbers are recognised without a country code.',
+        description: 'Countries (ISO 3166) whose phone numbers are recognized without a country code.',
       },
       action: {
         enum: ['redact', 'drop'],
         default: 'redact',
-        description: 'Put placeholders in, or take the conversation out.',
+        description: 'Replace personal data by placeholders, or remove the conversation.',
       },
     },
   } as const,

@@ -12,9 +12,8 @@ const readLabelled = (name: string): string[] =>
     .split('\n');
 
 /**
- * A labelled set: personal data in ⟦kind:…⟧, and look-alikes without marks. Numbers that need a check digit have a
- * right one where they are marked (computed by hand or the well-known test numbers of the networks) and a wrong one
- * where they are not.
+ * A labelled set: personal data in ⟦kind:…⟧, and similar text without marks. Marked numbers have a valid check digit
+ * (computed by hand, or official test numbers of the card networks), others an invalid one.
  */
 const labelled = readLabelled('personal-data.txt');
 
@@ -36,7 +35,7 @@ function parse(marked: string): Labelled {
   return { text: text + marked.slice(position), spans };
 }
 
-/** How the detectors fare on labelled lines: span and kind must both be right. */
+/** Measures the detectors on labelled lines. A detection is correct if its span and kind are correct. */
 function measure(lines: readonly string[]): {
   readonly wrong: readonly string[];
   readonly precision: number;
@@ -47,11 +46,11 @@ function measure(lines: readonly string[]): {
   for (const marked of lines) {
     const { text, spans } = parse(marked);
     const detected = detectPersonalData(text, defaultRedactOptions);
-    const places = detected.map(({ kind, start, end }) => `${kind} ${start}-${end}`);
-    right += places.filter((span) => spans.includes(span)).length;
+    const detectedSpans = detected.map(({ kind, start, end }) => `${kind} ${start}-${end}`);
+    right += detectedSpans.filter((span) => spans.includes(span)).length;
     expected += spans.length;
-    found += places.length;
-    if (places.join() !== spans.join())
+    found += detectedSpans.length;
+    if (detectedSpans.join() !== spans.join())
       wrong.push(
         `${marked} → ${detected.map(({ kind, start, end }) => `${kind}:${text.slice(start, end)}`).join(' | ')}`,
       );
@@ -59,15 +58,15 @@ function measure(lines: readonly string[]): {
   return { wrong, precision: right / found, recall: right / expected };
 }
 
-test('precision and recall on the set that the patterns were made with', () => {
+test('precision and recall on the set that the patterns were developed with', () => {
   const { wrong, precision, recall } = measure(labelled);
   expect(wrong).toEqual([]);
   expect([precision, recall]).toEqual([1, 1]);
 });
 
-test('and on one that they were not made with: two of 26 were found in part alone, which was mended', () => {
+test('precision and recall on a held-out set', () => {
   const { wrong, precision, recall } = measure(readLabelled('personal-data-held-out.txt'));
-  // A number together with its extension, and a hotline, which is no person's.
+  // A number with its extension, and a hotline, which is not personal data.
   expect(wrong.map((line) => line.slice(0, 20))).toEqual([
     'Our office number is',
     '热线400-800-8888全天开放。 → ph'.slice(0, 20),
@@ -76,7 +75,7 @@ test('and on one that they were not made with: two of 26 were found in part alon
   expect(recall).toBeGreaterThan(0.96);
 });
 
-test('the same value has the same placeholder throughout a conversation', async () => {
+test('equal values have the same placeholder in a conversation', async () => {
   const transform = createRedactTransform();
   const source = applyTransforms(
     sourceOf([
@@ -98,7 +97,7 @@ test('the same value has the same placeholder throughout a conversation', async 
   expect(transform.report).toMatchObject({ conversationsIn: 1, conversationsOut: 1, changed: { phone: 3, email: 1 } });
 });
 
-test('or the conversation is taken out, with the reason', async () => {
+test('the action "drop" removes the conversation, with the reason', async () => {
   const transform = createRedactTransform({ action: 'drop' });
   const source = applyTransforms(
     sourceOf([{ form: 'text', messages: [{ role: 'assistant', content: 'a@example.com' }] }]),
@@ -106,11 +105,11 @@ test('or the conversation is taken out, with the reason', async () => {
   );
   expect(await collect(source.conversations())).toEqual([]);
   expect(transform.report.removals).toEqual([
-    { origin: { file: 'memory.jsonl', line: 1, index: 0 }, reason: 'personal-data', detail: 'holds email' },
+    { origin: { file: 'memory.jsonl', line: 1, index: 0 }, reason: 'personal-data', detail: 'contains email' },
   ]);
 });
 
-test('redacting twice changes nothing more', () => {
+test('redaction is idempotent', () => {
   expect(labelled.length).toBeGreaterThan(0);
   for (const marked of labelled) {
     const once = redactText(parse(marked).text, defaultRedactOptions);
@@ -118,7 +117,7 @@ test('redacting twice changes nothing more', () => {
   }
 });
 
-/** What texts that are not prose are made of: tables of numbers, lists, and what patterns could read in many ways. */
+/** Units of texts that are not prose: tables of numbers, lists, and text that patterns could match in many ways. */
 const units = [
   '1 ',
   '12 ',
@@ -142,23 +141,22 @@ const units = [
   '13812345678 ',
 ];
 
-test.each(units)('takes time in proportion to the length, whatever the text: %j', (unit) => {
+test.each(units)('redaction takes linear time: %j', (unit) => {
   const seconds = (characters: number): number => {
-    // Processor time: a machine that is busy with other things proves nothing.
+    // Processor time, which does not depend on other processes.
     const begun = process.cpuUsage();
     redactText(`北京市${unit.repeat(Math.ceil(characters / unit.length))}号`, defaultRedactOptions);
     return process.cpuUsage(begun).user / 1e6;
   };
   seconds(1000);
-  // Twice for a text twice as long; four times where every character looks at all the others, and nested choices never
-  // ended.
-  const [half, whole] = [50_000, 100_000].map((characters) =>
+  // A text of twice the length takes twice as long in linear time, and four times in quadratic time.
+  const [half, full] = [50_000, 100_000].map((characters) =>
     Math.min(...Array.from({ length: 3 }, () => seconds(characters))),
   ) as [number, number];
-  expect(whole).toBeLessThan(3 * half + 0.1);
+  expect(full).toBeLessThan(3 * half + 0.1);
 });
 
-test('phone numbers within tables of numbers are found, and extensions are part of them', () => {
+test('phone numbers are found in tables of numbers, and with their extensions', () => {
   const found = (text: string): string[] =>
     detectPersonalData(text, { kinds: ['phone'], countries: ['US', 'GB'] }).map(({ start, end }) =>
       text.slice(start, end),
@@ -170,7 +168,7 @@ test('phone numbers within tables of numbers are found, and extensions are part 
   expect(found('12.50 3.75 8.00 99.95 '.repeat(200))).toEqual([]);
 });
 
-test('addresses with several streets and quarters, and words for streets in a row', () => {
+test('addresses with several streets and quarters are found, repeated words for streets are not', () => {
   const found = (text: string): string[] =>
     detectPersonalData(text, { kinds: ['address'], countries: [] }).map(({ start, end }) => text.slice(start, end));
   expect(found('他住在江苏省苏州市吴中区木渎镇金山路街道花园新村12幢301室。')).toEqual([

@@ -4,7 +4,7 @@ import { PERSONAL_DATA_KINDS, type PersonalDataKind } from '../../choices.js';
 import { detectPersonalData, type DetectOptions } from './detectors.js';
 
 export interface RedactOptions extends DetectOptions {
-  /** Put a placeholder in its place, or take the whole conversation out. */
+  /** Whether personal data is replaced by placeholders or the conversation is removed. */
   readonly action: 'redact' | 'drop';
 }
 
@@ -25,17 +25,14 @@ const labels: Readonly<Record<PersonalDataKind, string>> = {
   name: 'NAME',
 };
 
-/** The same thing however it is written: without spaces and hyphens, in lower case. */
+/** Normalizes a value, so that different spellings of the same value are equal: no spaces and hyphens, lower case. */
 const identityOf = (text: string): string =>
   text
     .toLowerCase()
     .replace(/[\s().+-]/g, '')
     .replace(/^(?:00)?86(?=1\d{10}$)/, '');
 
-/**
- * Gives out placeholders: the same value has the same one within a conversation (`[PHONE_1]` in the question and in the
- * answer).
- */
+/** Creates placeholders for a conversation: equal values have the same placeholder, for example `[PHONE_1]`. */
 function createPlaceholders(): (kind: PersonalDataKind, value: string) => string {
   const numbers = new Map<string, number>();
   const counts = new Map<PersonalDataKind, number>();
@@ -51,7 +48,7 @@ function createPlaceholders(): (kind: PersonalDataKind, value: string) => string
   };
 }
 
-/** A text with placeholders in place of personal data. */
+/** Replaces personal data in a text by placeholders. */
 export function redactText(
   text: string,
   options: DetectOptions,
@@ -68,7 +65,7 @@ export function redactText(
   return result + text.slice(position);
 }
 
-/** A transform that redacts personal data, or removes the conversations that contain some. */
+/** Creates a transform that replaces personal data, or removes the conversations that contain it. */
 export function createRedactTransform(options: Partial<RedactOptions> = {}): ReportingTransform {
   const all = { ...defaultRedactOptions, ...options };
   return createTransform(
@@ -83,7 +80,7 @@ export function createRedactTransform(options: Partial<RedactOptions> = {}): Rep
         }),
       );
       if (all.action === 'redact' || found.size === 0) return redacted;
-      log.remove(conversation, 'personal-data', `holds ${[...found].join(', ')}`);
+      log.remove(conversation, 'personal-data', `contains ${[...found].join(', ')}`);
       return null;
     },
     recipeOf('redact', all, '.'),

@@ -4,21 +4,21 @@ import { textOf } from '../../examples/message-text.js';
 import { termsOf } from '../../report/terms.js';
 import { hashText } from '../duplicates/fingerprint.js';
 
-/** How often each term is in a conversation. */
+/** The number of occurrences of each term in a conversation. */
 export type TermCounts = ReadonlyMap<string, number>;
 
 /** Groups of conversations with words in common. */
 export interface TopicClusters {
-  /** A name for each: the words that set it apart. */
+  /** The name of each cluster: its most distinctive words. */
   readonly names: readonly string[];
-  /** The cluster of each conversation that was clustered. */
+  /** The cluster of each document. */
   readonly members: readonly number[];
-  /** The cluster that another conversation is nearest to. */
+  /** Returns the cluster nearest to another document. */
   nearest(terms: TermCounts): number;
 }
 
 const DIMENSIONS = 128;
-/** Fewer than this are not clustered. */
+/** The least documents to cluster. */
 const FEWEST = 20;
 const TELLING_TERMS = 4;
 
@@ -29,14 +29,14 @@ export function termCounts({ messages }: Pick<Conversation, 'messages'>): TermCo
   return counts;
 }
 
-/** Weights of a document's terms, hashed into a fixed number of places with signs, and scaled to length 1. */
+/** Returns the TF-IDF weights of a document's terms, hashed with signs into a vector of length 1. */
 function vectorOf(terms: TermCounts, inverseFrequency: (term: string) => number): number[] {
   const vector = Array.from({ length: DIMENSIONS }, () => 0);
   for (const [term, count] of terms) {
     const hash = hashText(term);
-    const place = hash % DIMENSIONS;
-    vector[place] =
-      (vector[place] ?? 0) + (1 + Math.log(count)) * inverseFrequency(term) * ((hash % 2097143) & 1 ? 1 : -1);
+    const dimension = hash % DIMENSIONS;
+    vector[dimension] =
+      (vector[dimension] ?? 0) + (1 + Math.log(count)) * inverseFrequency(term) * ((hash % 2097143) & 1 ? 1 : -1);
   }
   const length = Math.hypot(...vector) || 1;
   return vector.map((value) => value / length);
@@ -45,11 +45,11 @@ function vectorOf(terms: TermCounts, inverseFrequency: (term: string) => number)
 const squaredDistance = (a: readonly number[], b: readonly number[]): number =>
   a.reduce((sum, value, index) => sum + (value - (b[index] ?? 0)) ** 2, 0);
 
-/** As many clusters as the number of documents bears, where nobody says. */
+/** Returns the default number of clusters for a number of documents. */
 export const usualCount = (documents: number): number =>
   Math.min(10, Math.max(2, Math.round(Math.sqrt(documents / 20))));
 
-/** The terms that are in a cluster much more often than elsewhere. */
+/** Returns the terms that are much more frequent in a cluster than in all documents. */
 function nameOf(members: readonly TermCounts[], frequency: ReadonlyMap<string, number>, documents: number): string {
   const inside = new Map<string, number>();
   for (const terms of members) for (const term of terms.keys()) inside.set(term, (inside.get(term) ?? 0) + 1);
@@ -66,8 +66,7 @@ function nameOf(members: readonly TermCounts[], frequency: ReadonlyMap<string, n
 }
 
 /**
- * Clusters documents by their terms (k-means over hashed TF-IDF vectors): the same for the same documents. Null where
- * there are too few.
+ * Clusters documents by their terms, deterministically (k-means of hashed TF-IDF vectors); null for too few documents.
  */
 export function clusterTopics(
   documents: readonly TermCounts[],

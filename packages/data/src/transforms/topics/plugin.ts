@@ -7,7 +7,7 @@ export const topicsPlugin = definePlugin({
   name: 'topics',
   version: String(TRANSFORMS_VERSION),
   description:
-    'Writes the topic of each conversation into a column, by clustering: for balance by topic where the data has none.',
+    'Clusters conversations and writes their topics to a column, for a balance by topic if the data has no topics.',
   configSchema: {
     type: 'object',
     additionalProperties: false,
@@ -16,20 +16,20 @@ export const topicsPlugin = definePlugin({
         type: 'string',
         minLength: 1,
         default: 'topic',
-        description: 'The column that is written; what has it keeps it.',
+        description: 'The column that is written. Conversations that have it are not changed.',
       },
       count: {
         type: ['integer', 'null'],
         minimum: 2,
         maximum: 100,
         default: null,
-        description: 'Clusters; null: 2 to 10, by the number of conversations.',
+        description: 'Number of clusters; null for 2 to 10, depending on the number of conversations.',
       },
       sample: {
         type: 'integer',
         minimum: 20,
         default: 2000,
-        description: 'Conversations that are clustered, drawn at random; the others join the nearest cluster.',
+        description: 'Conversations that are clustered, drawn at random; others are assigned to the nearest cluster.',
       },
     },
   } as const,

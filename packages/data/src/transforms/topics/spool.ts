@@ -3,9 +3,7 @@ import { createInterface } from 'node:readline';
 import type { Json } from '@whetstone/core/contract';
 import { openOverflow } from '../../batching/token-store.js';
 
-/**
- * Plain data that is put aside and read again in its order: in memory up to a limit, beyond that in a temporary file.
- */
+/** A list of plain data that is written once and read again in order: in memory, and beyond a limit in a file. */
 export interface Spool<T> {
   add(value: T): void;
   read(): AsyncGenerator<T>;

@@ -9,7 +9,7 @@ import { applyTransforms } from '../apply.js';
 import { createTopicTransform } from './transform.js';
 import { createSpool } from './spool.js';
 
-// Three themes of quite different sizes, English and Chinese, mixed.
+// Three themes of different sizes, in English and Chinese, mixed.
 const pick = (words: string, index: number): string => words.split(' ')[index % words.split(' ').length] ?? '';
 const themes: readonly (readonly [
   name: string,
@@ -56,7 +56,7 @@ const topicsOf = async (
   );
 
 describe('topics of raw data', () => {
-  test('are the themes, named by words of theirs, and the same every time', async () => {
+  test('equal the themes, are named by their words, and are deterministic', async () => {
     const found = await topicsOf(conversations, { count: 3 });
     const themesOf = new Map<unknown, Set<string>>();
     found.forEach((topic, index) =>
@@ -73,12 +73,12 @@ describe('topics of raw data', () => {
     );
     expect(themesOf.size).toBe(3);
     expect(await topicsOf(conversations, { count: 3 })).toEqual(found);
-    // A small sample is enough: the others join the nearest cluster.
+    // With a small sample, the other conversations are assigned to the nearest cluster.
     const sampled = await topicsOf(conversations, { count: 3, sample: 60 });
     expect(new Set(sampled.map((topic, index) => `${String(topic)} ${String(found[index])}`)).size).toBe(3);
   });
 
-  test('leave a column that is there, and say nothing where there are too few', async () => {
+  test('do not replace an existing column, and are "various" for too few conversations', async () => {
     const own = conversations.map((conversation, index) =>
       index < 5 ? { ...conversation, columns: { topic: 'mine' } } : conversation,
     );
@@ -86,7 +86,7 @@ describe('topics of raw data', () => {
     expect(await topicsOf(conversations.slice(0, 3))).toEqual(['various', 'various', 'various']);
   });
 
-  test('are what temperature sampling goes by', async () => {
+  test('can be balanced with a temperature', async () => {
     const options = { workers: 0, balance: { by: 'topic', temperature: 4, maxRepeats: 10 } };
     const source = applyTransforms(sourceOf(conversations), [createTopicTransform({ count: 3 })]);
     const { summary } = await createBatchSource({
@@ -95,7 +95,7 @@ describe('topics of raw data', () => {
       renderer: plainRenderer,
       options,
     });
-    // Shares ∝ size^(1/4), of as many samples as there are.
+    // Shares proportional to size^(1/4); the epoch has as many samples as the data.
     const flattened = [120, 50, 30].map((size) => size ** 0.25);
     const drawn = flattened.map((share) =>
       Math.round((200 * share) / flattened.reduce((sum, value) => sum + value, 0)),
@@ -105,7 +105,7 @@ describe('topics of raw data', () => {
     );
   });
 
-  test('are not mistaken for those of other options in the cache', async () => {
+  test('are cached by options', async () => {
     const folder = temporaryFolder();
     const file = writeInto(folder, 'raw.jsonl', asLines(conversations.map(({ messages }) => ({ messages }))));
     const groups = async (count: number): Promise<number | undefined> => {
@@ -126,7 +126,7 @@ describe('topics of raw data', () => {
   });
 });
 
-test('what is put aside comes back in its order, from memory and from the file', async () => {
+test('a spool returns its values in order, from memory and from the file', async () => {
   const values = Array.from({ length: 50 }, (_, index) => ({
     index,
     text: `line\nend "${'字'.repeat(index)}" \ud800`,

@@ -7,21 +7,21 @@ import { createSpool } from './spool.js';
 export interface TopicOptions {
   /** The column that is written. */
   readonly column: string;
-  /** Clusters; null: by the number of conversations. */
+  /** Number of clusters; null for a number that depends on the number of conversations. */
   readonly count: number | null;
-  /** Conversations that are clustered, drawn at random from all; the others join the nearest cluster. */
+  /** Conversations that are clustered, drawn at random; others are assigned to the nearest cluster. */
   readonly sample: number;
 }
 
 const defaultTopicOptions: TopicOptions = { column: 'topic', count: null, sample: 2000 };
 
-/** What conversations without a cluster of their own are called. */
+/** The topic if there are too few conversations to cluster. */
 const UNKNOWN = 'various';
 
 /**
- * A transform that gives every conversation a topic, in a column: clusters of conversations with words in common, named
- * by the words that set them apart. What has the column already keeps it. All of the data is read before the first
- * conversation goes on; beyond 16 million characters it waits in a temporary file.
+ * Creates a transform that writes the topic of each conversation to a column. Topics are clusters of conversations with
+ * common words, named by their most distinctive words. Conversations that already have the column are not changed. All
+ * data is read before the first conversation is yielded; beyond 16 million characters it is stored in a temporary file.
  */
 export function createTopicTransform(
   options: Partial<TopicOptions> = {},
