@@ -143,7 +143,7 @@ test('without a library, the reason and the command are printed, and other backe
     missingLibraries,
   );
   expect({ code, stdout }).toEqual({ code: 0, stdout: 'false\n3\n' });
-  expect(stderr).toMatch(/tensorflow: WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/);
+  expect(stderr).toMatch(/tensorflow: WHETSTONE_TENSORFLOW_LIBRARY is \/no\/such\/folder/);
   expect(stderr).toMatch(/npx whetstone backend install cpu/);
 });
 
@@ -159,7 +159,7 @@ test.skipIf(xlaPlugin === null)(
       { WHETSTONE_TENSORFLOW_LIBRARY: '/no/such/folder' },
     );
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'xla\n' });
-    expect(stderr).toMatch(/using the engine xla.*WHETSTONE_TENSORFLOW_LIBRARY names \/no\/such\/folder/s);
+    expect(stderr).toMatch(/using the engine xla.*WHETSTONE_TENSORFLOW_LIBRARY is \/no\/such\/folder/s);
   },
 );
 
