@@ -24,8 +24,8 @@ export function flashAttentionSupport(): FlashAttentionSupport | null {
   return (backend() as { readonly flashAttention?: FlashAttentionSupport | null }).flashAttention ?? null;
 }
 
-/** The positions of the segments of packed rows, on the device. Created once for all layers. */
-export interface SegmentPlaces {
+/** The lengths and offsets of the segments of packed rows, on the device. Created once for all layers. */
+export interface SegmentOffsets {
   /** The lengths of the segments of all rows, one after the other, padded with zeros: [rows, segments], int32. */
   readonly lengths: Tensor;
   /** The first element of each segment within the tensor, then the end of the last: [rows, segments + 1], int32. */
@@ -39,7 +39,7 @@ export interface SegmentPlaces {
  */
 export interface CausalSegments {
   /** Null if every row is one segment. */
-  readonly places: SegmentPlaces | null;
+  readonly offsets: SegmentOffsets | null;
   readonly window: number | null;
 }
 
@@ -72,7 +72,7 @@ export function flashAttention(
   query: Tensor4D,
   key: Tensor4D,
   value: Tensor4D,
-  { places, window }: CausalSegments,
+  { offsets, window }: CausalSegments,
 ): Tensor2D {
   const [rows, heads, length, headDim] = query.shape;
   const attributes = { window: window ?? 0 };
@@ -84,18 +84,18 @@ export function flashAttention(
         key: swapHeadsAndTokens(key),
         value: swapHeadsAndTokens(value),
       };
-      const [result, statistics] = run('WhetstoneFlashAttention', { ...operands, ...places }, attributes) as [
+      const [result, statistics] = run('WhetstoneFlashAttention', { ...operands, ...offsets }, attributes) as [
         Tensor,
         Tensor,
       ];
       return {
         value: reshape(result, [rows * length, heads * headDim]),
-        saved: [operands.query, operands.key, operands.value, result, statistics, ...Object.values(places ?? {})],
+        saved: [operands.query, operands.key, operands.value, result, statistics, ...Object.values(offsets ?? {})],
       };
     },
     (gradientOfResult, saved) => {
       const savedByName = Object.fromEntries(
-        ['query', 'key', 'value', 'result', 'statistics', ...Object.keys(places ?? {})].map((name, position) => [
+        ['query', 'key', 'value', 'result', 'statistics', ...Object.keys(offsets ?? {})].map((name, position) => [
           name,
           savedAt(saved, position),
         ]),
@@ -125,17 +125,17 @@ function run(
 const swapHeadsAndTokens = (x: Tensor4D): Tensor4D => transpose(x, [0, 2, 1, 3]) as Tensor4D;
 
 /**
- * Returns the positions of segments of these lengths for heads of `headDim` features. Returns null if every row is one
+ * Returns the offsets of segments of these lengths for heads of `headDim` features. Returns null if every row is one
  * segment.
  */
-export function segmentPlaces(
+export function segmentOffsets(
   lengths: readonly (readonly number[])[],
   {
     heads,
     keyValueHeads,
     headDim,
   }: { readonly heads: number; readonly keyValueHeads: number; readonly headDim: number },
-): SegmentPlaces | null {
+): SegmentOffsets | null {
   const rows = lengths.length;
   const most = mostSegments(lengths);
   if (most === 1) return null;
@@ -147,7 +147,7 @@ export function segmentPlaces(
     begins[segment] = begin;
     begin += size;
   });
-  const offsets = (perToken: number): Tensor =>
+  const elementOffsets = (perToken: number): Tensor =>
     tensor2d(
       begins.map((token) => token * perToken),
       [rows, most + 1],
@@ -156,8 +156,8 @@ export function segmentPlaces(
   const filled = Int32Array.from({ length: rows * most }, (_, segment) => all[segment] ?? 0);
   return {
     lengths: tensor2d(filled, [rows, most], 'int32'),
-    queryOffsets: offsets(heads * headDim),
-    keyOffsets: offsets(keyValueHeads * headDim),
+    queryOffsets: elementOffsets(heads * headDim),
+    keyOffsets: elementOffsets(keyValueHeads * headDim),
   };
 }
 

@@ -6,10 +6,10 @@ export {
   flashAttention,
   flashAttentionSupport,
   segmentLengths,
-  segmentPlaces,
+  segmentOffsets,
   type CausalSegments,
   type FlashAttentionSupport,
-  type SegmentPlaces,
+  type SegmentOffsets,
 } from './flash-attention.js';
 export { finiteProbe, NORM_EPSILON } from './global-norm.js';
 export { outsideOfTape } from './outside-of-tape.js';

@@ -23,9 +23,9 @@ import { constant, type AttentionBlock, type RotaryTables } from '@whetstone/cor
 import {
   flashAttentionSupport,
   segmentLengths,
-  segmentPlaces,
+  segmentOffsets,
   type CausalSegments,
-  type SegmentPlaces,
+  type SegmentOffsets,
 } from '@whetstone/core/ops/internal';
 import type { KeyGrid } from './key-value-cache.js';
 import type { DecoderShape, LayerShape } from './shape.js';
@@ -151,7 +151,7 @@ function flashSegments(
   shape: DecoderShape,
   { rows, length, segmentIds }: TokenGrid,
   keys: KeyGrid,
-): { readonly places: SegmentPlaces | null } | null {
+): { readonly offsets: SegmentOffsets | null } | null {
   const support = flashAttentionSupport();
   if (
     support === null ||
@@ -161,8 +161,8 @@ function flashSegments(
   )
     return null;
   if (keys.capacity !== length || keys.segmentIds.some((segment) => segment < 0)) return null;
-  const places = segmentPlaces(segmentLengths(rows, length, segmentIds), shape);
-  return places === null || support.packed ? { places } : null;
+  const offsets = segmentOffsets(segmentLengths(rows, length, segmentIds), shape);
+  return offsets === null || support.packed ? { offsets } : null;
 }
 
 /**
