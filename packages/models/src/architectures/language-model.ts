@@ -80,7 +80,7 @@ export function createLanguageModel({
   );
   const linear = (name: string): ComputedLinearSite['forward'] => {
     const site = linearSites.get(name);
-    if (site === undefined) throw new Error(`There is no linear layer ${name}.`);
+    if (site === undefined) throw new Error(`The model lacks the linear layer ${name}.`);
     return site.forward;
   };
 

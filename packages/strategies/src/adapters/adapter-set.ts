@@ -17,10 +17,10 @@ export interface AdapterSet {
   /**
    * Activates an adapter instead of the current one, or none if null. Nothing is read from disk.
    *
-   * @throws USAGE if there is no adapter with this name.
+   * @throws USAGE if the set does not contain the adapter.
    */
   use(name: string | null): void;
-  /** Removes an adapter and releases its tensors. @throws USAGE if there is no adapter with this name. */
+  /** Removes an adapter and releases its tensors. @throws USAGE if the set does not contain the adapter. */
   remove(name: string): void;
   dispose(): void;
 }
@@ -32,7 +32,7 @@ export function createAdapterSet(model: LanguageModel): AdapterSet {
   const get = (name: string): LoadedAdapter => {
     const adapter = adapters.get(name);
     if (adapter === undefined)
-      throw new WhetstoneError('USAGE', 'There is no adapter with this name.', {
+      throw new WhetstoneError('USAGE', 'The set does not contain the adapter.', {
         expected: [...adapters.keys()].join(', ') || 'none was added',
         found: name,
       });
@@ -53,7 +53,7 @@ export function createAdapterSet(model: LanguageModel): AdapterSet {
     },
     add: (name, files) => {
       if (adapters.has(name))
-        throw new WhetstoneError('USAGE', 'There is already an adapter with this name.', { found: name });
+        throw new WhetstoneError('USAGE', 'The name of the adapter is already in use.', { found: name });
       const before = active;
       use(null);
       try {

@@ -69,7 +69,7 @@ async function fillBuffer(model: LanguageModel, run: StrategyRun, options: Repla
   const rows = batches === null ? [] : await collect(supervisedSamples(batches));
   const buffer = offerRows(stored, rows, bufferSize, createRandom(run.seed, 'replay buffer'));
   if (buffer.rows.length === 0 && bufferFile === undefined)
-    throw new WhetstoneError('DATA_EMPTY', 'There is no data to replay.', {
+    throw new WhetstoneError('DATA_EMPTY', 'The strategy replay has neither data nor a bufferFile.', {
       place: { path: 'companions' },
       hint: 'Set data or bufferFile.',
     });
