@@ -154,7 +154,7 @@ describe('tokens that are added', () => {
     opened.dispose();
   }, 300_000);
 
-  test('are told where a strategy does not train them', async () => {
+  test('cause a warning if the strategy does not train them', async () => {
     const warnings: string[] = [];
     await trainer('prefix', { strategy: 'p-tuning-v2', output: { folder: null } }, { maxSteps: 1, saveStrategy: 'no' })
       .on('warning', ({ message }) => warnings.push(message))

@@ -92,7 +92,7 @@ async function trainWith(environment: Readonly<Record<string, string>>): Promise
   return output + errors;
 }
 
-describe.skipIf(!present)('training goes on', { timeout: 240_000 }, () => {
+describe.skipIf(!present)('training continues', { timeout: 240_000 }, () => {
   const realPlugin = 'path' in plugin ? plugin.path : '';
   const realTensorflow = 'folder' in library ? library.folder : '';
 

@@ -31,7 +31,7 @@ const productsOf = (shape: ProductShape): number => Math.min(20, Math.max(2, Mat
 export function readShape(text: string): ProductShape {
   const [, rows, inner, columns] = (/^([1-9]\d*)x([1-9]\d*)x([1-9]\d*)$/.exec(text) ?? []).map(Number);
   if (rows === undefined || inner === undefined || columns === undefined)
-    throw new Error(`${text} is no shape of a product: rows x inner x columns, 1024x576x1536 say`);
+    throw new Error(`${text} is not the shape of a product: rows x inner x columns, for example 1024x576x1536`);
   return { rows, inner, columns };
 }
 

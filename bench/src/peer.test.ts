@@ -29,7 +29,7 @@ test('the line that a peer prints last is taken, with what it was asked', async 
   expect(() => numberOf(line, 'tokens')).toThrow('no number tokens');
 });
 
-test('a peer that fails, or that is not there, is no result', async () => {
+test('a peer that fails or does not exist is an error', async () => {
   await expect(runPeer(await python('bad', 'process.exit(3)'), 'peer_step.py', [])).rejects.toThrow('exit code 3');
   await expect(runPeer(join(folder, 'missing'), 'peer_step.py', [])).rejects.toThrow('ENOENT');
 });

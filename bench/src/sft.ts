@@ -116,7 +116,7 @@ async function trainOnce(options: SftBenchOptions, scratch: string): Promise<Pee
   const { steps, batch, maxLength, loraRank, lr, threads, backend } = options;
   const trainer = new Trainer({
     model: await findModelFolder(options.model),
-    // The peer's script brings its own ChatML, which writes no system message of its own accord.
+    // The peer's script uses its own ChatML template, which adds no system message.
     chatTemplatePath: fileURLToPath(new URL('../peers/chatml.jinja', import.meta.url)),
     backend: { name: backend, threads },
     data: {

@@ -51,7 +51,7 @@ export interface StepTimes {
   /** Of every step, the first included. */
   readonly seconds: readonly number[];
   readonly processorSeconds: readonly number[];
-  /** In which the event loop was busy: recording, hashing, handing over. */
+  /** Seconds in which the event loop was busy: recording, hashing, submitting. */
   readonly hostSeconds: readonly number[];
 }
 

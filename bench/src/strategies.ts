@@ -261,7 +261,7 @@ async function measureOne(options: StrategiesBenchOptions, name: string): Promis
     const trainer = new Trainer(
       {
         model: await findModelFolder(options.model),
-        // The peers' ChatML, which writes no system message of its own accord.
+        // The peers' ChatML template, which adds no system message.
         chatTemplatePath: fileURLToPath(new URL('../peers/chatml.jinja', import.meta.url)),
         backend: { name: options.backend, threads: options.threads },
         data: {

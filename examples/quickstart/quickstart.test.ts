@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 
 // Without Python and a network: the part that runs everywhere. `npm run quickstart` itself uses libtensorflow and the
 // real model.
-test('without Python it says why, and goes on with a tiny model on another backend', async () => {
+test('without Python it explains why it continues with a tiny model on another backend', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'whetstone-quickstart-test-'));
   await symlink(process.execPath, join(folder, 'node'));
   const { WHETSTONE_TENSORFLOW_LIBRARY: _, WHETSTONE_PYTHON: __, ...environment } = process.env;
@@ -22,7 +22,7 @@ test('without Python it says why, and goes on with a tiny model on another backe
   const code = await new Promise((resolve) => child.on('close', resolve));
   await rm(folder, { recursive: true, force: true });
   expect(stderr).toMatch(/DOWNLOAD_FAILED.*no Python with pip/);
-  expect(stderr).toContain('Going on without libtensorflow');
+  expect(stderr).toContain('Continuing without libtensorflow');
   expect(stderr).toMatch(/step 1\/2 {2}loss/);
   expect(code).toBe(0);
   const report = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Record<string, unknown>;

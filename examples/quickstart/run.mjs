@@ -83,7 +83,7 @@ async function main() {
   const library =
     'folder' in present
       ? present
-      : await tryTo(installTensorflow, 'Going on without libtensorflow, on a slower backend.');
+      : await tryTo(installTensorflow, 'Continuing without libtensorflow, on a slower backend.');
   if (library !== null) terminal.line(`libtensorflow: ${library.folder}`);
   // Without libtensorflow a real model would take hours; a tiny one takes a minute.
   const folder =
@@ -91,7 +91,7 @@ async function main() {
       ? null
       : await tryTo(
           (options) => fetchModel('smollm2-135m', options),
-          'Going on with a tiny model made here, which knows nothing yet.',
+          'Continuing with a tiny generated model with random weights.',
         );
   const scratch = steps === null ? null : await mkdtemp(join(tmpdir(), 'whetstone-quickstart-'));
   const runs = scratch ?? fileURLToPath(new URL('../../runs', import.meta.url));

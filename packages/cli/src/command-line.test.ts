@@ -90,7 +90,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-describe('evaluation data in the training data, or almost', () => {
+describe('training data that contains evaluation data', () => {
   const returns = 'Shoes can be returned within thirty days, as long as they were not worn outside.';
   const row = (user: string, assistant: string): string =>
     `${JSON.stringify({
@@ -100,7 +100,7 @@ describe('evaluation data in the training data, or almost', () => {
       ],
     })}\n`;
 
-  test('stops the run before it begins, lists the pairs, and says what to do', async () => {
+  test('ends the run before the first step, with a list of the pairs and a hint', async () => {
     await writeFile(
       join(folder, 'leaky.jsonl'),
       row('Where is my parcel?', 'It comes tomorrow.') + row('Can I return my new shoes?', returns),
@@ -142,7 +142,7 @@ describe('evaluation data in the training data, or almost', () => {
 });
 
 describe('usage', () => {
-  test('help and version are answers, not failures', async () => {
+  test('help and version exit with code 0', async () => {
     const help = await whetstone(['--help']);
     expect(help.code).toBe(0);
     for (const name of ['train', 'chat', 'generate', 'import', 'merge', 'backend', 'model', 'plugins', 'schema'])
@@ -168,7 +168,7 @@ describe('usage', () => {
     expect(code).toBe(2);
   });
 
-  test('all problems of a configuration come at once, with their places, and as data', async () => {
+  test('all problems of a configuration are reported together, as text and as JSON', async () => {
     await writeConfig('bad.json', config({ strategy: 'lorra', trainig: {}, training: { maxSteps: 'many' } }));
     const { code, stderr, stdout, json } = await whetstone(['train', 'bad.json', '--json', '--set', 'data.maxLenth=3']);
     expect(code).toBe(2);
@@ -187,7 +187,7 @@ describe('usage', () => {
 });
 
 describe('train', () => {
-  test('prints progress for people and one object for programs; then the folder is occupied', async () => {
+  test('prints progress and one JSON object; a second run refuses the folder', async () => {
     const { code, stdout, stderr, json } = await whetstone(['train', 'run.json', '--json']);
     expect(stderr).toMatch(/step 1\/3 {2}loss \d\.\d{4} {2}lr .* supervised tokens\/s .* left/);
     expect(code).toBe(0);
@@ -221,7 +221,7 @@ describe('train', () => {
     expect(again).toMatchObject({ code: 2, json: { error: { code: 'OUTPUT_EXISTS' } } });
   });
 
-  test('settings override the file; without --json the report is text', async () => {
+  test('--set overrides the file; without --json the report is text', async () => {
     const { code, stdout } = await whetstone([
       'train',
       'run.json',
@@ -239,7 +239,7 @@ describe('train', () => {
     expect(existsSync(join(folder, 'other', 'adapter'))).toBe(true);
   });
 
-  test('stages are trained one after the other, told by name, and not again on --resume', async () => {
+  test('stages are trained in order, named in the output, and not repeated by --resume', async () => {
     const stages = [
       { name: 'general', optimizer: { learningRate: 2e-3 } },
       { name: 'style', data: { train: 'eval.jsonl', eval: 'train.jsonl' }, training: { maxSteps: 2 } },
@@ -267,7 +267,7 @@ describe('train', () => {
     expect(again.stderr).not.toMatch(/Stage 1 of 2/);
   });
 
-  test('an interruption saves a checkpoint and ends with 130; --resume goes on from there', async () => {
+  test('an interruption saves a checkpoint and exits with 130; --resume continues from it', async () => {
     await writeConfig(
       'long.json',
       config({
@@ -304,7 +304,7 @@ describe('train', () => {
     expect(resumed).toMatchObject({ code: 0, json: { steps } });
   });
 
-  test('a model that does not exist is told with what could be fetched', async () => {
+  test('an unknown model is reported with the models that can be downloaded', async () => {
     const { code, stderr } = await whetstone([
       'train',
       'run.json',
@@ -319,11 +319,11 @@ describe('train', () => {
   });
 });
 
-describe('using what was trained', () => {
+describe('commands for trained models', () => {
   const generate = (parameters: readonly string[]): Promise<Outcome> =>
     whetstone(['generate', ...parameters, '--backend', 'cpu', '--prompt', 'hi 1', '--max-new-tokens', '6', '--json']);
 
-  test('generate takes an adapter, and merge puts it into the weights', async () => {
+  test('generate uses an adapter, and merge adds it to the weights', async () => {
     const adapted = await generate(['tiny', '--adapter', 'run/adapter']);
     expect(adapted).toMatchObject({ code: 0, json: { replies: [{ prompt: 'hi 1' }], backend: 'cpu' } });
     expect(await whetstone(['merge', 'tiny', 'run/adapter', 'merged', '--backend', 'cpu', '--json'])).toMatchObject({
@@ -374,12 +374,12 @@ describe('using what was trained', () => {
     });
   });
 
-  test('generate goes on until the shortest length that was asked for', async () => {
+  test('generate continues until the minimum length', async () => {
     const longest = await generate(['tiny', '--min-new-tokens', '6']);
     expect(longest.json).toMatchObject({ replies: [{ tokens: 6, finish: 'length' }] });
   });
 
-  test('a QLoRA says how its base was quantised; merged onto the original base it would be another model', async () => {
+  test('a QLoRA adapter stores how its base was quantised; --base original changes the model', async () => {
     await writeConfig(
       'qlora.json',
       config({
@@ -414,7 +414,7 @@ describe('using what was trained', () => {
     expect(existsSync(join(folder, 'onto-original'))).toBe(false);
   });
 
-  test('chat answers line by line, starts over and leaves', async () => {
+  test('chat replies line by line, starts a new conversation and quits', async () => {
     const { code, stdout } = await whetstone(
       [
         'chat',
@@ -439,8 +439,8 @@ describe('using what was trained', () => {
   });
 });
 
-describe('looking around', () => {
-  test('plugins, models and the backend are listed, for programs too', async () => {
+describe('listing commands', () => {
+  test('plugins, models and the backend are listed, as text and as JSON', async () => {
     const plugins = await whetstone(['plugins', '--json']);
     expect(plugins.json).toEqual(expect.arrayContaining([expect.objectContaining({ kind: 'strategy', name: 'lora' })]));
     expect((await whetstone(['model', 'list', '--json'])).json).toEqual([
@@ -456,7 +456,7 @@ describe('looking around', () => {
     });
   });
 
-  test('the schema for editors is written whole', async () => {
+  test('the complete schema for editors is written', async () => {
     await mkdir(join(folder, 'schemas'));
     expect((await whetstone(['schema', '--out', 'schemas/whetstone.schema.json'])).code).toBe(0);
     const schema = JSON.parse(await readFile(join(folder, 'schemas/whetstone.schema.json'), 'utf8')) as {

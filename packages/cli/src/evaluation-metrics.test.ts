@@ -74,7 +74,7 @@ async function train(
 }
 
 describe('metrics of the configuration', () => {
-  test("are measured on the model's answers at every evaluation, and written down", async () => {
+  test("are computed from the model's replies at every evaluation, and logged", async () => {
     const { reports } = await train(
       { metrics: ['chrf', { use: 'distinct-n', options: { orders: [1] } }, 'scripted'], replies: 2, maxNewTokens: 4 },
       { maxSteps: 2, evalStrategy: 'steps', evalSteps: 1 },
@@ -100,7 +100,7 @@ describe('metrics of the configuration', () => {
     expect(lines.filter(({ type }) => type === 'evaluation').map(({ scripted: value }) => value)).toEqual([7, 8]);
   }, 60_000);
 
-  test('early stopping watches any of them, and the best weights go by them', async () => {
+  test('early stopping and the best weights can use any of them', async () => {
     const stopping = { use: 'early-stopping', options: { metric: 'scripted', mode: 'max', patience: 2 } };
     const evaluation = { metrics: ['scripted'], replies: 1, maxNewTokens: 2 };
     const stopped = await train(

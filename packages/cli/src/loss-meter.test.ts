@@ -41,7 +41,7 @@ const conversations = [
   origin: { index },
 }));
 
-test('the loss of a conversation is what an evaluation of it alone finds', async () => {
+test('the loss of a conversation equals that of an evaluation of this conversation only', async () => {
   const losses = await createLossMeter(opened, 1024)(conversations);
   expect(losses[2]).toBeNull();
   for (const [index, conversation] of conversations.entries()) {

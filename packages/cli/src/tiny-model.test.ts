@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test('its tokenizer writes every text in bytes and reads it back', async () => {
+test('its tokenizer encodes every text as bytes and decodes it again', async () => {
   const tokenizer = await loadTokenizer(join(folder, 'a'));
   const text = 'Hello, wörld 🙂\n\tquotes "and" so on';
   const ids = tokenizer.encode(text);
@@ -25,7 +25,7 @@ test('its tokenizer writes every text in bytes and reads it back', async () => {
   expect(tokenizer.eosTokenId).toBe(tokenizer.tokenId('<|im_end|>'));
 });
 
-test('it is a model that loads, and the same seed gives the same', async () => {
+test('it can be loaded, and the same seed gives the same model', async () => {
   await tf.setBackend('cpu');
   const model = await loadLanguageModel(join(folder, 'a'));
   expect(model.architecture).toBe('llama');

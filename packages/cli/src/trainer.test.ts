@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test('a local TypeScript plugin far from any node_modules imports whetstone, and gets the running copy', async () => {
+test('a local TypeScript plugin without node_modules imports the running copy of whetstone', async () => {
   await writeFile(
     join(folder, 'mine.ts'),
     `import { Trainer } from 'whetstone';

@@ -22,7 +22,7 @@ export function hookOf<K extends HookName>(callback: Callback, name: K): HookSig
   return hook.handler;
 }
 
-/** What a callback is told when a run starts. */
+/** The argument of `onRunStart`. */
 export const startOf = (folder: string | null, loaded: LoadedModel | undefined): StartingRun => ({
   totalSteps: 3,
   epochs: 1,

@@ -39,7 +39,7 @@ describe('whetstone data', () => {
     chat('Call me', 'I will call 13812345678 then.') +
     chat('Hello', '');
 
-  test('clean writes what stays, and why the rest does not', async () => {
+  test('clean writes the remaining conversations, and the reasons for removals', async () => {
     const { code, result } = await run(
       'clean',
       file('dirty.jsonl', dirty),
@@ -61,7 +61,7 @@ describe('whetstone data', () => {
     expect(result['transforms']).toHaveLength(4);
   });
 
-  test('clean leaves nothing behind where a row cannot be read', async () => {
+  test('clean leaves no file behind if a row cannot be read', async () => {
     const { code, result } = await run(
       'clean',
       file('broken.jsonl', `${dirty}{\n`),
@@ -89,7 +89,7 @@ describe('whetstone data', () => {
     expect(result).toMatchObject({ error: { code: 'DATA_QUALITY', problems: [{ message: 'maxDuplicates' }] } });
   });
 
-  test('augment writes the conversations and what is made of them, and of which', async () => {
+  test('augment writes the conversations and their copies with their origins', async () => {
     const files = [
       file('plain.jsonl', chat('Where is my 快递?', 'It comes.') + chat('Hello', 'Hi')),
       file('words.json', '{"快递": ["包裹"]}'),
@@ -165,7 +165,7 @@ describe('whetstone data', () => {
     expect(await run('leaks', before, before)).toMatchObject({ code: 1, result: { error: { code: 'DATA_LEAKAGE' } } });
   });
 
-  test('diff says what it could not read, and compares what two runs wrote down of their data', async () => {
+  test('diff reports unreadable rows, and compares the data of two runs', async () => {
     const whole = file('whole.jsonl', chat('a', '1') + chat('b', '2'));
     expect(await run('diff', whole, file('torn.jsonl', `${chat('a', '1')}{oops\n`))).toMatchObject({
       code: 0,
@@ -204,7 +204,7 @@ describe('whetstone data', () => {
     });
   });
 
-  test('unknown cleaners are named', async () => {
+  test('unknown cleaners are reported', async () => {
     expect(
       await run('clean', file('dirty.jsonl', dirty), '--out', join(folder, 'x.jsonl'), '--with', 'polish'),
     ).toMatchObject({ code: 2, result: { error: { code: 'USAGE' } } });

@@ -53,7 +53,7 @@ async function evaluate(
   }
 }
 
-test("a model's loss over the answers, and metrics over its own", async () => {
+test("the loss of the data's replies, and metrics of the model's replies", async () => {
   const { code, result, output } = await evaluate(
     '--metric',
     'exact-match',
@@ -73,7 +73,7 @@ test("a model's loss over the answers, and metrics over its own", async () => {
   expect(again.result.replies).toEqual(result.replies);
 });
 
-test('metrics that are not there, or have wrong options, are refused before a model is loaded', async () => {
+test('unknown metrics and invalid options are refused before a model is loaded', async () => {
   const missing = await evaluate('--metric', 'exact-mach');
   expect(missing.code).toBe(2);
   expect(missing.output).toMatch(/exact-match/);
