@@ -37,7 +37,7 @@ function notRegistered(token: symbol, cause?: unknown): WhetstoneError {
   return new WhetstoneError('SERVICE_NOT_REGISTERED', `No service is registered for ${nameOf(token)}.`, {
     hint: `Register it: new Trainer(config, { services: [provide(${nameOf(token)}, …)] }).`,
     details: { token: nameOf(token) },
-    ...(cause === undefined ? {} : { cause }),
+    cause,
   });
 }
 

@@ -76,7 +76,7 @@ async function attempt(
   const from = await sizeOf(partial);
   const response = await fetch(url, {
     headers: { 'accept-encoding': 'identity', ...(from > 0 ? { range: `bytes=${from}-` } : {}) },
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    signal: options.signal,
   });
   if (response.status === 416) {
     await response.body?.cancel();

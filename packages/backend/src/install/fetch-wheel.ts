@@ -134,7 +134,7 @@ async function fetchResumably(
     await download(url, partial, wheel.bytes, {
       signal: options.signal,
       onBytes,
-      ...(options.onMessage === undefined ? {} : { onMessage: options.onMessage }),
+      onMessage: options.onMessage,
     });
     return true;
   } catch (error) {

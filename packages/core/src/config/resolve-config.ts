@@ -168,16 +168,16 @@ function throwProblems(
     ...failures.map(({ error, request }): Problem => ({
       message: [`${error.message} [${error.code}]`, ...error.problems.map((problem) => problem.message)].join(' '),
       place: locate([...request.path, 'use']),
-      ...(error.expected === undefined ? {} : { expected: error.expected }),
-      ...(error.found === undefined ? {} : { found: error.found }),
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      expected: error.expected,
+      found: error.found,
+      hint: error.hint,
     })),
     ...problems.map(({ message, expected, found, hint, path }): Problem => ({
       message,
       place: locate(path),
-      ...(expected === undefined ? {} : { expected }),
-      ...(found === undefined ? {} : { found }),
-      ...(hint === undefined ? {} : { hint }),
+      expected,
+      found,
+      hint,
     })),
   ];
   if (all.length > 0) {

@@ -41,10 +41,10 @@ export async function resolveStages(
 function withStageName(name: string, error: WhetstoneError): WhetstoneError {
   const { code, message, place, expected, found, hint, problems, details, cause } = error;
   return new WhetstoneError(code, `Stage '${name}': ${message}`, {
-    ...(place === undefined ? {} : { place }),
-    ...(expected === undefined ? {} : { expected }),
-    ...(found === undefined ? {} : { found }),
-    ...(hint === undefined ? {} : { hint }),
+    place,
+    expected,
+    found,
+    hint,
     problems,
     details: { ...details, stage: name },
     cause,
@@ -63,10 +63,10 @@ function mergeErrors(errors: readonly { readonly name: string; readonly error: W
       return [
         {
           message: `Stage '${name}': ${message}`,
-          ...(place === undefined ? {} : { place }),
-          ...(expected === undefined ? {} : { expected }),
-          ...(found === undefined ? {} : { found }),
-          ...(hint === undefined ? {} : { hint }),
+          place,
+          expected,
+          found,
+          hint,
         },
       ];
     });

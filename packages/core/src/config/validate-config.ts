@@ -133,7 +133,7 @@ function explain(error: ErrorObject): ConfigProblem | undefined {
         message: 'The value is not one of the allowed values.',
         expected: `one of ${list(values)}`,
         found,
-        ...(hint === undefined ? {} : { hint }),
+        hint,
       };
     }
     case 'const':

@@ -131,5 +131,5 @@ function workerLost(
       : code === 'INTERRUPTED'
         ? undefined
         : 'See the output of that worker.';
-  return new WhetstoneError(code, message, { details, ...(hint === undefined ? {} : { hint }) });
+  return new WhetstoneError(code, message, { details, hint });
 }

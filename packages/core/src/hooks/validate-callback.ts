@@ -53,7 +53,7 @@ function memberProblems(name: CallbackMember, member: unknown, plugin: string): 
       message: `nonFinite of callback '${plugin}' has an invalid value.`,
       expected: "'skip', or no key 'nonFinite' (a step that is not finite then fails the run)",
       found: typeof member === 'string' ? `'${member}'` : describeType(member),
-      ...(hint === undefined ? {} : { hint }),
+      hint,
     },
   ];
 }

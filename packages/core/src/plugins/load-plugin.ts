@@ -136,7 +136,7 @@ async function importPackage(
       found: JSON.stringify(use),
       ...(hints.length > 0 ? { hint: hints.join(' ') } : {}),
       details: { kind, use, known },
-      ...(cause === undefined ? {} : { cause }),
+      cause,
     });
   };
   if (!isPackageName(use) || isBuiltin(use)) throw notFound();

@@ -101,7 +101,7 @@ export function validatePlugin(value: unknown, origin: string): Plugin {
         expected,
         found: describeValue(value[path]),
         place: { path },
-        ...(hint === undefined ? {} : { hint }),
+        hint,
       });
   };
   const kind = value['kind'];

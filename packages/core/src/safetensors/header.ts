@@ -23,8 +23,8 @@ const MAXIMUM_HEADER_BYTES = 100_000_000;
 export function invalidFile(file: string, message: string, found?: string, expected?: string): WhetstoneError {
   return new WhetstoneError('SAFETENSORS_INVALID', message, {
     place: { file },
-    ...(found === undefined ? {} : { found }),
-    ...(expected === undefined ? {} : { expected }),
+    found,
+    expected,
     hint: 'The file is corrupt or its download is incomplete: download it again.',
   });
 }

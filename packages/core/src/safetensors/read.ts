@@ -140,7 +140,7 @@ async function readExactly(
     const { bytesRead } = await handle.read(target, done, Math.min(target.byteLength - done, 1 << 30), position + done);
     if (bytesRead === 0) {
       throw new WhetstoneError('SAFETENSORS_INVALID', 'The file is shorter than its header says.', {
-        place: { file, ...(tensor === undefined ? {} : { tensor }) },
+        place: { file, tensor },
       });
     }
     done += bytesRead;

@@ -69,7 +69,7 @@ export async function measureReplies(
     replies.push(
       ...(await generate(loaded, own.slice(start, start + batchSize), {
         maxNewTokens,
-        ...(signal === undefined ? {} : { signal }),
+        signal,
       })),
     );
     // Lets timers and signals run between batches.

@@ -249,8 +249,8 @@ function nothingToLearn(microbatches: readonly Microbatch[]): WhetstoneError {
       problems: origins.map((origin) => ({
         message: `Conversation ${origin.index + 1} has no supervised token.`,
         place: {
-          ...(origin.file === undefined ? {} : { file: origin.file }),
-          ...(origin.line === undefined ? {} : { line: origin.line }),
+          file: origin.file,
+          line: origin.line,
         },
       })),
       expected: 'at least one assistant token within the maximum length',

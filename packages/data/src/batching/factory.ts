@@ -78,7 +78,7 @@ export function createBatchSourceFactory({
         cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
         onWarning: (message) => logger.warn(message),
         ...(held === null ? {} : { heldOut: held }),
-        ...(signal === undefined ? {} : { signal }),
+        signal,
         onNote: (message) => logger.info(message),
         onThreads: (count) => logger.info(`${purpose} data: read on ${count} worker thread${count === 1 ? '' : 's'}`),
         onProgress: createProgressLines(purpose, logger),
@@ -97,7 +97,7 @@ export function createBatchSourceFactory({
             source: transformed,
             tokenizing: { tokenizer, renderer },
             options,
-            threads: { workers: options.workers, ...(signal === undefined ? {} : { signal }) },
+            threads: { workers: options.workers, signal },
           }),
           qualityGate,
         );

@@ -47,7 +47,7 @@ export function nothingToLearn(
   return new WhetstoneError('DATA_NOTHING_TO_LEARN', message, {
     ...(first?.file === undefined
       ? {}
-      : { place: { file: first.file, ...(first.line === undefined ? {} : { line: first.line }) } }),
+      : { place: { file: first.file, line: first.line } }),
     expected: 'at least one target token in every sample',
     found: causes.map(({ cause, of }) => `${of.length} ${explanations[cause].what} (${cause})`).join('; '),
     hint:
@@ -58,7 +58,7 @@ export function nothingToLearn(
         message: `no target tokens: ${cause}`,
         ...(origin.file === undefined
           ? {}
-          : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),
+          : { place: { file: origin.file, line: origin.line } }),
       })),
     ),
     details: {

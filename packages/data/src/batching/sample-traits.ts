@@ -28,7 +28,7 @@ function difficultyOf({ origin, columns }: Conversation, by: string): number {
     {
       ...(origin.file === undefined
         ? {}
-        : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),
+        : { place: { file: origin.file, line: origin.line } }),
       found: JSON.stringify(columns?.[by] ?? null),
     },
   );

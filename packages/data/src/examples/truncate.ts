@@ -80,7 +80,7 @@ export function truncate(
     case 'error': {
       const { file, line } = conversation.origin;
       throw new WhetstoneError('CONTEXT_EXCEEDED', 'A conversation is longer than "maxLength".', {
-        place: { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) },
+        place: { file, line },
         expected: `at most ${maxLength} tokens (maxLength)`,
         found: `${full.ids.length} tokens`,
         hint: 'Raise "maxLength", or set "truncationMode" to "keep_start", "keep_end" or "drop_turns".',

@@ -8,7 +8,7 @@ const problemOf =
     message: `${what} (message ${message + 1}): ${detail}`,
     ...(origin.file === undefined
       ? {}
-      : { place: { file: origin.file, ...(origin.line === undefined ? {} : { line: origin.line }) } }),
+      : { place: { file: origin.file, line: origin.line } }),
   });
 
 /** Returns the problems of a data set's supervision; empty if there are none. */

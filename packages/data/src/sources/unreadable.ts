@@ -35,7 +35,7 @@ export function checkUnreadable(unreadable: DataSummary['unreadable']): void {
     'DATA_UNREADABLE',
     `${count}${further > 0 ? `; the first ${LISTED_ROWS} are listed` : ''}.`,
     {
-      place: { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) },
+      place: { file, line },
       found: first.reason,
       hint:
         'Correct these rows. To skip them, set "unreadableRows" to "skip" or {"maxShare": …}; skipped rows are ' +
@@ -43,8 +43,8 @@ export function checkUnreadable(unreadable: DataSummary['unreadable']): void {
       problems: unreadable.slice(0, LISTED_ROWS).map(({ origin, reason }) => ({
         message: reason,
         place: {
-          ...(origin.file === undefined ? {} : { file: origin.file }),
-          ...(origin.line === undefined ? {} : { line: origin.line }),
+          file: origin.file,
+          line: origin.line,
         },
       })),
       details: { unreadableRows: unreadable.length, rows: unreadable.slice(0, 1000) },

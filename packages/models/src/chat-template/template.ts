@@ -121,7 +121,7 @@ function parse(source: string, file: string | undefined): Node {
     throw new WhetstoneError('TEMPLATE_FAILED', `The template cannot be parsed: ${(cause as Error).message}`, {
       ...(file === undefined && line === undefined
         ? {}
-        : { place: { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) } }),
+        : { place: { file, line } }),
       cause,
     });
   }

@@ -53,7 +53,7 @@ export function invalidGguf(
 ): WhetstoneError {
   const { tensor, ...rest } = options;
   return new WhetstoneError('GGUF_INVALID', offset === undefined ? message : `${message} (at byte ${offset})`, {
-    place: { file, ...(tensor === undefined ? {} : { tensor }) },
+    place: { file, tensor },
     ...rest,
     ...(offset === undefined ? {} : { details: { offset } }),
     hint: 'The file is damaged or its download is incomplete. Download it again.',
@@ -130,7 +130,7 @@ function readTensorEntry(cursor: Cursor, file: string): TensorEntry {
     invalidGguf(file, message, at, {
       tensor: name,
       found: String(found),
-      ...(expected === undefined ? {} : { expected }),
+      expected,
     });
   const dimensions = cursor.uint32();
   if (dimensions < 1 || dimensions > MAX_DIMENSIONS)

@@ -88,7 +88,7 @@ async function prepare(
   const onProgress =
     logger === undefined ? undefined : reportProgress(logger, Math.min(samples, batches.summary.conversations));
   const estimated = await weights.withProbes((probes) =>
-    diagonalFisher(model, probes, batches.epoch(0), { samples, ...(onProgress === undefined ? {} : { onProgress }) }),
+    diagonalFisher(model, probes, batches.epoch(0), { samples, onProgress }),
   );
   const fisher = stored === null ? estimated : addFisher(stored.consolidation.fisher, estimated, onlineDecay);
   if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor, estimated);
@@ -104,7 +104,7 @@ async function prepare(
 const missingOldTask = (fisherFile: string | undefined): WhetstoneError =>
   new WhetstoneError('CONFIG_INVALID', 'ewc requires data of the old task, or an existing fisherFile.', {
     place: { path: 'companions' },
-    ...(fisherFile === undefined ? {} : { found: fisherFile }),
+    found: fisherFile,
   });
 
 /** Returns a function that logs progress: at the first sample, every few seconds, and at the last sample. */

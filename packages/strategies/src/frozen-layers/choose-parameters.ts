@@ -16,7 +16,7 @@ const invalid = (option: string, message: string, found: string, expected?: stri
   new WhetstoneError('CONFIG_INVALID', message, {
     place: { path: `strategy.options.${option}` },
     found,
-    ...(expected === undefined ? {} : { expected }),
+    expected,
   });
 
 function compile(option: string, sources: readonly string[]): RegExp[] {

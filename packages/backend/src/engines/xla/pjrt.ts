@@ -87,7 +87,7 @@ export const textAt = (pointer: Pointer, length: Pointer): string =>
 const unavailable = (message: string, cause?: unknown): WhetstoneError =>
   new WhetstoneError('BACKEND_UNAVAILABLE', message, {
     hint: 'Fetch the plugin for CPUs with: npx whetstone backend install xla-cpu',
-    ...(cause === undefined ? {} : { cause }),
+    cause,
   });
 
 /** Returns the error of a failed call: `OUT_OF_MEMORY` or `BACKEND_FAILED`. `subject` begins the message. */

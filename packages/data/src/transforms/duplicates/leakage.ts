@@ -69,7 +69,7 @@ export function leakageError({ count, first }: LeakFindings): WhetstoneError {
         message: `${similarity === 1 ? 'the same as' : `${percent(similarity)} similar to`} ${formatOrigin(other)}`,
         ...(train.file === undefined
           ? {}
-          : { place: { file: train.file, ...(train.line === undefined ? {} : { line: train.line }) } }),
+          : { place: { file: train.file, line: train.line } }),
       })),
       details: {
         leaks: count,
