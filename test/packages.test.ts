@@ -58,7 +58,7 @@ describe('READMEs of packages', () => {
         console.log(JSON.stringify(reasons));
       }
     `;
-    expect(await linesOf('core.mjs', user)).toEqual(['[]', '[]', '["a loss of 0.500"]']);
+    expect(await linesOf('core.mjs', user)).toEqual(['[]', '[]', '["loss 0.500 is below 1"]']);
   }, 60_000);
 
   test.each([

@@ -55,8 +55,8 @@ test('from a raw, dirty export to a trained adapter, English and Chinese, in one
     'in-evaluation-data': expect.any(Number) as number,
   });
   // Everything that is skipped is reported, and no evaluation data is trained on.
-  expect(lines.some((line) => /rows cannot be read and are left out/.test(line))).toBe(true);
-  expect(warnings.filter((warning) => /also in the evaluation data/.test(warning))).toEqual([]);
+  expect(lines.some((line) => /rows cannot be read and are skipped/.test(line))).toBe(true);
+  expect(warnings.filter((warning) => /repeats? evaluation data/.test(warning))).toEqual([]);
 }, 120_000);
 
 test('the export is what its script makes of the dialogues', () => {

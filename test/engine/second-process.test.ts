@@ -28,8 +28,9 @@ async function train(
     import { createAdamW } from '@whetstone/core/optimizers';
     import { trainStep } from '@whetstone/core/training';
     import { createRandomModel } from '@whetstone/models';
-    import { defaultLoraOptions, loraStrategy } from '@whetstone/strategies';
-    import { batchOf, randomRows } from '@whetstone/testing';
+    import { loraStrategy } from './packages/strategies/dist/lora/lora.js';
+    import { defaultLoraOptions } from './packages/strategies/dist/lora/options.js';
+    import { batchOf, randomRows } from './packages/testing/dist/batches.js';
     const backend = await registerWhetstoneBackend({
       engine: 'xla',
       plugin: ${JSON.stringify(path)},

@@ -113,7 +113,7 @@ describe('companion strategies in a run', () => {
     ).rejects.toMatchObject({
       code: 'CONFIG_CONFLICT',
       place: { path: 'companions[0]' },
-      found: "'ewc' beside 'p-tuning-v2'",
+      found: "'ewc' with 'p-tuning-v2'",
     });
     await expect(train('wrong', { companions: [{ use: 'replay', options: { ratio: 1.5 } }] })).rejects.toMatchObject({
       code: 'CONFIG_INVALID',

@@ -313,7 +313,7 @@ describe('a staged run', () => {
   it.each([
     ['an empty list', [], /at least one stage/],
     ['a key that all stages share', [{ name: 'a', model: 'other' }], /Unknown key 'model'/],
-    ['a duplicate name', [{ name: 'a' }, { name: 'a' }], /called 'a'/],
+    ['a duplicate name', [{ name: 'a' }, { name: 'a' }], /have the name 'a'/],
     ['a name that is not a folder name', [{ name: '../a' }], /folder/],
   ])('rejects %s', async (_, stages, message) => {
     await expect(trainerOf({ strategy: lora, data: data(1), stages }).run()).rejects.toMatchObject({

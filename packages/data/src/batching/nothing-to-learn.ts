@@ -45,9 +45,7 @@ export function nothingToLearn(
     .filter(({ of }) => of.length > 0);
   const first = found[0]?.origin;
   return new WhetstoneError('DATA_NOTHING_TO_LEARN', message, {
-    ...(first?.file === undefined
-      ? {}
-      : { place: { file: first.file, line: first.line } }),
+    ...(first?.file === undefined ? {} : { place: { file: first.file, line: first.line } }),
     expected: 'at least one target token in every sample',
     found: causes.map(({ cause, of }) => `${of.length} ${explanations[cause].what} (${cause})`).join('; '),
     hint:
@@ -56,9 +54,7 @@ export function nothingToLearn(
     problems: causes.flatMap(({ cause, of }) =>
       of.slice(0, 5).map(({ origin }) => ({
         message: `no target tokens: ${cause}`,
-        ...(origin.file === undefined
-          ? {}
-          : { place: { file: origin.file, line: origin.line } }),
+        ...(origin.file === undefined ? {} : { place: { file: origin.file, line: origin.line } }),
       })),
     ),
     details: {

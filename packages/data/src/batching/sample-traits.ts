@@ -26,9 +26,7 @@ function difficultyOf({ origin, columns }: Conversation, by: string): number {
     'CONFIG_CONFLICT',
     `The curriculum uses the column "${by}", which is not a number in a conversation.`,
     {
-      ...(origin.file === undefined
-        ? {}
-        : { place: { file: origin.file, line: origin.line } }),
+      ...(origin.file === undefined ? {} : { place: { file: origin.file, line: origin.line } }),
       found: JSON.stringify(columns?.[by] ?? null),
     },
   );

@@ -6,9 +6,7 @@ const problemOf =
   (what: string) =>
   ({ origin, message, detail }: TurnFinding): Problem => ({
     message: `${what} (message ${message + 1}): ${detail}`,
-    ...(origin.file === undefined
-      ? {}
-      : { place: { file: origin.file, line: origin.line } }),
+    ...(origin.file === undefined ? {} : { place: { file: origin.file, line: origin.line } }),
   });
 
 /** Returns the problems of a data set's supervision; empty if there are none. */

@@ -119,9 +119,7 @@ function parse(source: string, file: string | undefined): Node {
             furthest,
           );
     throw new WhetstoneError('TEMPLATE_FAILED', `The template cannot be parsed: ${(cause as Error).message}`, {
-      ...(file === undefined && line === undefined
-        ? {}
-        : { place: { file, line } }),
+      ...(file === undefined && line === undefined ? {} : { place: { file, line } }),
       cause,
     });
   }

@@ -67,9 +67,7 @@ export function leakageError({ count, first }: LeakFindings): WhetstoneError {
         'data.leakage to "warn" or "off", or to {"threshold": 1} to report exact duplicates only.',
       problems: first.slice(0, 10).map(({ train, eval: other, similarity }) => ({
         message: `${similarity === 1 ? 'the same as' : `${percent(similarity)} similar to`} ${formatOrigin(other)}`,
-        ...(train.file === undefined
-          ? {}
-          : { place: { file: train.file, line: train.line } }),
+        ...(train.file === undefined ? {} : { place: { file: train.file, line: train.line } }),
       })),
       details: {
         leaks: count,
