@@ -9,21 +9,31 @@ import { createBareEnvironment } from './bare-environment.mjs';
 import { checkSkips } from './check-skips.mjs';
 import { repository } from './report.mjs';
 
-/** Files that take more than 20 seconds and prove nothing more on a machine without libraries; `npm test` runs them. */
+/** Files that take more than 10 seconds and prove nothing more on a machine without libraries; `npm test` runs them. */
 const slow = [
+  'examples/quickstart/quickstart.test.ts',
+  'examples/repetition/index.test.ts',
+  'packages/backend/src/install/download.test.ts',
   'packages/data/src/parallel/parallel.test.ts',
   'test/conformance/broken-callbacks.test.ts',
   'test/conformance/broken-strategies.test.ts',
   'test/conformance/callbacks.test.ts',
   'test/conformance/strategies.test.ts',
+  'test/docs/checks.test.ts',
   'test/docs/examples.test.ts',
   'test/engine/resume.test.ts',
+  'test/large-data.test.ts',
+  'test/numerics/chat-templates.test.ts',
   'test/numerics/peft.test.ts',
   'test/numerics/trajectories.test.ts',
+  'test/release.test.ts',
   'test/repository-rules.test.ts',
+  'test/strategies/companions.test.ts',
   'test/strategies/plan.test.ts',
+  'test/third-party.test.ts',
   'test/trainer/stages.test.ts',
   'test/versions/versions.test.ts',
+  'test/write-a-strategy.test.ts',
 ];
 
 /**
