@@ -1,5 +1,5 @@
 /** Writes checkpoints atomically, verifies them before use, and restores them exactly. */
-export type { CheckpointSources as CheckpointParts } from './checkpoint.js';
+export type { CheckpointSources } from './checkpoint.js';
 export { checkpointFolder, listCheckpoints, writeFolder } from './folders.js';
 export { verifyCheckpoint, writeJson } from './manifest.js';
 export { initialRunState, type LogEntry, type RunState } from './run-state.js';

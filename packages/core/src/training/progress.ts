@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import {
   checkpointFolder,
   initialRunState,
-  type CheckpointParts,
+  type CheckpointSources,
   type LogEntry,
   type RunState,
 } from '../checkpoint/index.js';
@@ -39,14 +39,14 @@ export interface RunProgress {
 
 export function createProgress(
   run: TrainRun,
-  parts: CheckpointParts,
+  sources: CheckpointSources,
   plan: StepPlan,
   batchesPerEpoch: number,
   totalParameters: number,
 ): RunProgress {
   const { checkpoints, config, hooks, outputFolder } = run;
   const { training } = config;
-  const owner = parts.attachments[0].instance;
+  const owner = sources.attachments[0].instance;
   const host = createHostWeights();
   let state = initialRunState;
   let saved: RunState | null = null;
@@ -65,7 +65,7 @@ export function createProgress(
   const save = async (): Promise<string | null> => {
     if (outputFolder === null) return null;
     if (saved === state) return checkpointFolder(outputFolder, state.step);
-    const folder = await checkpoints.save(outputFolder, parts, state, {
+    const folder = await checkpoints.save(outputFolder, sources, state, {
       totalSteps: plan.totalSteps,
       epochsDone: epochsDone(),
       numTrainEpochs: plan.epochs,

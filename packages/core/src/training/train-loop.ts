@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import type { CheckpointParts } from '../checkpoint/index.js';
+import type { CheckpointSources } from '../checkpoint/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { RunInfo } from '../contract/callback.js';
 import type { Attachment } from '../contract/strategy.js';
@@ -45,7 +45,7 @@ export const runTraining: RunTraining = async function* (run) {
     const learningRate = run.config.optimizer.learningRate;
     const schedule = run.schedule.instance({ totalSteps: plan.totalSteps, learningRate });
     const counts = countParameters(run, owner);
-    const parts: CheckpointParts = { ...run, attachments: attached.all, dataHash: data.summary.contentHash };
+    const sources: CheckpointSources = { ...run, attachments: attached.all, dataHash: data.summary.contentHash };
     const stepServices: StepServices = {
       model: run.loaded.model,
       owner,
@@ -55,8 +55,8 @@ export const runTraining: RunTraining = async function* (run) {
       backend: run.backend,
       workers,
     };
-    const progress = createProgress(run, parts, plan, data.batchesPerEpoch, counts.total);
-    await resume(run, parts, progress, workers);
+    const progress = createProgress(run, sources, plan, data.batchesPerEpoch, counts.total);
+    await resume(run, sources, progress, workers);
     run.checkUnusedKeys();
     await run.claimOutput?.();
     await broadcastParameters(workers, owner, run.backend);
@@ -132,7 +132,12 @@ export const runTraining: RunTraining = async function* (run) {
 };
 
 /** Resumes from a checkpoint, if configured and if there is one. */
-async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgress, workers: Workers): Promise<void> {
+async function resume(
+  run: TrainRun,
+  sources: CheckpointSources,
+  progress: RunProgress,
+  workers: Workers,
+): Promise<void> {
   const {
     outputFolder,
     config: {
@@ -150,7 +155,7 @@ async function resume(run: TrainRun, parts: CheckpointParts, progress: RunProgre
     run.warn('There is no checkpoint to resume from: the run starts at the beginning.');
     return;
   }
-  progress.change(await run.checkpoints.load(folder, parts, warn));
+  progress.change(await run.checkpoints.load(folder, sources, warn));
   run.logger.info(`Resumed after step ${progress.state.step}.`, { checkpoint: folder });
 }
 
