@@ -1,4 +1,4 @@
-import type { Json } from './json.js';
+import type { Json, JsonSchema } from './json.js';
 
 interface TypeOfName {
   string: string;
@@ -51,3 +51,38 @@ export type FromSchema<S> = S extends { readonly const: infer Constant }
             ? FromSchema<Member>
             : never
           : Json;
+
+/** The type of the defaults of an object schema: the values of the keys that have a default. */
+type DefaultsOf<S> = S extends { readonly properties: infer P }
+  ? { readonly [K in keyof P as P[K] extends { readonly default: unknown } ? K : never]: FromSchema<P[K]> }
+  : Readonly<Record<string, Json>>;
+
+const isObject = (value: unknown): value is JsonSchema =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const schemaAt = (schema: unknown, key: string): unknown => (isObject(schema) ? schema[key] : undefined);
+
+/** Returns a copy of a value in which absent keys have the defaults of the schema, at every depth. */
+function complete(value: unknown, schema: unknown): unknown {
+  if (Array.isArray(value)) return value.map((item) => complete(item, schemaAt(schema, 'items')));
+  if (!isObject(value)) return value;
+  const properties = schemaAt(schema, 'properties');
+  const completed: Record<string, unknown> = {};
+  for (const [key, property] of isObject(properties) ? Object.entries(properties) : []) {
+    const given = key in value ? value[key] : schemaAt(property, 'default');
+    if (given !== undefined) completed[key] = complete(given, property);
+  }
+  for (const [key, given] of Object.entries(value))
+    if (!(key in completed)) completed[key] = complete(given, schemaAt(schema, 'additionalProperties'));
+  return completed;
+}
+
+/**
+ * Returns the defaults of an object schema, the same values that validation fills in: those of its keys, and in a
+ * default that is an object, those of its own keys. Keys without a default are absent. Each call returns a new object.
+ *
+ * ```ts
+ * const options = { ...defaultsOf(configSchema), ...given };
+ * ```
+ */
+export const defaultsOf = <const S extends JsonSchema>(schema: S): DefaultsOf<S> =>
+  complete({}, schema) as DefaultsOf<S>;
