@@ -413,7 +413,7 @@ function plugin(name: string, hooks: string, imports = ''): string {
 import { definePlugin } from '@whetstone/core/contract';
 const rank = JSON.parse(process.env.TF_CONFIG ?? '{"task":{"index":0}}').task.index;
 export default definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: '${name}',
   configSchema: { type: 'object', properties: {}, additionalProperties: false },

@@ -120,7 +120,7 @@ it('a local TypeScript file takes part as well, and shares the one copy of core'
     `import { definePlugin } from '@whetstone/core/contract';
     const name: string = 'mine';
     export default definePlugin({
-      apiVersion: 1,
+      apiVersion: 2,
       kind: 'callback',
       name,
       configSchema: { type: 'object', additionalProperties: false },

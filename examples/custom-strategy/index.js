@@ -117,7 +117,7 @@ function attach(model, { rank, alpha, targetModules }, run) {
 
 /** LoRA-FA (Zhang et al. 2023): A is random and frozen, only B is trained. */
 export const loraFa = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'lora-fa',
   version: '1.0.0',

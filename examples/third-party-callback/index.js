@@ -3,7 +3,7 @@ import { definePlugin } from '@whetstone/core/contract';
 
 /** Ends a run if the loss of `patience` consecutive steps is above `threshold`. */
 export const lossWatchdog = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: 'loss-watchdog',
   version: '1.0.0',

@@ -67,9 +67,9 @@ const RESUME = 'resumes exactly: 5 + save + load + 5 steps are 10';
 
 const faults: Readonly<Record<string, Fault>> = {
   'is of another API version': {
-    plugin: { ...smoothing, apiVersion: 2 },
+    plugin: { ...smoothing, apiVersion: 1 },
     check: 'declares itself',
-    message: /^apiVersion: expected 2 to be 1/,
+    message: /^apiVersion: expected 1 to be 2/,
   },
   'accepts unknown keys': {
     plugin: { ...smoothing, configSchema: { ...smoothing.configSchema, additionalProperties: true } },

@@ -103,9 +103,9 @@ interface Fault {
 
 const faults: Readonly<Record<string, Fault>> = {
   'is of another API version': {
-    plugin: { ...anchoredLora, apiVersion: 2 },
+    plugin: { ...anchoredLora, apiVersion: 1 },
     check: 'declares itself',
-    message: /^apiVersion: expected 2 to be 1/,
+    message: /^apiVersion: expected 1 to be 2/,
   },
   'accepts unknown keys': {
     plugin: { ...anchoredLora, configSchema: { ...anchoredLora.configSchema, additionalProperties: true } },

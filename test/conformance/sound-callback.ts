@@ -138,7 +138,7 @@ function createSmoothing(
  * and state. The faulty callbacks of `broken-callbacks.test.ts` change one thing each.
  */
 export const smoothing = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: 'smoothing',
   configSchema: {

@@ -74,7 +74,7 @@ export interface AnchoredLoraOptions {
  * each.
  */
 export const anchoredLora = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'anchored-lora',
   configSchema: {

@@ -26,7 +26,7 @@ import { builtIns, recordingLogger } from './support.js';
 beforeAll(() => tf.setBackend('cpu'));
 
 const source: Plugin = {
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-source',
   name: 'numbered',
   configSchema: {

@@ -210,7 +210,7 @@ describe('callbacks', () => {
     const before = tf.memory().numTensors;
     const disposed: string[] = [];
     const failing = definePlugin({
-      apiVersion: 1,
+      apiVersion: 2,
       kind: 'callback',
       name: 'failing',
       configSchema: { type: 'object', additionalProperties: false },
@@ -237,7 +237,7 @@ describe('plugins and their options', () => {
     properties: { a: { type: 'number', default: 1 }, b: { type: 'number', default: 1 } },
   } as const;
   const reading = (name: string, create: (options: { readonly a: number; readonly b: number }) => Callback) =>
-    definePlugin({ apiVersion: 1, kind: 'callback', name, configSchema: schema, create });
+    definePlugin({ apiVersion: 2, kind: 'callback', name, configSchema: schema, create });
   const readsA = reading('reads-a', ({ a }) => ({ onStep: () => void a }));
   const readsLate = reading('reads-late', (options) => ({ onStep: () => void [options.a, options.b] }));
   const readsNothing = reading('reads-nothing', () => ({ onStep: () => undefined }));

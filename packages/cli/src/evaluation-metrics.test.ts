@@ -13,7 +13,7 @@ const asked: { readonly prediction: string; readonly reference: string }[][] = [
 const scripted = (values: readonly number[]) => {
   let next = 0;
   return definePlugin({
-    apiVersion: 1,
+    apiVersion: 2,
     kind: 'metric',
     name: 'scripted',
     configSchema: { type: 'object', additionalProperties: false },

@@ -19,7 +19,7 @@ test('a local TypeScript plugin without node_modules imports the running copy of
     const registry = globalThis as { sharedWithPlugin?: unknown };
     registry.sharedWithPlugin = { Trainer, draw: createRandom(1).uniform() };
     export default definePlugin({
-      apiVersion: 1,
+      apiVersion: 2,
       kind: 'callback',
       name: 'mine',
       configSchema: { type: 'object', additionalProperties: false },

@@ -15,7 +15,7 @@ const orders = (defaults: readonly number[]) =>
   }) as const;
 
 const exactMatchPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'metric',
   name: 'exact-match',
   description: 'The share of replies that equal the reference, except for white space.',
@@ -31,7 +31,7 @@ const exactMatchPlugin = definePlugin({
 });
 
 const distinctPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'metric',
   name: 'distinct-n',
   description: 'The share of distinct n-grams in all replies. Low if the replies are similar.',
@@ -51,7 +51,7 @@ const distinctPlugin = definePlugin({
 });
 
 const repetitionPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'metric',
   name: 'repetition',
   description: 'The share of repeated n-grams within a reply. Close to 1 if the model loops.',
@@ -71,7 +71,7 @@ const repetitionPlugin = definePlugin({
 });
 
 const chrfPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'metric',
   name: 'chrf',
   description: 'chrF: the F-score of character n-grams against the reference, 0 to 100, for any language.',
@@ -92,7 +92,7 @@ const chrfPlugin = definePlugin({
 });
 
 const bleuPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'metric',
   name: 'bleu',
   description: 'BLEU of all replies together, 0 to 100, equal to that of sacrebleu.',
@@ -111,7 +111,7 @@ const bleuPlugin = definePlugin({
 });
 
 const rougePlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'metric',
   name: 'rouge',
   description:

@@ -5,7 +5,7 @@ const configSchema = { type: 'object', properties: {}, additionalProperties: fal
 
 /** The model plugin `hugging-face`: loads folders with config.json, safetensors, tokenizer.json and a chat template. */
 export const huggingFacePlugin: Plugin<'model'> = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'model',
   name: 'hugging-face',
   description: 'Loads models from Hugging Face folders: GPT-2, Llama, Mistral, Qwen, Phi-3, Gemma.',

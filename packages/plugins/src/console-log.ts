@@ -66,7 +66,7 @@ function createConsoleLog(write: (line: string) => void, everySteps = 1): Callba
 
 /** The logger `console`: writes steps and evaluations as lines to the standard error. */
 export const consoleLog = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'logger',
   name: 'console',
   description: 'Writes steps and evaluations as plain lines to standard error.',

@@ -160,7 +160,7 @@ export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callbac
 
 /** The callback `early-stopping`: stops a run when a metric no longer improves, and restores the best weights. */
 export const earlyStopping = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: 'early-stopping',
   description: 'Stops the run when a metric no longer improves, and restores the best weights.',

@@ -94,7 +94,7 @@ export function createMetricsLog(folder: string, fileName: string): Callback {
 
 /** The logger `metrics-jsonl`: writes all metrics of a run as JSON Lines. */
 export const metricsJsonl = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'logger',
   name: 'metrics-jsonl',
   description: "Writes every step and evaluation as a line of JSON to a file in the run's output folder.",

@@ -130,7 +130,7 @@ function createSkippingGuard(options: NanGuardOptions, warn: (message: string) =
 
 /** The callback `nan-guard`: skips steps that are not finite, or ends the run at them. */
 export const nanGuard = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: 'nan-guard',
   description: 'Ends the run, or skips the update, if the loss or a gradient is not a finite number.',

@@ -15,7 +15,7 @@ const never = () => {
 };
 const builtIns: readonly Plugin[] = [
   definePlugin({
-    apiVersion: 1,
+    apiVersion: 2,
     kind: 'strategy',
     name: 'lora',
     configSchema: {
@@ -39,14 +39,14 @@ const builtIns: readonly Plugin[] = [
     create: never,
   }),
   definePlugin({
-    apiVersion: 1,
+    apiVersion: 2,
     kind: 'strategy',
     name: 'full',
     configSchema: { type: 'object', additionalProperties: false },
     create: never,
   }),
   definePlugin({
-    apiVersion: 1,
+    apiVersion: 2,
     kind: 'callback',
     name: 'gradient-clipping',
     configSchema: {
@@ -59,14 +59,14 @@ const builtIns: readonly Plugin[] = [
     create: never,
   }),
   definePlugin({
-    apiVersion: 1,
+    apiVersion: 2,
     kind: 'logger',
     name: 'metrics-jsonl',
     configSchema: { type: 'object', additionalProperties: false },
     create: never,
   }),
   definePlugin({
-    apiVersion: 1,
+    apiVersion: 2,
     kind: 'data-source',
     name: 'conversations',
     configSchema: {
@@ -81,7 +81,7 @@ const builtIns: readonly Plugin[] = [
     create: never,
   }),
   definePlugin({
-    apiVersion: 1,
+    apiVersion: 2,
     kind: 'optimizer',
     name: 'adamw',
     configSchema: {
@@ -96,7 +96,7 @@ const builtIns: readonly Plugin[] = [
     create: never,
   }),
   definePlugin({
-    apiVersion: 1,
+    apiVersion: 2,
     kind: 'schedule',
     name: 'linear',
     configSchema: {
@@ -107,7 +107,7 @@ const builtIns: readonly Plugin[] = [
     create: never,
   }),
   definePlugin({
-    apiVersion: 1,
+    apiVersion: 2,
     kind: 'schedule',
     name: 'cosine',
     configSchema: {

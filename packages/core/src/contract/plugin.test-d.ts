@@ -31,7 +31,7 @@ export const optionsFollowFromSchema: Same<
 > = true;
 
 export const fine = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: 'fine',
   configSchema,
@@ -44,7 +44,7 @@ export const fine = definePlugin({
 export const list: readonly Plugin[] = [fine];
 
 export const misspelledHook = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: 'misspelled',
   configSchema,
@@ -56,7 +56,7 @@ export const misspelledHook = definePlugin({
 export const misspelled: Callback = { onStpe: () => undefined };
 
 export const unknownOption = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: 'unknown-option',
   configSchema,
@@ -65,7 +65,7 @@ export const unknownOption = definePlugin({
 });
 
 export const wrongKind = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'wrong-kind',
   configSchema,
@@ -78,7 +78,7 @@ export const asyncTransform: Callback = { transformBatch: async (batch) => batch
 
 definePlugin({
   // @ts-expect-error a different version of the plugin contract
-  apiVersion: 2,
+  apiVersion: 1,
   kind: 'callback',
   name: 'late',
   configSchema,

@@ -10,7 +10,7 @@ import type { Strategy } from './strategy.js';
 import type { ChatRenderer, Tokenizer } from './tokenizer.js';
 
 /** The version of the plugin contract: the value of every plugin's `apiVersion`. */
-export const PLUGIN_API_VERSION = 1;
+export const PLUGIN_API_VERSION = 2;
 
 /** Receives the messages of a run, with a level and optional structured fields. */
 export interface Logger {

@@ -36,7 +36,7 @@ const adamwSchema = {
 } as const;
 
 export const adamw = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'optimizer',
   name: 'adamw',
   description: 'Adam with decoupled weight decay.',
@@ -70,7 +70,7 @@ const sgdSchema = {
 } as const;
 
 export const sgd = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'optimizer',
   name: 'sgd',
   description: 'Stochastic gradient descent with optional momentum.',

@@ -17,7 +17,7 @@ const write = (path: string, text: string) => {
 
 const schema = { type: 'object', additionalProperties: false } as const;
 const builtIn = (kind: PluginKind, name: string): Plugin =>
-  definePlugin({ apiVersion: 1, kind, name, configSchema: schema, create: () => ({}) as never });
+  definePlugin({ apiVersion: 2, kind, name, configSchema: schema, create: () => ({}) as never });
 const load = (
   kind: PluginKind,
   use: string,
@@ -29,7 +29,7 @@ async function rejection(kind: PluginKind, use: string): Promise<WhetstoneError>
   throw new Error('was accepted');
 }
 const plugin = (name: string, kind = 'callback') =>
-  `{ apiVersion: 1, kind: '${kind}', name: '${name}', configSchema: { type: 'object', additionalProperties: ` +
+  `{ apiVersion: 2, kind: '${kind}', name: '${name}', configSchema: { type: 'object', additionalProperties: ` +
   'false }, create: () => ({ onStep() {} }) }';
 
 describe('a registered plugin', () => {
@@ -55,7 +55,7 @@ describe('a local file', () => {
       interface Unused { readonly a: string }
       export const error: unknown = WhetstoneError;
       export default definePlugin({
-        apiVersion: 1,
+        apiVersion: 2,
         kind: 'callback',
         name,
         configSchema: { type: 'object', additionalProperties: false },
@@ -151,41 +151,53 @@ describe('a module without a valid plugin', () => {
     ['nothing.mjs', 'export const a = 1;', /kind/],
     [
       'version.mjs',
-      'export default { apiVersion: 2, kind: "callback", name: "x", configSchema: { type: "object", ' +
+      'export default { apiVersion: 3, kind: "callback", name: "x", configSchema: { type: "object", ' +
         'additionalProperties: false }, create() {} };',
       /different version/,
     ],
     [
+      'version-1.mjs',
+      'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object", ' +
+        'additionalProperties: false }, create() {} };',
+      /for version 1 of the .*Version 2 changed .*"Upgrading plugins to version 2" in docs\/versioning\.md/s,
+    ],
+    [
+      'new-kind.mjs',
+      'export default { apiVersion: 2, kind: "tokenizer", name: "x", configSchema: { type: "object", ' +
+        'additionalProperties: false }, create() {} };',
+      /does not know plugins of kind 'tokenizer'.*one of strategy, callback, logger/s,
+    ],
+    [
       'kind.mjs',
-      'export default { apiVersion: 1, kind: "calback", name: "x", configSchema: { type: "object", ' +
+      'export default { apiVersion: 2, kind: "calback", name: "x", configSchema: { type: "object", ' +
         'additionalProperties: false }, create() {} };',
       /Did you mean 'callback'/,
     ],
     [
       'name.mjs',
-      'export default { apiVersion: 1, kind: "callback", name: "", configSchema: { type: "object", ' +
+      'export default { apiVersion: 2, kind: "callback", name: "", configSchema: { type: "object", ' +
         'additionalProperties: false }, create() {} };',
       /no valid name/,
     ],
     [
       'schema.mjs',
-      'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "objekt" }, create() {} };',
+      'export default { apiVersion: 2, kind: "callback", name: "x", configSchema: { type: "objekt" }, create() {} };',
       /must describe an object/,
     ],
     [
       'schema2.mjs',
-      'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object", ' +
+      'export default { apiVersion: 2, kind: "callback", name: "x", configSchema: { type: "object", ' +
         'additionalProperties: false, properties: { a: { tpye: "string" } } }, create() {} };',
       /not a valid JSON Schema/,
     ],
     [
       'open.mjs',
-      'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object" }, create() {} };',
+      'export default { apiVersion: 2, kind: "callback", name: "x", configSchema: { type: "object" }, create() {} };',
       /misspelled options would be accepted/,
     ],
     [
       'create.mjs',
-      'export default { apiVersion: 1, kind: "callback", name: "x", configSchema: { type: "object", ' +
+      'export default { apiVersion: 2, kind: "callback", name: "x", configSchema: { type: "object", ' +
         'additionalProperties: false }, creat() {} };',
       /Did you mean 'create'/,
     ],

@@ -76,6 +76,19 @@ function schemaProblem(schema: unknown): Problem | undefined {
   }
 }
 
+/** The problem of a plugin of version 1: what changed in version 2, and how to upgrade. */
+const versionOneProblem: Problem = {
+  message:
+    'The plugin was written for version 1 of the plugin contract. Version 2 changed the state of callbacks, the ' +
+    'requests of Control and the interface of metrics.',
+  expected: String(PLUGIN_API_VERSION),
+  found: '1',
+  place: { path: 'apiVersion' },
+  hint:
+    'Follow "Upgrading plugins to version 2" in docs/versioning.md, which lists the changes. Set apiVersion to 2. ' +
+    "To use somebody else's plugin, install a version of it that supports this version of Whetstone.",
+};
+
 /** Plugins that have been validated. Compiling a schema takes time, and a program can create many trainers. */
 const valid = new WeakSet<object>();
 
@@ -105,19 +118,25 @@ export function validatePlugin(value: unknown, origin: string): Plugin {
       });
   };
   const kind = value['kind'];
+  if (value['apiVersion'] === 1) problems.push(versionOneProblem);
+  else
+    expect(
+      value['apiVersion'] === PLUGIN_API_VERSION,
+      'apiVersion',
+      'The plugin was written for a different version of the plugin contract.',
+      String(PLUGIN_API_VERSION),
+      'Install compatible versions of the plugin and of Whetstone.',
+    );
   expect(
-    value['apiVersion'] === PLUGIN_API_VERSION,
-    'apiVersion',
-    'The plugin was written for a different version of the plugin contract.',
-    String(PLUGIN_API_VERSION),
-    'Install compatible versions of the plugin and of Whetstone.',
-  );
-  expect(
-    typeof kind === 'string' && kind in kinds,
+    typeof kind === 'string' && Object.hasOwn(kinds, kind),
     'kind',
-    'The kind of the plugin is unknown.',
+    typeof kind === 'string'
+      ? `This version of Whetstone does not know plugins of kind '${kind}'.`
+      : 'The plugin has no kind.',
     `one of ${pluginKinds.join(', ')}`,
-    typeof kind === 'string' ? didYouMean(kind, pluginKinds) : undefined,
+    typeof kind === 'string'
+      ? (didYouMean(kind, pluginKinds) ?? 'If the kind is from a later version of Whetstone, install that version.')
+      : undefined,
   );
   expect(
     typeof value['name'] === 'string' && /^[\w@][\w@/.-]*$/.test(value['name']),

@@ -15,7 +15,7 @@ const configSchema = {
 } as const;
 
 export const constant = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'schedule',
   name: 'constant',
   description: 'A constant learning rate after warmup.',

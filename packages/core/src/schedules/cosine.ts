@@ -88,7 +88,7 @@ const base = { type: 'object', additionalProperties: false, required: ['warmupSt
 const oneFloor = { oneOf: [{ required: ['minLr'] }, { required: ['minLrRate'] }] } as const;
 
 export const cosine = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'schedule',
   name: 'cosine',
   description: 'Decreases to 0 along a cosine.',
@@ -97,7 +97,7 @@ export const cosine = definePlugin({
 });
 
 export const cosineWithRestarts = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'schedule',
   name: 'cosine_with_restarts',
   description: 'Decreases along a cosine several times, with a restart at the base rate each time.',
@@ -112,7 +112,7 @@ export const cosineWithRestarts = definePlugin({
 });
 
 export const cosineWithMinLr = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'schedule',
   name: 'cosine_with_min_lr',
   description: 'Decreases to a minimum rate along a cosine.',
@@ -122,7 +122,7 @@ export const cosineWithMinLr = definePlugin({
 });
 
 export const cosineWarmupWithMinLr = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'schedule',
   name: 'cosine_warmup_with_min_lr',
   description: 'Decreases to a minimum rate along a cosine; warmup starts above 0.',

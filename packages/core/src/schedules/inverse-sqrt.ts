@@ -35,7 +35,7 @@ const configSchema = {
 } as const;
 
 export const inverseSqrt = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'schedule',
   name: 'inverse_sqrt',
   description: 'Decreases with the inverse square root of the number of steps.',

@@ -16,7 +16,7 @@ const configSchema = {
 } as const;
 
 export const linear = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'schedule',
   name: 'linear',
   description: 'Decreases linearly to 0 after warmup.',

@@ -37,7 +37,7 @@ const configSchema = {
 } as const;
 
 export const polynomial = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'schedule',
   name: 'polynomial',
   description: 'Decreases polynomially to an end rate.',

@@ -72,7 +72,7 @@ const configSchema = {
 } as const;
 
 export const warmupStableDecay = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'schedule',
   name: 'warmup_stable_decay',
   description: 'Warmup, a constant phase, and a decay at the end.',

@@ -9,7 +9,7 @@ const share = (value: number, description: string) =>
   ({ type: 'number', minimum: 0, maximum: 1, default: value, description }) as const;
 
 const augmentSynonymsPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-transform',
   name: 'augment-synonyms',
   version: String(TRANSFORMS_VERSION),
@@ -44,7 +44,7 @@ const augmentSynonymsPlugin = definePlugin({
 });
 
 const augmentTurnsPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-transform',
   name: 'augment-turns',
   version: String(TRANSFORMS_VERSION),
@@ -82,7 +82,7 @@ const augmentTurnsPlugin = definePlugin({
 });
 
 const augmentParaphrasePlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-transform',
   name: 'augment-paraphrase',
   version: String(TRANSFORMS_VERSION),

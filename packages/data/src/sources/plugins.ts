@@ -70,7 +70,7 @@ const configSchema = {
 
 /** Conversations from files: `{"use": "conversations", "options": {"path": "train.jsonl"}}`. */
 export const conversationsPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-source',
   name: 'conversations',
   description: 'Reads conversations from files: JSON Lines, JSON, CSV, Parquet and text, in any common layout.',
@@ -82,7 +82,7 @@ export const conversationsPlugin = definePlugin({
 });
 
 export const mixturePlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-source',
   name: 'mixture',
   description: 'Reads conversations from several named sources, which can be balanced by "source".',

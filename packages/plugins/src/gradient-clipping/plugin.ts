@@ -46,7 +46,7 @@ const deprecations = {
 
 /** The callback `gradient-clipping`: limits gradients, and reports their norms. */
 export const gradientClipping = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: 'gradient-clipping',
   description: 'Clips gradients by global norm, parameter norm, value or adaptively (AGC), and reports the norms.',

@@ -71,7 +71,7 @@ const configSchema = {
 
 /** The callback `repetition-penalty`: trains against repetition within replies. */
 export const repetitionPenalty = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'callback',
   name: 'repetition-penalty',
   description:

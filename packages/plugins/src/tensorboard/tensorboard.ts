@@ -91,7 +91,7 @@ export function createTensorBoardLog(folder: string, everySteps = 1, now: () => 
 
 /** The logger `tensorboard`: writes event files for TensorBoard. */
 export const tensorBoard = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'logger',
   name: 'tensorboard',
   description: "Writes every step and evaluation to TensorBoard event files in the run's output folder.",

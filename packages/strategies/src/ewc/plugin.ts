@@ -54,7 +54,7 @@ const configSchema = {
 
 /** The strategy `ewc`: elastic weight consolidation (Kirkpatrick et al. 2017), a companion of any owner. */
 export const ewc = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'ewc',
   description:

@@ -66,7 +66,7 @@ const configSchema = {
 
 /** The strategy `frozen-layers`: trains the last layers, or the parameters that patterns select. */
 export const frozenLayers = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'frozen-layers',
   description: 'Trains the last layers, or parameters that patterns select, and freezes the others.',

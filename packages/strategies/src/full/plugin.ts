@@ -16,7 +16,7 @@ const configSchema = {
 
 /** The strategy `full`: trains all parameters. */
 export const full = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'full',
   description: 'Trains all parameters of the model, in float32 or in bfloat16 with float32 masters.',

@@ -48,7 +48,7 @@ const configSchema = {
 
 /** The companion strategy `hard-samples`: repeats samples with a high loss. */
 export const hardSamples = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'hard-samples',
   description: 'Repeats samples on which the model has a high loss, within limits. Combines with any other strategy.',

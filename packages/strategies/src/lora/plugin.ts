@@ -4,7 +4,7 @@ import { loraConfigSchema } from './options.js';
 
 /** The strategy `lora`: low-rank adapters of linear layers (Hu et al. 2021). */
 export const lora = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'lora',
   description: 'Trains low-rank adapters of linear layers, with rsLoRA, DoRA and LoRA+; saved as a PEFT folder.',

@@ -39,7 +39,7 @@ const configSchema = {
 
 /** The strategy `p-tuning-v2`: trains a prefix of every layer, or virtual tokens at the input (Liu et al. 2022). */
 export const pTuningV2 = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'p-tuning-v2',
   description:

@@ -44,7 +44,7 @@ const configSchema = {
 
 /** The strategy `qlora`: low-rank adapters of a quantised base (Dettmers et al. 2023). */
 export const qlora = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'qlora',
   description: 'Trains low-rank adapters of a base in 4 or 8 bits (NF4, FP4, int8); saved as a PEFT folder.',

@@ -36,7 +36,7 @@ const configSchema = {
 
 /** The companion strategy `replay`: mixes earlier data into training. */
 export const replay = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'strategy',
   name: 'replay',
   description: 'Mixes earlier or general data into training. Combines with any other strategy.',

@@ -1,7 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 
 export const decontaminatePlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-transform',
   name: 'decontaminate',
   description: 'Removes conversations that share a sequence of words with a benchmark.',

@@ -2,7 +2,7 @@ import { definePlugin } from '@whetstone/core/contract';
 import { DUPLICATE_PARTS } from '../../choices.js';
 
 export const deduplicatePlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-transform',
   name: 'deduplicate',
   description:

@@ -3,7 +3,7 @@ import { definePlugin } from '@whetstone/core/contract';
 const flag = (description: string) => ({ type: 'boolean', default: true, description }) as const;
 
 export const normalizeTextPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-transform',
   name: 'normalize-text',
   description: 'Normalizes Unicode, character widths, quotes, spaces and repeated marks, in Chinese and English.',

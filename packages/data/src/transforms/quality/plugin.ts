@@ -9,7 +9,7 @@ const count = (value: number, description: string) =>
 const flag = (description: string) => ({ type: 'boolean', default: true, description }) as const;
 
 export const qualityFilterPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-transform',
   name: 'quality-filter',
   description:

@@ -2,7 +2,7 @@ import { definePlugin } from '@whetstone/core/contract';
 import { PERSONAL_DATA_KINDS } from '../../choices.js';
 
 export const redactPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-transform',
   name: 'redact',
   description:

@@ -2,7 +2,7 @@ import { definePlugin } from '@whetstone/core/contract';
 import { TRANSFORMS_VERSION } from '../transform-log.js';
 
 export const topicsPlugin = definePlugin({
-  apiVersion: 1,
+  apiVersion: 2,
   kind: 'data-transform',
   name: 'topics',
   version: String(TRANSFORMS_VERSION),
