@@ -45,7 +45,7 @@ const loadedWhenUsed = new RegExp(
   `^packages/(?:${[
     'backend/dist/(?!install/)',
     'cli/dist/commands/',
-    'core/dist/(?:training/|trainer/(?:train|compose|stages)\\.js|ops/|config/(?!did-you-mean\\.js)|plugins/load-)',
+    'core/dist/(?:training/|trainer/(?:train|compose|stages)\\.js|ops/|config/|plugins/load-)',
     'data/dist/(?:batching|parallel|reading|report|versions)/',
     'models/dist/(?!plugins\\.js)',
   ].join('|')})`,

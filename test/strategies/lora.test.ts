@@ -86,7 +86,7 @@ describe('lora', () => {
       expect.objectContaining({
         code: 'STRATEGY_TARGETS_NOTHING',
         expected: expect.stringContaining('down_proj'),
-        problems: [expect.objectContaining({ found: 'q_porj', hint: 'Did you mean "q_proj"?' })],
+        problems: [expect.objectContaining({ found: 'q_porj', hint: "Did you mean 'q_proj'?" })],
       }),
     );
     expect(() => attach({ targetModules: ['q_proj'], layersToTransform: 9 })).toThrow(

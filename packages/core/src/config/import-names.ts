@@ -1,5 +1,5 @@
 import type { Json } from '../contract/index.js';
-import { nearest } from './did-you-mean.js';
+import { nearest } from '../util/index.js';
 import { importedNames } from './imported-names.js';
 import type { ConfigDefaults, ImportedValue } from './normalize.js';
 import { formatPath, parsePath, type Path } from './paths.js';

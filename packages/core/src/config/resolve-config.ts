@@ -10,7 +10,7 @@ import {
   type Problem,
 } from '../contract/index.js';
 import { composeSchema, type NamedPlugin } from './compose-schema.js';
-import { nearest } from './did-you-mean.js';
+import { nearest } from '../util/index.js';
 import { applyRename, importUnknownKey, pathHint } from './import-names.js';
 import { normalizeConfig, type ConfigDefaults } from './normalize.js';
 import { formatPath, type Path } from './paths.js';

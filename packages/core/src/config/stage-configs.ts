@@ -1,5 +1,5 @@
 import { WhetstoneError, type Problem } from '../contract/index.js';
-import { didYouMean } from './did-you-mean.js';
+import { didYouMean } from '../util/index.js';
 import type { Path } from './paths.js';
 import type { RawConfig } from './read-config.js';
 import { isObject, valueAt } from './slots.js';

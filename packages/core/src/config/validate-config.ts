@@ -1,6 +1,6 @@
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
 import { type JsonSchema, type Problem } from '../contract/index.js';
-import { didYouMean } from './did-you-mean.js';
+import { didYouMean } from '../util/index.js';
 import { formatPath, type Path } from './paths.js';
 import { isObject, valueAt } from './slots.js';
 

@@ -6,8 +6,7 @@ import {
   type CallbackMember,
   type Problem,
 } from '../contract/index.js';
-import { didYouMean, nearest } from '../config/did-you-mean.js';
-import { isRecord } from '../util/index.js';
+import { didYouMean, isRecord, nearest } from '../util/index.js';
 
 const known: readonly string[] = [...Object.keys(hookTable), ...callbackMembers];
 const looksLikeHook = /^(?:on|transform|add)[A-Z]/;

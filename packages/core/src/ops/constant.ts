@@ -1,4 +1,4 @@
-import { fill, type Scalar } from '@tensorflow/tfjs-core';
+import { fill, keep, scalar, type Scalar } from '@tensorflow/tfjs-core';
 
 const scalarShape: number[] = [];
 
@@ -8,4 +8,25 @@ const scalarShape: number[] = [];
  */
 export function constant(value: number, dtype: 'float32' | 'int32' = 'float32'): Scalar {
   return fill(scalarShape, value, dtype) as Scalar;
+}
+
+/** Returns a number as a scalar tensor. Equal numbers share one tensor, which belongs to the object. */
+export interface Scalars {
+  (value: number): Scalar;
+  dispose(): void;
+}
+
+/** Creates scalar tensors on demand. They are inputs of a recorded graph: a new value does not recompile it. */
+export function createScalars(): Scalars {
+  const made = new Map<number, Scalar>();
+  const get = (value: number): Scalar => {
+    const found = made.get(value) ?? keep(scalar(value));
+    made.set(value, found);
+    return found;
+  };
+  return Object.assign(get, {
+    dispose: () => {
+      for (const tensor of made.values()) tensor.dispose();
+    },
+  });
 }

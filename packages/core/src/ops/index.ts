@@ -9,7 +9,7 @@ export { activationNames, type ActivationName } from './activations.js';
 export { adaptedLinear, type LowRankPair } from './adapted-linear.js';
 export { addLowRank } from './add-low-rank.js';
 export { attention, type AttentionBlock } from './attention.js';
-export { constant } from './constant.js';
+export { constant, createScalars, type Scalars } from './constant.js';
 export { crossEntropy } from './cross-entropy.js';
 export { customGradient, savedAt, share, type ForwardResult, type InputGradient } from './custom-gradient.js';
 export { gatherRows } from './gather-rows.js';

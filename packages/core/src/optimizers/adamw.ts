@@ -1,7 +1,8 @@
-import { keep, scalar, tidy, zeros, zerosLike, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { keep, tidy, zeros, zerosLike, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Optimizer, OptimizerStep } from '../contract/optimizer.js';
 import { adamwUpdate } from '../ops/adamw-update.js';
+import { createScalars, type Scalars } from '../ops/constant.js';
 
 export interface AdamWOptions {
   readonly weightDecay: number;
@@ -118,23 +119,6 @@ const MAX_HOST_MOMENT_SIZE = 2 ** 16;
 /** Returns the initial value of a parameter's moments. */
 const initialMoment = (parameter: Tensor): Tensor =>
   parameter.size > MAX_HOST_MOMENT_SIZE ? zerosLike(parameter) : zeros(parameter.shape);
-
-type Scalars = (value: number) => Scalar;
-
-/** Creates scalar tensors. Parameters share the tensors of equal numbers within a step. */
-function createScalars(): Scalars & { dispose(): void } {
-  const made = new Map<number, Scalar>();
-  const get = (value: number): Scalar => {
-    const found = made.get(value) ?? keep(scalar(value, 'float32'));
-    made.set(value, found);
-    return found;
-  };
-  return Object.assign(get, {
-    dispose: () => {
-      for (const tensor of made.values()) tensor.dispose();
-    },
-  });
-}
 
 function updatesOf(values: unknown): Record<string, number> {
   const updates = typeof values === 'object' && values !== null && 'updates' in values ? values.updates : undefined;

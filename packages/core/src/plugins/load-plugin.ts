@@ -3,11 +3,10 @@ import { isBuiltin } from 'node:module';
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { WhetstoneError, type Plugin, type PluginKind } from '../contract/index.js';
-import { didYouMean } from '../config/did-you-mean.js';
 import type { PluginRegistry } from './registry.js';
 import { importShared, type SharedModules } from './shared-modules.js';
 import { pluginsOf } from './validate-plugin.js';
-import { messageOf } from '../util/index.js';
+import { didYouMean, messageOf } from '../util/index.js';
 
 export interface LoadPluginOptions {
   readonly registry: PluginRegistry;

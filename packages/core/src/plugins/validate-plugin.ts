@@ -1,7 +1,6 @@
 import { PLUGIN_API_VERSION, WhetstoneError, type Plugin, type PluginKind, type Problem } from '../contract/index.js';
-import { didYouMean } from '../config/did-you-mean.js';
 import { createAjv, describeValue } from '../config/validate-config.js';
-import { isRecord, messageOf } from '../util/index.js';
+import { didYouMean, isRecord, messageOf } from '../util/index.js';
 
 /**
  * All kinds of plugins, with descriptions of the objects they create. `satisfies` ensures that the list is complete.

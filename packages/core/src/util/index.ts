@@ -1,4 +1,5 @@
-/** Helpers that every package uses. They import nothing. */
+/** Helpers that every package uses. They import no other folder. */
+export { didYouMean, nearest } from './did-you-mean.js';
 export { messageOf, toError } from './errors.js';
 export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';

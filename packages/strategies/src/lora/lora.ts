@@ -1,8 +1,6 @@
 import {
   clone,
   gather,
-  keep,
-  scalar,
   tensor1d,
   tensor2d,
   tidy,
@@ -10,7 +8,6 @@ import {
   zeros,
   sqrt,
   type Rank,
-  type Scalar,
   type Tensor,
   type Tensor1D,
   type Tensor2D,
@@ -27,6 +24,7 @@ import {
   type Strategy,
   type WorkerRank,
 } from '@whetstone/core/contract';
+import { createScalars } from '@whetstone/core/ops';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { mergeAdapter, type MergedWeights } from '../adapters/merge-adapter.js';
 import { loraAdapterConfig } from './adapter-config.js';
@@ -58,23 +56,6 @@ function initialA(site: LinearSite, rank: number, kind: LoraOptions['initLoraWei
   const bound = 1 / Math.sqrt(site.inFeatures);
   const draw = kind === 'gaussian' ? () => random.normal() / rank : () => (2 * random.uniform() - 1) * bound;
   return tensor2d(fillFloat32(rank * site.inFeatures, draw), [rank, site.inFeatures]);
-}
-
-/** Creates a cache of constant tensors by value. */
-function createConstants(): { get(value: number): Scalar; dispose(): void } {
-  const made = new Map<number, Scalar>();
-  return {
-    get: (value) => {
-      const present = made.get(value);
-      if (present !== undefined) return present;
-      const created = keep(scalar(value));
-      made.set(value, created);
-      return created;
-    },
-    dispose: () => {
-      for (const tensor of made.values()) tensor.dispose();
-    },
-  };
 }
 
 /**
@@ -113,7 +94,7 @@ function attachLora(
 ): Attachment {
   const targets = findTargets(model, options);
   const savedNames = savedParameters(model, targets, options);
-  const constants = createConstants();
+  const constants = createScalars();
   const undo: (() => void)[] = [constants.dispose];
   const trainable = new Map<string, Variable>();
   const randoms = new Map<string, Random>();
@@ -134,7 +115,7 @@ function attachLora(
       worker.rank === 0 ? `dropout ${site.name}` : `dropout ${site.name} of worker ${worker.rank}`,
     );
     randoms.set(site.name, random);
-    const shared = { rate: constants.get(options.dropout), gain: constants.get(1 / (1 - options.dropout)) };
+    const shared = { rate: constants(options.dropout), gain: constants(1 / (1 - options.dropout)) };
     return (tokens) => (model.training ? dropoutMask(tokens, site.inFeatures, random, shared) : null);
   };
 
@@ -168,7 +149,7 @@ function attachLora(
         ),
       };
     }
-    const layer: LoraLayer = { site, a, b, scale, scaleTensor: scale === 1 ? null : constants.get(scale), dora };
+    const layer: LoraLayer = { site, a, b, scale, scaleTensor: scale === 1 ? null : constants(scale), dora };
     layers.push(layer);
     const dropout = dropoutOf(site);
     undo.push(site.wrap((base) => adaptedForward(layer, base, dropout)));

@@ -1,5 +1,5 @@
-import { closest, distance } from 'fastest-levenshtein';
 import { WhetstoneError, type LinearSiteOutline, type Problem } from '@whetstone/core/contract';
+import { didYouMean } from '@whetstone/core/util';
 import { layerIndexOf } from '../support/layer-index.js';
 import { compilePattern, type LoraOptions } from './options.js';
 
@@ -64,15 +64,12 @@ export function findTargets<S extends LinearSiteOutline>(
   if (found.length > 0 && unmatched.length === 0) return found;
 
   const endings = [...new Set(sites.map((site) => site.name.slice(site.name.lastIndexOf('.') + 1)))];
-  const problems: Problem[] = unmatched.map((key) => {
-    const close = closestOf(key, endings);
-    return {
-      message: 'No linear layer has this name.',
-      place: { path: `strategy.options.targetModules[${(targetModules as readonly string[]).indexOf(key)}]` },
-      found: key,
-      ...(close === null ? {} : { hint: `Did you mean "${close}"?` }),
-    };
-  });
+  const problems = unmatched.map((key): Problem => ({
+    message: 'No linear layer has this name.',
+    place: { path: `strategy.options.targetModules[${(targetModules as readonly string[]).indexOf(key)}]` },
+    found: key,
+    hint: didYouMean(key, endings),
+  }));
   throw new WhetstoneError(
     'STRATEGY_TARGETS_NOTHING',
     unmatched.length > 0
@@ -86,13 +83,6 @@ export function findTargets<S extends LinearSiteOutline>(
       details: { linearSites: sites.map((site) => site.name) },
     },
   );
-}
-
-/** Returns the candidate with the smallest edit distance; null if more than 40 % of the characters differ. */
-function closestOf(word: string, candidates: readonly string[]): string | null {
-  if (candidates.length === 0) return null;
-  const candidate = closest(word, candidates);
-  return distance(word, candidate) <= Math.max(1, Math.floor(word.length * 0.4)) ? candidate : null;
 }
 
 /**
