@@ -92,6 +92,122 @@ describe('createServices', () => {
     expect(greeter.disposed).toBe(true);
   });
 
+  const NUMBER = Symbol('NUMBER') as Token<number>;
+  const TEXT = Symbol('TEXT') as Token<string>;
+  const WORDS = Symbol('WORDS') as Token<string[]>;
+  const later = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+  it('calls an asynchronous factory once and awaits it', async () => {
+    let calls = 0;
+    const services = createServices([
+      provideFactory(NUMBER, async () => {
+        await later();
+        return (calls += 1);
+      }),
+      provideFactory(TEXT, async (all) => `number ${await all.resolve(NUMBER)}`),
+    ]);
+    expect(await Promise.all([services.resolve(TEXT), services.resolve(NUMBER)])).toEqual(['number 1', 1]);
+    expect(services.get(NUMBER)).toBe(1);
+    expect(calls).toBe(1);
+  });
+
+  it('reports an asynchronous service that is requested synchronously', () => {
+    const services = createServices([provideFactory(NUMBER, async () => 1)]);
+    const error = failureOf(() => services.get(NUMBER));
+    expect([error.code, error.details]).toEqual(['SERVICE_ASYNCHRONOUS', { token: 'NUMBER' }]);
+  });
+
+  it('rejects with the error of an asynchronous factory, which is not called again', async () => {
+    let calls = 0;
+    const services = createServices([
+      provideFactory(NUMBER, async () => {
+        calls += 1;
+        await later();
+        throw new RangeError('no number');
+      }),
+    ]);
+    await expect(services.resolve(NUMBER)).rejects.toThrow('no number');
+    await expect(services.resolve(NUMBER)).rejects.toThrow('no number');
+    expect(calls).toBe(1);
+  });
+
+  it('reports services that need each other', () => {
+    const services = createServices([
+      provideFactory(NUMBER, (all) => all.get(TEXT).length),
+      provideFactory(TEXT, (all) => all.get(WORDS).join()),
+      provideFactory(WORDS, (all) => [String(all.get(NUMBER))]),
+    ]);
+    const error = failureOf(() => services.get(NUMBER));
+    expect([error.code, error.details]).toEqual([
+      'SERVICE_CIRCULAR',
+      { tokens: ['NUMBER', 'TEXT', 'WORDS', 'NUMBER'] },
+    ]);
+    expect(failureOf(() => createServices([provideFactory(NUMBER, (all) => all.get(NUMBER))]).get(NUMBER)).code).toBe(
+      'SERVICE_CIRCULAR',
+    );
+  });
+
+  it('reports asynchronous services that would wait for each other forever', async () => {
+    const services = createServices([
+      provideFactory(NUMBER, async (all) => {
+        await later();
+        return (await all.resolve(TEXT)).length;
+      }),
+      provideFactory(TEXT, async (all) => {
+        await later();
+        await later();
+        return String(await all.resolve(NUMBER));
+      }),
+    ]);
+    const results = await Promise.allSettled([services.resolve(NUMBER), services.resolve(TEXT)]);
+    for (const result of results)
+      expect(result).toMatchObject({
+        status: 'rejected',
+        reason: { code: 'SERVICE_CIRCULAR', details: { tokens: ['NUMBER', 'TEXT', 'NUMBER'] } },
+      });
+  });
+
+  it('does not mistake two services that need a third one for a circle', async () => {
+    const services = createServices([
+      provideFactory(NUMBER, async () => {
+        await later();
+        return 1;
+      }),
+      provideFactory(TEXT, async (all) => String(await all.resolve(NUMBER))),
+      provideFactory(WORDS, async (all) => {
+        const [number, text] = await Promise.all([all.resolve(NUMBER), all.resolve(TEXT)]);
+        return [text, String(number)];
+      }),
+    ]);
+    expect(await services.resolve(WORDS)).toEqual(['1', '1']);
+  });
+
+  it('disposes with the function of a registration, waits for pending services, and leaves released ones', async () => {
+    const disposed: string[] = [];
+    const services = createServices([
+      provideFactory(
+        NUMBER,
+        async () => {
+          await later();
+          return 1;
+        },
+        () => void disposed.push('number'),
+      ),
+      provideFactory(
+        TEXT,
+        () => 'text',
+        () => void disposed.push('text'),
+      ),
+      provide(WORDS, []),
+    ]);
+    services.get(TEXT);
+    services.onDispose(() => disposed.push('action'));
+    void services.resolve(NUMBER);
+    expect([services.release(TEXT), services.release(TEXT), services.release(WORDS)]).toEqual([true, false, false]);
+    await services.dispose();
+    expect(disposed).toEqual(['number', 'action']);
+  });
+
   it('shares no service with other containers', () => {
     const registrations = [provide(CLOCK, clock), provideClass(GREETER, ClockGreeter)];
     expect(createServices(registrations).get(GREETER)).not.toBe(createServices(registrations).get(GREETER));

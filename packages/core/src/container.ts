@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { container as root, instanceCachingFactory, type DependencyContainer, type InjectionToken } from 'tsyringe';
+import { container as root, type InjectionToken } from 'tsyringe';
 import { WhetstoneError, type Token } from './contract/index.js';
 
 export { inject, injectable } from 'tsyringe';
@@ -7,23 +7,36 @@ export { inject, injectable } from 'tsyringe';
 /** A class whose constructor parameters all have `@inject(TOKEN)`. */
 export type ServiceClass<T> = new (...parameters: never[]) => T;
 
-/** A service for a token: the result of {@link provide}, {@link provideFactory} or {@link provideClass}. */
-export interface ServiceRegistration {
-  readonly token: symbol;
-  /** Registers the service in the container of a run. */
-  readonly register: (container: DependencyContainer, services: Services, own: (instance: unknown) => void) => void;
-}
-
-/** The services of one run. */
+/** Returns the services of a run by their tokens. Each is created at its first use, once per run. */
 export interface Services {
   /**
-   * Returns the service of a token.
+   * Returns a service.
    *
    * @throws `SERVICE_NOT_REGISTERED` if no service is registered for the token
+   * @throws `SERVICE_CIRCULAR` if the service needs itself
+   * @throws `SERVICE_ASYNCHRONOUS` if its factory returns a promise that is not resolved yet
    */
   get<T>(token: Token<T>): T;
+  /**
+   * Returns a service once it is created. Its factory may return a promise.
+   *
+   * @throws `SERVICE_NOT_REGISTERED` if no service is registered for the token
+   * @throws `SERVICE_CIRCULAR` if the service needs itself
+   */
+  resolve<T>(token: Token<T>): Promise<T>;
+}
+
+/** The services of one run, and their disposal. */
+export interface RunServices extends Services {
   /** Returns whether a service is registered for the token. */
-  has<T>(token: Token<T>): boolean;
+  has(token: Token<unknown>): boolean;
+  /** Adds an action to `dispose`. It runs before the disposal of everything that was created earlier. */
+  onDispose(action: () => unknown): void;
+  /**
+   * Transfers a created service to the caller, who disposes it. Returns false for a service that is not disposed with
+   * the run, because it was registered with {@link provide}.
+   */
+  release(token: Token<unknown>): boolean;
   /**
    * Disposes the services that factories and classes created, in reverse order of creation. Services that were
    * registered with {@link provide} are not disposed: the caller owns them.
@@ -31,34 +44,60 @@ export interface Services {
   dispose(): Promise<void>;
 }
 
+/** A service for a token: the result of {@link provide}, {@link provideFactory} or {@link provideClass}. */
+export interface ServiceRegistration {
+  readonly token: symbol;
+  /** Returns the service, or a promise of it. `construct` calls a constructor with the services of its tokens. */
+  readonly create: (services: Services, construct: <T>(type: ServiceClass<T>) => T) => unknown;
+  /** Disposes a created service; null if the caller owns it. */
+  readonly dispose: ((instance: unknown) => unknown) | null;
+}
+
 const nameOf = (token: symbol): string => (token.description ?? 'a token without a name').replace(/^whetstone\./, '');
 
-function notRegistered(token: symbol, cause?: unknown): WhetstoneError {
+function notRegistered(token: symbol): WhetstoneError {
   return new WhetstoneError('SERVICE_NOT_REGISTERED', `No service is registered for ${nameOf(token)}.`, {
     hint: `Register it: new Trainer(config, { services: [provide(${nameOf(token)}, …)] }).`,
     details: { token: nameOf(token) },
-    cause,
   });
 }
 
-/** Registers an existing object as a service. The caller owns it. */
-export function provide<T>(token: Token<T>, value: T): ServiceRegistration {
-  return { token, register: (container) => container.register(token as InjectionToken<T>, { useValue: value }) };
+function circular(tokens: readonly symbol[]): WhetstoneError {
+  const names = tokens.map(nameOf);
+  return new WhetstoneError('SERVICE_CIRCULAR', `Services need each other in a circle: ${names.join(' → ')}.`, {
+    hint: 'Remove one of these dependencies from a factory that you registered.',
+    details: { tokens: names },
+  });
 }
 
-/** Registers a service that is created at its first use, once per run, and disposed when the run ends. */
-export function provideFactory<T>(token: Token<T>, create: (services: Services) => T): ServiceRegistration {
-  return {
-    token,
-    register: (container, services, own) => {
-      const useFactory = instanceCachingFactory(() => {
-        const instance = create(services);
-        own(instance);
-        return instance;
-      });
-      container.register(token as InjectionToken<T>, { useFactory });
-    },
-  };
+function asynchronous(token: symbol): WhetstoneError {
+  const name = nameOf(token);
+  return new WhetstoneError(
+    'SERVICE_ASYNCHRONOUS',
+    `The factory of ${name} returns a promise, but the service was requested synchronously.`,
+    { hint: `Use await services.resolve(${name}) in an asynchronous factory.`, details: { token: name } },
+  );
+}
+
+const disposeInstance = (instance: unknown): unknown => (instance as { dispose?: () => unknown } | null)?.dispose?.();
+
+/** Registers an existing object as a service. The caller owns it. */
+export function provide<T>(token: Token<T>, value: T): ServiceRegistration {
+  return { token, create: () => value, dispose: null };
+}
+
+/**
+ * Registers a service that is created at its first use, once per run, and disposed when the run ends.
+ *
+ * @param create returns the service, or a promise of it
+ * @param dispose disposes the service; by default its method `dispose` does, if it has one
+ */
+export function provideFactory<T>(
+  token: Token<T>,
+  create: (services: Services) => T | Promise<T>,
+  dispose: (service: T) => unknown = disposeInstance,
+): ServiceRegistration {
+  return { token, create, dispose: (instance) => dispose(instance as T) };
 }
 
 interface InjectedToken {
@@ -79,9 +118,9 @@ function injectedTokens(type: ServiceClass<unknown>): Readonly<Record<number, In
  * @throws `SERVICE_NOT_REGISTERED` if a parameter has no token
  */
 export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): ServiceRegistration {
-  const tokens = injectedTokens(type);
+  const parameters = injectedTokens(type);
   for (let index = 0; index < type.length; index += 1) {
-    if (typeof tokens[index]?.token !== 'symbol') {
+    if (typeof parameters[index]?.token !== 'symbol') {
       throw new WhetstoneError(
         'SERVICE_NOT_REGISTERED',
         `Parameter ${index + 1} of the constructor of ${type.name} has no token.`,
@@ -94,48 +133,148 @@ export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): Service
   }
   return {
     token,
-    register: (container, services, own) => {
-      const useFactory = instanceCachingFactory((scope) => {
-        for (const { token: needed, isOptional } of Object.values(tokens)) {
-          if (isOptional !== true) services.get(needed as Token<unknown>);
-        }
-        const instance = scope.resolve<T>(type as InjectionToken<T>);
-        own(instance);
-        return instance;
-      });
-      container.register(token as InjectionToken<T>, { useFactory });
+    create: (services, construct) => {
+      for (const { token: needed, isOptional } of Object.values(parameters)) {
+        if (isOptional !== true) services.get(needed as Token<unknown>);
+      }
+      return construct(type);
     },
+    dispose: disposeInstance,
   };
 }
+
+/** Records which services wait for which others, so that a circle is an error instead of an endless wait. */
+class WaitGraph {
+  private readonly edges = new Map<symbol, Set<symbol>>();
+
+  /**
+   * Records that `from` waits for `to`.
+   *
+   * @throws `SERVICE_CIRCULAR` if `to` waits for `from`, directly or through others
+   */
+  add(from: symbol, to: symbol): void {
+    const path = this.path(to, from);
+    if (path !== null) throw circular([...path, to]);
+    this.edges.set(from, (this.edges.get(from) ?? new Set()).add(to));
+  }
+
+  remove(from: symbol, to: symbol): void {
+    this.edges.get(from)?.delete(to);
+  }
+
+  /** Returns the tokens on a way from one token to another; null if there is none. The graph has no circle. */
+  private path(from: symbol, to: symbol): readonly symbol[] | null {
+    if (from === to) return [from];
+    for (const next of this.edges.get(from) ?? []) {
+      const rest = this.path(next, to);
+      if (rest !== null) return [from, ...rest];
+    }
+    return null;
+  }
+}
+
+type ServiceState =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'pending'; readonly promise: Promise<unknown> }
+  | { readonly kind: 'ready'; readonly value: unknown }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+const isPromise = (value: unknown): value is Promise<unknown> =>
+  typeof (value as { readonly then?: unknown } | null)?.then === 'function';
 
 /**
  * Creates the services of one run, in a container of its own. A later registration of a token replaces an earlier one.
  */
-export function createServices(registrations: readonly ServiceRegistration[]): Services {
+export function createServices(registrations: readonly ServiceRegistration[]): RunServices {
   const container = root.createChildContainer();
-  const owned: unknown[] = [];
-  const services: Services = {
+  const registered = new Map(registrations.map((registration) => [registration.token, registration]));
+  const states = new Map<symbol, ServiceState>();
+  const disposals: { readonly token: symbol | null; readonly action: () => unknown }[] = [];
+  const waits = new WaitGraph();
+
+  const ready = ({ token, dispose }: ServiceRegistration, value: unknown): ServiceState => {
+    if (dispose !== null) disposals.push({ token, action: () => dispose(value) });
+    return { kind: 'ready', value };
+  };
+
+  /** Calls the factory of a service. */
+  const create = (registration: ServiceRegistration): ServiceState => {
+    const { token } = registration;
+    const set = (state: ServiceState): ServiceState => {
+      states.set(token, state);
+      return state;
+    };
+    try {
+      const made = registration.create(servicesFor(token), (type) => container.resolve(type as InjectionToken));
+      if (!isPromise(made)) return set(ready(registration, made));
+      const promise = made.then(
+        (value) => {
+          set(ready(registration, value));
+          return value;
+        },
+        (error: unknown) => {
+          set({ kind: 'failed', error });
+          throw error;
+        },
+      );
+      return set({ kind: 'pending', promise });
+    } catch (error) {
+      return set({ kind: 'failed', error });
+    }
+  };
+
+  /** Returns the state of a service, which is created if it does not exist. `needer` is the service that needs it. */
+  const request = (token: symbol, needer: symbol | null): ServiceState => {
+    const registration = registered.get(token);
+    if (registration === undefined) throw notRegistered(token);
+    const known = states.get(token) ?? { kind: 'absent' };
+    if (known.kind === 'ready' || known.kind === 'failed') return known;
+    if (needer !== null) waits.add(needer, token);
+    const state = known.kind === 'pending' ? known : create(registration);
+    const forget = (): void => (needer === null ? undefined : waits.remove(needer, token));
+    if (state.kind === 'pending') state.promise.then(forget, forget);
+    else forget();
+    return state;
+  };
+
+  const servicesFor = (needer: symbol | null): Services => ({
     get: <T>(token: Token<T>): T => {
-      if (!container.isRegistered(token as InjectionToken<T>)) throw notRegistered(token);
-      return container.resolve<T>(token as InjectionToken<T>);
+      const state = request(token, needer);
+      if (state.kind === 'failed') throw state.error;
+      if (state.kind !== 'ready') throw asynchronous(token);
+      return state.value as T;
     },
-    has: <T>(token: Token<T>) => container.isRegistered(token as InjectionToken<T>),
+    resolve: async <T>(token: Token<T>): Promise<T> => {
+      const state = request(token, needer);
+      if (state.kind === 'failed') throw state.error;
+      return (state.kind === 'pending' ? await state.promise : state.kind === 'ready' ? state.value : undefined) as T;
+    },
+  });
+
+  const services = servicesFor(null);
+  for (const token of registered.keys())
+    container.register(token as InjectionToken, { useFactory: () => services.get(token as Token<unknown>) });
+  return {
+    ...services,
+    has: (token) => registered.has(token),
+    onDispose: (action) => void disposals.push({ token: null, action }),
+    release: (token) => {
+      const index = disposals.findIndex((disposal) => disposal.token === token);
+      if (index >= 0) disposals.splice(index, 1);
+      return index >= 0;
+    },
     dispose: async () => {
+      await Promise.allSettled([...states.values()].map((state) => (state.kind === 'pending' ? state.promise : null)));
       const failures: unknown[] = [];
-      for (const instance of owned.toReversed()) {
+      for (let last = disposals.pop(); last !== undefined; last = disposals.pop()) {
         try {
-          await (instance as { dispose?: () => unknown } | null)?.dispose?.();
+          await last.action();
         } catch (failure) {
           failures.push(failure);
         }
       }
-      owned.length = 0;
       container.clearInstances();
       if (failures.length > 0) throw failures[0];
     },
   };
-  const last = new Map(registrations.map((registration) => [registration.token, registration]));
-  for (const registration of last.values())
-    registration.register(container, services, (instance) => owned.push(instance));
-  return services;
 }

@@ -23,6 +23,8 @@ export const errorCodes = {
   HOOK_FAILED: failed('A hook of a callback threw an error; `cause` holds it.'),
   PLUGIN_FAILED: failed('A plugin threw an error outside a hook; `cause` holds it.'),
   SERVICE_NOT_REGISTERED: failed('A service was requested that is not registered.'),
+  SERVICE_CIRCULAR: failed('Services need each other in a circle, so that none can be created.'),
+  SERVICE_ASYNCHRONOUS: failed('A service was requested synchronously whose factory returns a promise.'),
   // files
   FILE_NOT_FOUND: failed('A file or folder does not exist.'),
   FILE_UNREADABLE: failed('A file exists but cannot be read.'),

@@ -7,7 +7,7 @@ import {
   type TensorCluster,
 } from '../contract/index.js';
 import type { BackendConfig } from '../config/types.js';
-import type { Services } from '../container.js';
+import type { RunServices } from '../container.js';
 
 /**
  * The backend in use. tfjs-core has one current backend per process, so concurrent runs share the backend that the
@@ -27,7 +27,7 @@ export interface BackendUse {
  */
 export async function useBackend(
   requested: BackendConfig,
-  services: Services,
+  services: RunServices,
   cluster: TensorCluster | null = null,
 ): Promise<BackendUse> {
   if (cluster !== null && inUse[0] !== undefined)
@@ -69,7 +69,7 @@ export async function useBackend(
 
 async function resolve(
   requested: BackendConfig,
-  services: Services,
+  services: RunServices,
   cluster: TensorCluster | null,
 ): Promise<(typeof inUse)[number]> {
   const info = services.has(TENSOR_BACKEND)

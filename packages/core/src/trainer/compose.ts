@@ -28,7 +28,7 @@ import { CHECKPOINT_STORE } from '../checkpoint/index.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
 import type { Path } from '../config/paths.js';
 import type { FlatPluginUse, PluginUse, ResolvedConfig } from '../config/types.js';
-import type { Services } from '../container.js';
+import type { RunServices } from '../container.js';
 import type { Named } from '../training/named.js';
 import type { RunStage, TrainRun } from '../training/train-run.js';
 import {
@@ -52,7 +52,7 @@ import { checkOutputFolder, claimOutputFolder, saveDataManifest } from './output
 
 export interface ComposeOptions {
   readonly resolution: ConfigResolution;
-  readonly services: Services;
+  readonly services: RunServices;
   readonly events: EventHub;
   /** Callbacks given as objects, after those of the configuration. */
   readonly callbacks: readonly Callback[];
@@ -446,7 +446,7 @@ function contextWarnings(
 /** Creates the plugin that loads the model. Returns null if the model or the loader is a service. */
 async function makeLoader(
   config: ResolvedConfig,
-  services: Services,
+  services: RunServices,
   make: (kind: 'model', use: PluginUse, path: Path) => Promise<Named<PluginInstances['model']>>,
 ): Promise<ModelLoader | null> {
   const { use, options } = config.model;
@@ -457,7 +457,7 @@ async function makeLoader(
 /** Returns the model's outline, without weights; null if the loader does not provide it. */
 async function outlineOf(
   config: ResolvedConfig,
-  services: Services,
+  services: RunServices,
   loader: ModelLoader | null,
 ): Promise<ModelOutline | null> {
   if (services.has(LOADED_MODEL)) return services.get(LOADED_MODEL).model;
@@ -498,7 +498,7 @@ async function planStrategies(
 }
 
 /** Creates the data sources of a configuration, so that missing files are reported before a long run starts. */
-export async function checkDataSources({ config, pluginFor }: ConfigResolution, services: Services): Promise<void> {
+export async function checkDataSources({ config, pluginFor }: ConfigResolution, services: RunServices): Promise<void> {
   const { data, training, baseFolder } = config;
   const maker = createPluginMaker(
     { logger: services.get(LOGGER), seed: training.seed, baseFolder, outputFolder: null },

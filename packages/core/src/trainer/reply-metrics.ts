@@ -7,7 +7,7 @@ import {
   type Metric,
 } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
-import type { Services } from '../container.js';
+import type { RunServices } from '../container.js';
 import { replyTasks, type ReplyMetrics } from '../training/reply-metrics.js';
 import type { Named } from '../training/named.js';
 
@@ -33,7 +33,7 @@ async function* transformedConversations(
  */
 export async function composeReplyMetrics(
   { evaluation: { replies, maxNewTokens }, training }: ResolvedConfig,
-  services: Services,
+  services: RunServices,
   source: DataSource | null,
   transforms: readonly DataTransform[],
   metrics: readonly Named<Metric>[],

@@ -15,7 +15,7 @@ import {
   type ConfigResolution,
   type ResolvedStage,
 } from '../config/index.js';
-import { createServices, type ServiceRegistration, type Services } from '../container.js';
+import { createServices, type ServiceRegistration, type RunServices } from '../container.js';
 import { corePlugins } from '../core-plugins.js';
 import { runTraining } from '../training/index.js';
 import { CLUSTER } from '../distributed/index.js';
@@ -59,9 +59,9 @@ export async function* train(
   options: TrainerOptions,
   { events, signal, useLogger }: TrainingContext,
 ): AsyncGenerator<StepReport, RunReport, void> {
-  const servicesWith = (more: readonly ServiceRegistration[] = []): Services =>
+  const servicesWith = (more: readonly ServiceRegistration[] = []): RunServices =>
     createServices([...defaultServices, ...(options.services ?? []), ...more]);
-  let current: Services | null = null;
+  let current: RunServices | null = null;
   useLogger(() => (current ?? servicesWith()).get(LOGGER));
   const trainOne = async function* (
     resolution: ConfigResolution,
@@ -112,7 +112,7 @@ interface StageServices {
 
 interface OneRun {
   readonly resolution: ConfigResolution;
-  readonly services: Services;
+  readonly services: RunServices;
   readonly events: EventHub;
   readonly signal: AbortSignal;
   readonly options: TrainerOptions;
