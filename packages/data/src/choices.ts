@@ -1,4 +1,5 @@
 /** The values of options of data plugins and commands. This module loads no implementation. */
+import { batchSchema } from '@whetstone/core/contract';
 
 export const LAYOUT_NAMES = ['conversation', 'messages', 'sharegpt', 'prompt-completion', 'alpaca', 'text'] as const;
 export type LayoutName = (typeof LAYOUT_NAMES)[number];
@@ -31,7 +32,7 @@ export const TEXT_UNITS = ['line', 'paragraph', 'document'] as const;
 /** The unit of a text file that is one sample: a line, a paragraph between blank lines, or the complete file. */
 export type TextUnit = (typeof TEXT_UNITS)[number];
 
-export const TRUNCATION_MODES = ['keep_start', 'keep_end', 'drop_turns', 'error'] as const;
+export const TRUNCATION_MODES = batchSchema.properties.truncationMode.enum;
 
 /**
  * What happens to a sample that is longer than `maxLength`: its start is kept (TRL's default); its end is kept;

@@ -1,4 +1,4 @@
-import type { JsonSchema, PluginKind } from '../contract/index.js';
+import { batchSchema, qualityGateSchema, type JsonSchema, type PluginKind } from '../contract/index.js';
 import { defaultPlugins } from './slots.js';
 
 /** Returns the schema of a key that names a plugin, or of an item of a list of plugins. */
@@ -25,7 +25,6 @@ const optionalInteger = (minimum: number, description: string) =>
   ({ type: ['integer', 'null'], minimum, default: null, description }) as const;
 const positive = (value: number, description: string) =>
   ({ type: 'number', exclusiveMinimum: 0, default: value, description }) as const;
-const share = (description: string) => ({ type: 'number', minimum: 0, maximum: 1, description }) as const;
 const flag = (value: boolean, description: string) => ({ type: 'boolean', default: value, description }) as const;
 const choice = <const V extends readonly string[]>(values: V, value: V[number], description: string) =>
   ({ type: 'string', enum: values, default: value, description }) as const;
@@ -35,53 +34,6 @@ const section = <const P extends Properties>(properties: P, more: JsonSchema = {
   ...({ type: 'object', properties, additionalProperties: false, default: {} } as const),
   ...more,
 });
-
-const balance = {
-  type: ['object', 'null'],
-  default: null,
-  additionalProperties: false,
-  required: ['by'],
-  description: 'Sets how often each group of the training data occurs; null: every conversation once per epoch.',
-  properties: {
-    by: {
-      type: 'string',
-      minLength: 1,
-      description: 'The property that defines the groups: file, or the name of a column.',
-    },
-    weights: {
-      type: 'object',
-      additionalProperties: { type: 'number', minimum: 0 },
-      default: {},
-      description:
-        'The shares of groups, for example {"general.jsonl": 0.07}. The other groups divide the rest in ' +
-        'proportion to their sizes.',
-    },
-    temperature: {
-      type: 'number',
-      minimum: 1,
-      default: 1,
-      description: 'Above 1: makes the shares of groups without a weight more equal.',
-    },
-    maxRepeats: positive(3, 'The maximum number of times that a conversation occurs in an epoch.'),
-  },
-} as const;
-
-const curriculum = {
-  type: ['object', 'null'],
-  default: null,
-  additionalProperties: false,
-  description: 'Orders the conversations from easy to hard; null: every epoch follows trainSamplingStrategy.',
-  properties: {
-    by: {
-      type: 'string',
-      minLength: 1,
-      default: 'length',
-      description:
-        'The measure of difficulty: length, loss (under the untrained model), or the name of a numeric column.',
-    },
-    epochs: integer(1, 1, 'The number of ordered epochs. Later epochs follow trainSamplingStrategy.'),
-  },
-} as const;
 
 const leakage = {
   default: 'error',
@@ -106,129 +58,27 @@ const leakage = {
   ],
 } as const;
 
-const qualityGate = {
-  type: ['object', 'null'],
-  default: null,
-  additionalProperties: false,
-  minProperties: 1,
-  description:
-    'Requirements that the transformed training data must meet before training starts; null: none. ' +
-    'whetstone data report measures the same properties.',
-  properties: {
-    minConversations: { type: 'integer', minimum: 0, description: 'The minimum number of conversations.' },
-    minMeanScore: {
-      type: 'number',
-      minimum: 0,
-      maximum: 100,
-      description: 'The minimum mean score of the conversations, from 0 to 100.',
-    },
-    maxDuplicates: share('The maximum share of conversations that are duplicates or near duplicates of another one.'),
-    maxUnreadable: share('The maximum share of rows that cannot be read.'),
-    maxSuspects: share('The maximum share of conversations with a suspected labelling error.'),
-    maxTruncated: share('The maximum share of conversations that are truncated.'),
-    minSupervised: share('The minimum share of supervised tokens among all tokens.'),
-    minTopicBalance: share('The minimum evenness of the topics, from 0 to 1.'),
-  },
-} as const;
+const { batchSize, seed, samplingStrategy, completionOnlyLoss, ...sharedWithBatches } = batchSchema.properties;
 
-/** The options of `data` that do not depend on plugins. */
+/** The options of `data` that do not depend on plugins: those of batches, and what is checked before. */
 export const dataOptions = {
-  maxLength: {
-    type: ['integer', 'null'],
-    minimum: 2,
-    default: 1024,
-    description: 'The maximum number of tokens in a conversation; longer ones are truncated. null: unlimited.',
-  },
-  truncationMode: choice(
-    ['keep_start', 'keep_end', 'drop_turns', 'error'],
-    'keep_start',
-    'How to truncate a long conversation: keep its start, keep its end, drop its oldest exchanges, or report an error.',
-  ),
-  assistantOnlyLoss: flag(true, 'Supervise only the turns of rolesToTrain.'),
+  ...sharedWithBatches,
   completionOnlyLoss: {
+    ...completionOnlyLoss,
     type: ['boolean', 'null'],
-    default: true,
-    description:
-      'Supervise only the completion of prompt-completion pairs; null is the same as true. Other ' +
-      'conversations are not affected.',
+    description: `${completionOnlyLoss.description} null is the same as true.`,
   },
-  rolesToTrain: {
-    type: 'array',
-    items: { type: 'string', minLength: 1 },
-    minItems: 1,
-    default: ['assistant'],
-    description: 'The roles whose turns are supervised.',
-  },
-  lastTurnOnly: flag(false, 'Supervise only the last of these turns.'),
-  roleWeights: {
-    type: 'object',
-    additionalProperties: { type: 'number', minimum: 0 },
-    default: {},
-    description:
-      'The weights of roles in the loss, for example {"assistant": 1, "user": 0.2}. A message\'s own weight ' +
-      'takes precedence.',
-  },
-  shuffleDataset: flag(true, 'Shuffle the conversations once, before the first epoch.'),
-  trainSamplingStrategy: choice(
-    ['random', 'group_by_length', 'mixed_length', 'sequential'],
-    'random',
-    'The order of the conversations within an epoch. group_by_length needs the least padding, but batches ' +
-      'of one length train worse; mixed_length is a compromise.',
-  ),
-  packing: flag(
-    false,
-    'Pack several conversations into each row of maxLength tokens. Attention does not cross conversations.',
-  ),
-  packingStrategy: choice(
-    ['bfd', 'bfd_split', 'wrapped'],
-    'bfd',
-    'The packing algorithm: best fit decreasing; the same after long conversations are split; or concatenation.',
-  ),
-  tokensPerBatch: optionalInteger(
-    1,
-    'The maximum number of tokens per batch, including padding. Replaces perDeviceTrainBatchSize.',
-  ),
-  balance,
-  curriculum,
-  paddingFree: flag(
-    true,
-    'Let the conversations of a batch share rows to reduce padding. Attention does not cross conversations, ' +
-      'and the loss is the same.',
-  ),
-  padToMultipleOf: optionalInteger(1, 'Pad the length of each batch to a multiple of this many tokens.'),
-  unreadableRows: {
-    default: { maxShare: 0.01 },
-    description:
-      'What to do with rows that cannot be read: report an error, or skip, count and report them. maxShare: ' +
-      'skip them unless their share of all rows is larger.',
-    anyOf: [
-      { enum: ['error', 'skip'] },
-      {
-        type: 'object',
-        additionalProperties: false,
-        required: ['maxShare'],
-        properties: { maxShare: { type: 'number', minimum: 0, maximum: 1 } },
-      },
-    ],
-  },
-  samplesWithoutTargets: choice(
-    ['error', 'skip', 'keep'],
-    'error',
-    'What to do with conversations without supervised tokens. Skipped ones are counted and reported.',
-  ),
-  supervisionProof: choice(
-    ['error', 'warn', 'off'],
-    'error',
-    "How to report that a turn's end is not supervised, or that training renders a conversation differently " +
-      'from serving.',
-  ),
+  trainSamplingStrategy: samplingStrategy,
   leakage,
-  qualityGate,
-  workers: optionalInteger(
-    0,
-    'The number of worker threads that read, transform and tokenize large data; null: one per core; 0: none. ' +
-      'The batches do not depend on it.',
-  ),
+  qualityGate: {
+    ...qualityGateSchema,
+    type: ['object', 'null'],
+    default: null,
+    minProperties: 1,
+    description:
+      'Requirements that the transformed training data must meet before training starts; null: none. ' +
+      'whetstone data report measures the same properties.',
+  },
 } as const;
 
 const dataProperties = (slot: SlotSchema): Properties => ({
@@ -260,10 +110,10 @@ export const training = section({
     default: -1,
     description: 'The number of optimizer steps, instead of numTrainEpochs; -1: as many as the epochs require.',
   },
-  perDeviceTrainBatchSize: integer(1, 8, 'The number of rows in a training microbatch.'),
-  perDeviceEvalBatchSize: integer(1, 8, 'The number of rows in an evaluation batch.'),
+  perDeviceTrainBatchSize: integer(1, batchSize.default, 'The number of rows in a training microbatch.'),
+  perDeviceEvalBatchSize: integer(1, batchSize.default, 'The number of rows in an evaluation batch.'),
   gradientAccumulationSteps: integer(1, 1, 'The number of microbatches in an optimizer step.'),
-  seed: integer(0, 42, 'The seed of all random numbers of the run.'),
+  seed: integer(0, seed.default, 'The seed of all random numbers of the run.'),
   dataSeed: optionalInteger(0, 'The seed of the order of the data; null: seed.'),
   loggingSteps: integer(1, 1, 'The number of steps between reads of the loss from the device.'),
   evalStrategy: choice(

@@ -4,6 +4,7 @@
  *
  * @module @whetstone/core/contract
  */
+export * from './batch-options.js';
 export * from './callback.js';
 export * from './data.js';
 export * from './error-codes.js';

@@ -1,3 +1,4 @@
+import type { BatchOptions, QualityGate } from './batch-options.js';
 import type { Callback } from './callback.js';
 import type { Batch, BatchSource, Conversation, DataSummary, Message, Origin, ToolDefinition } from './data.js';
 import type { FromSchema } from './from-schema.js';
@@ -201,113 +202,6 @@ export function definePlugin<K extends PluginKind, const S extends JsonSchema>(
   definition: PluginDefinition<K, S>,
 ): Plugin<K> {
   return definition as unknown as Plugin<K>;
-}
-
-/** Sets how often each group of the training data occurs in an epoch. */
-export interface BalanceOptions {
-  /** The property that defines the groups: `file`, or the name of a column (`topic`, `source`). */
-  readonly by: string;
-  /** The shares of groups, from 0 to 1. The other groups divide the rest in proportion to their sizes. */
-  readonly weights?: Readonly<Record<string, number>>;
-  /** Above 1: makes the shares of groups without a weight more equal (share ∝ size^(1/temperature)). */
-  readonly temperature?: number;
-  /** The maximum number of times that a conversation occurs in an epoch. */
-  readonly maxRepeats?: number;
-}
-
-/** Requirements for a data set. Absent ones are not checked. Shares range from 0 to 1. */
-export interface QualityGate {
-  /** The minimum number of conversations. */
-  readonly minConversations?: number;
-  /** The minimum mean score of the conversations, from 0 to 100. */
-  readonly minMeanScore?: number;
-  /** The maximum share of conversations that are duplicates or near duplicates of another one. */
-  readonly maxDuplicates?: number;
-  /** The maximum share of rows that cannot be read. */
-  readonly maxUnreadable?: number;
-  /** The maximum share of conversations with a suspected labelling error. */
-  readonly maxSuspects?: number;
-  /** The maximum share of conversations that are truncated. */
-  readonly maxTruncated?: number;
-  /** The minimum share of supervised tokens among all tokens. */
-  readonly minSupervised?: number;
-  /** The minimum evenness of the topics, from 0 to 1. */
-  readonly minTopicBalance?: number;
-}
-
-/**
- * Orders the training data from easy to hard.
- *
- * @public
- */
-export interface CurriculumOptions {
-  /**
-   * The measure of difficulty: `length` in tokens, `loss` under the untrained model, or the name of a numeric column.
-   */
-  readonly by: string;
-  /** The number of ordered epochs. Later epochs follow `samplingStrategy`. */
-  readonly epochs: number;
-}
-
-/** The options for making batches from a data source: `data` of the configuration, for training or for evaluation. */
-export interface BatchOptions {
-  readonly purpose: 'train' | 'eval';
-  /** The number of rows per batch. A row is one conversation, or several if `packing` is true. */
-  readonly batchSize: number;
-  /** The maximum length of a row in tokens; null: unlimited. */
-  readonly maxLength: number | null;
-  /**
-   * How to truncate a conversation that is longer than `maxLength`: keep its start, keep its end, drop its oldest
-   * exchanges, or report an error.
-   */
-  readonly truncationMode: 'keep_start' | 'keep_end' | 'drop_turns' | 'error';
-  /** Whether only the turns of `rolesToTrain` are supervised. */
-  readonly assistantOnlyLoss: boolean;
-  /** Whether only the completion of a prompt-completion pair is supervised. */
-  readonly completionOnlyLoss: boolean;
-  /** The roles whose turns are supervised if `assistantOnlyLoss` is true. */
-  readonly rolesToTrain: readonly string[];
-  /** Whether only the last of these turns is supervised. */
-  readonly lastTurnOnly: boolean;
-  /** The weight of the turns of a role in the loss: 1 for other roles. A message's own `weight` takes precedence. */
-  readonly roleWeights: Readonly<Record<string, number>>;
-  /** Whether the conversations are shuffled once, before the first epoch. */
-  readonly shuffleDataset: boolean;
-  /** The order of the conversations within an epoch. Evaluation is always `sequential`. */
-  readonly samplingStrategy: 'random' | 'group_by_length' | 'mixed_length' | 'sequential';
-  /** Whether several conversations share a row of `maxLength` tokens. Attention does not cross conversations. */
-  readonly packing: boolean;
-  /** The packing algorithm: best fit decreasing; the same after long conversations are split; or concatenation. */
-  readonly packingStrategy: 'bfd' | 'bfd_split' | 'wrapped';
-  /** The maximum number of tokens per batch, including padding. Replaces `batchSize` unless null. */
-  readonly tokensPerBatch: number | null;
-  /** The shares of groups; null: every conversation occurs once per epoch. */
-  readonly balance: BalanceOptions | null;
-  /** The order from easy to hard; null: every epoch follows `samplingStrategy`. */
-  readonly curriculum: CurriculumOptions | null;
-  /**
-   * Whether the conversations of a batch share rows if that reduces padding. Attention does not cross conversations,
-   * and the loss is the same.
-   */
-  readonly paddingFree: boolean;
-  /** Pads the length of each batch to a multiple of this number; null: no padding beyond the longest row. */
-  readonly padToMultipleOf: number | null;
-  /** Treats unreadable rows as an error, skips them, or skips them up to `maxShare` of all rows. */
-  readonly unreadableRows: 'error' | 'skip' | { readonly maxShare: number };
-  /** Treats conversations without supervised tokens as an error, skips them, or keeps them in the batches. */
-  readonly samplesWithoutTargets: 'error' | 'skip' | 'keep';
-  /**
-   * How to report that a turn's end is not supervised, or that training renders a conversation differently from
-   * serving.
-   */
-  readonly supervisionProof: 'error' | 'warn' | 'off';
-  /**
-   * The number of worker threads that read, transform and tokenize large data; null: one per core; 0: the main thread
-   * only. The batches do not depend on it.
-   */
-  readonly workers: number | null;
-  /** Determines the order of the conversations. */
-  readonly seed: number;
 }
 
 /** The version and options of the plugin that created a transform. */

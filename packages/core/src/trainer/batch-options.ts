@@ -1,42 +1,25 @@
-import type { BatchOptions, BatchSource, BatchSourceDependencies, Json } from '../contract/index.js';
+import {
+  batchSchema,
+  type BatchOptions,
+  type BatchSource,
+  type BatchSourceDependencies,
+  type Json,
+} from '../contract/index.js';
 import type { PluginUse, ResolvedConfig } from '../config/types.js';
+
+/** The keys that the section `data` of a configuration and the options of batches have in common. */
+type SharedKey = keyof BatchOptions & keyof ResolvedConfig['data'];
 
 /** Returns the batch options that the section `data` of a configuration sets for training or evaluation. */
 export function batchOptions({ data, training }: ResolvedConfig, purpose: 'train' | 'eval'): BatchOptions {
-  const {
-    maxLength,
-    truncationMode,
-    assistantOnlyLoss,
-    completionOnlyLoss,
-    rolesToTrain,
-    lastTurnOnly,
-    roleWeights,
-    packingStrategy,
-    paddingFree,
-    padToMultipleOf,
-    unreadableRows: unreadable,
-    samplesWithoutTargets,
-    supervisionProof,
-    workers,
-  } = data;
+  const shared = Object.fromEntries(
+    Object.entries(data).filter(([key]) => key in batchSchema.properties),
+  ) as unknown as Pick<ResolvedConfig['data'], SharedKey>;
   const isTraining = purpose === 'train';
-  const unreadableRows = typeof unreadable === 'string' ? unreadable : { maxShare: unreadable.maxShare };
   return {
+    ...shared,
     purpose,
-    maxLength,
-    truncationMode,
-    assistantOnlyLoss,
-    completionOnlyLoss: completionOnlyLoss ?? true,
-    rolesToTrain,
-    lastTurnOnly,
-    roleWeights,
-    packingStrategy,
-    paddingFree,
-    padToMultipleOf,
-    unreadableRows,
-    samplesWithoutTargets,
-    supervisionProof,
-    workers,
+    completionOnlyLoss: data.completionOnlyLoss ?? true,
     batchSize: isTraining ? training.perDeviceTrainBatchSize : training.perDeviceEvalBatchSize,
     shuffleDataset: isTraining && data.shuffleDataset,
     samplingStrategy: isTraining ? data.trainSamplingStrategy : 'sequential',

@@ -1,5 +1,4 @@
-import { WhetstoneError } from '@whetstone/core/contract';
-import type { BalanceOptions } from '@whetstone/core/contract';
+import { balanceSchema, defaultsOf, WhetstoneError, type BalanceOptions } from '@whetstone/core/contract';
 import { createRandom, shuffle } from '@whetstone/core/random';
 
 /** The groups of samples: `groupOf[sample]` is an index into `names`. */
@@ -20,7 +19,7 @@ export interface GroupShare {
 function sharesOf(
   names: readonly string[],
   counts: readonly number[],
-  { weights = {}, temperature = 1 }: BalanceOptions,
+  { weights, temperature }: Required<BalanceOptions>,
 ): number[] {
   const total = counts.reduce((sum, count) => sum + count, 0);
   const unknown = Object.keys(weights).filter((name) => !names.includes(name));
@@ -66,16 +65,19 @@ function sharesOf(
  */
 export function balanceSamples(
   { names, groupOf }: Groups,
-  options: BalanceOptions,
+  given: BalanceOptions,
   seed: number,
 ): { readonly samples: Int32Array; readonly shares: readonly GroupShare[] } {
+  const options = { ...defaultsOf(balanceSchema), ...given };
   const members: number[][] = names.map(() => []);
   for (let sample = 0; sample < groupOf.length; sample++) members[groupOf[sample] ?? 0]?.push(sample);
   const counts = members.map(({ length }) => length);
   const shares = sharesOf(names, counts, options);
-  const { maxRepeats = 3 } = options;
   const drawn = members.map((group, index) => {
-    const target = Math.min(Math.round((shares[index] ?? 0) * groupOf.length), Math.floor(maxRepeats * group.length));
+    const target = Math.min(
+      Math.round((shares[index] ?? 0) * groupOf.length),
+      Math.floor(options.maxRepeats * group.length),
+    );
     const copies = group.length === 0 ? 0 : Math.floor(target / group.length);
     const random = createRandom(seed, 'balance', names[index] ?? '');
     const rest = shuffle([...group], random).slice(0, target - copies * group.length);

@@ -1,4 +1,4 @@
-import { WhetstoneError, type QualityGate } from '@whetstone/core/contract';
+import { qualityGateSchema, WhetstoneError, type QualityGate } from '@whetstone/core/contract';
 import type { DataReport } from './data-report.js';
 import { isRecord } from '@whetstone/core/util';
 
@@ -13,16 +13,7 @@ export interface GateResult {
 }
 
 /** Every rule of a gate. */
-const RULES: readonly (keyof QualityGate)[] = [
-  'minConversations',
-  'minMeanScore',
-  'maxDuplicates',
-  'maxUnreadable',
-  'maxSuspects',
-  'maxTruncated',
-  'minSupervised',
-  'minTopicBalance',
-];
+const RULES = Object.keys(qualityGateSchema.properties);
 
 /**
  * Validates a quality gate.
@@ -32,7 +23,7 @@ const RULES: readonly (keyof QualityGate)[] = [
 export function readGate(value: unknown): QualityGate {
   const isObject = isRecord(value);
   const problems = (isObject ? Object.entries(value) : []).flatMap(([rule, limit]) => {
-    if (!RULES.includes(rule as keyof QualityGate)) return [{ message: `The rule "${rule}" does not exist.` }];
+    if (!RULES.includes(rule)) return [{ message: `The rule "${rule}" does not exist.` }];
     return typeof limit === 'number' && Number.isFinite(limit) && limit >= 0
       ? []
       : [{ message: `The limit of "${rule}" is not a number of at least 0.`, found: JSON.stringify(limit) }];
