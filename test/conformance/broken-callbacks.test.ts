@@ -49,8 +49,8 @@ const call = <K extends HookName>(callback: Callback, name: K): HookSignatures[K
   return typeof hook === 'function' ? hook : expect.fail(`The sound callback has no function ${name}.`);
 };
 
-const stateOf = (sound: Callback): Readonly<Record<string, Json>> =>
-  sound.saveState?.() as Readonly<Record<string, Json>>;
+const stateOf = async (sound: Callback): Promise<Readonly<Record<string, Json>>> =>
+  (await sound.saveState?.()) as Readonly<Record<string, Json>>;
 
 let sharedSteps = 0;
 
@@ -184,12 +184,12 @@ const faults: Readonly<Record<string, Fault>> = {
     message: /^tensors left over after dispose: /,
   },
   'does not save its numbers': {
-    plugin: changed((sound) => ({ saveState: () => ({ ...stateOf(sound), best: null, waited: 0 }) })),
+    plugin: changed((sound) => ({ saveState: async () => ({ ...(await stateOf(sound)), best: null, waited: 0 }) })),
     check: RESUME,
     message: /^what it does in a resumed run: /,
   },
   'does not save its averages': {
-    plugin: changed((sound) => ({ saveState: () => ({ ...stateOf(sound), averages: [] }) })),
+    plugin: changed((sound) => ({ saveState: async () => ({ ...(await stateOf(sound)), averages: [] }) })),
     check: RESUME,
     message: /^what it does in a resumed run: /,
   },
@@ -201,14 +201,19 @@ const faults: Readonly<Record<string, Fault>> = {
     message: /^saveState after loadState: /,
   },
   'writes state that it cannot read': {
-    plugin: changed((sound) => ({ saveState: () => ({ ...stateOf(sound), averages: null }) })),
+    plugin: changed((sound) => ({ saveState: async () => ({ ...(await stateOf(sound)), averages: null }) })),
     check: 'reads the state that it writes',
     message: /^loadState threw for what saveState returned: .*not iterable/,
   },
   'writes state that JSON does not keep': {
-    plugin: changed((sound) => ({ saveState: () => ({ ...stateOf(sound), best: Infinity }) })),
+    plugin: changed((sound) => ({ saveState: async () => ({ ...(await stateOf(sound)), best: Infinity }) })),
     check: 'reads the state that it writes',
     message: /^saveState returned values that JSON does not keep: /,
+  },
+  'rejects when its state is saved': {
+    plugin: changed(() => ({ saveState: () => Promise.reject(new Error('no state')) })),
+    check: 'reads the state that it writes',
+    message: /^no state$/,
   },
   'draws noise without a seed': {
     plugin: creating((sound) => sound({}, { seed: Math.floor(Math.random() * 1e9) })),

@@ -63,8 +63,14 @@ function averagedGradients(pattern: RegExp, seed: number) {
           pattern.test(name) ? [name, noisy(averageOf(name, gradient), step)] : [name, gradient],
         ),
       ),
-    save: (): Average[] =>
-      [...averages].map(([name, average]) => ({ name, shape: average.shape, values: [...average.dataSync()] })),
+    save: (): Promise<Average[]> =>
+      Promise.all(
+        [...averages].map(async ([name, average]) => ({
+          name,
+          shape: average.shape,
+          values: [...(await average.data())],
+        })),
+      ),
     load: (saved: readonly Average[]): void => {
       for (const { name, shape, values } of saved) {
         const value = tensor(values, shape);
@@ -123,7 +129,11 @@ function createSmoothing(
     },
     onRunEnd: () => log.close(),
     onRunError: () => log.close(),
-    saveState: () => ({ best, waited, averages: gradients.save().map((average) => ({ ...average })) }),
+    saveState: async () => ({
+      best,
+      waited,
+      averages: (await gradients.save()).map((average) => ({ ...average })),
+    }),
     loadState: (state) => {
       const saved = state as unknown as SmoothingState;
       ({ best, waited } = saved);

@@ -75,7 +75,7 @@ async function endOf(run: TrainRun): Promise<End> {
     eval_runtime: 0,
     eval_samples_per_second: 0,
   }));
-  return { losses, trained, callbacks: run.hooks.saveState(), moments, best: { ...state, log_history: logged } };
+  return { losses, trained, callbacks: await run.hooks.saveState(), moments, best: { ...state, log_history: logged } };
 }
 
 const strategies: Record<string, () => Strategy> = {

@@ -30,5 +30,5 @@ for await (const { step } of runTraining(run)) process.stdout.write(`step ${step
 const hash = createHash('sha256');
 for (const parameter of run.loaded.model.parameters.values())
   hash.update(new Uint8Array((await parameter.data()).slice().buffer));
-hash.update(JSON.stringify(run.hooks.saveState()));
+hash.update(JSON.stringify(await run.hooks.saveState()));
 process.stdout.write(`hash ${hash.digest('hex')}\n`);

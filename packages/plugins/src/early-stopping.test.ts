@@ -70,14 +70,14 @@ describe('early-stopping', () => {
       expect(control.best).toBe(restoreBest ? 2 : 0);
     }
   });
-  it('restores its count of evaluations on resume', () => {
+  it('restores its count of evaluations on resume', async () => {
     const first = createEarlyStopping({ patience: 3 });
     const call = (callback: typeof first, loss: number, control: Control): void =>
       void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, loss), control);
     const control = recordingControl();
     for (const loss of [1, 2, 2]) call(first, loss, control);
     const second = createEarlyStopping({ patience: 3 });
-    second.loadState?.(JSON.parse(JSON.stringify(first.saveState?.())));
+    second.loadState?.(JSON.parse(JSON.stringify(await first.saveState?.())));
     call(second, 2, control);
     expect(control.stops).toHaveLength(1);
     expect(control.stops[0]).toContain('best 1');

@@ -84,7 +84,7 @@ describe('nan-guard', () => {
     const first = createNanGuard({ action: 'skip', maxSkips: 1 });
     await watch(first, skippedAt(1));
     const second = createNanGuard({ action: 'skip', maxSkips: 1 });
-    second.loadState?.(JSON.parse(JSON.stringify(first.saveState?.())));
+    second.loadState?.(JSON.parse(JSON.stringify(await first.saveState?.())));
     await expect(watch(second, skippedAt(2))).rejects.toMatchObject({ code: 'NON_FINITE' });
     const third = createNanGuard({ action: 'skip', maxSkips: 1 });
     third.loadState?.({ inARow: 0 });

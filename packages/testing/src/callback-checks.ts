@@ -137,16 +137,16 @@ const readsItsState = onBench('reads the state that it writes', async (bench) =>
   const straight = await bench.start();
   if (straight.saveState === undefined) return;
   await bench.play(straight, 0, 5);
-  const written = throughJson(straight.saveState());
+  const written = throughJson(await straight.saveState());
   const resumed = await bench.start();
   expectReadable(() => resumed.loadState?.(structuredClone(written)));
-  expect(resumed.saveState?.(), 'saveState after loadState').toEqual(written);
+  expect(await resumed.saveState?.(), 'saveState after loadState').toEqual(written);
 });
 
 const resumesExactly = onBench('resumes exactly: 5 + save + load + 5 steps are 10', async (bench) => {
   const straight = await bench.start();
   await bench.play(straight, 0, 5);
-  const saved = throughJson(straight.saveState?.() ?? null);
+  const saved = throughJson((await straight.saveState?.()) ?? null);
   const expected = await bench.play(straight, 5, 10);
   const resumed = await bench.start();
   resumed.loadState?.(saved);

@@ -84,7 +84,7 @@ export async function saveCheckpoint(
 ): Promise<string> {
   const folder = checkpointFolder(root, state.step);
   const [owner] = sources.attachments;
-  const callbacks = sources.hooks.saveState();
+  const callbacks = await sources.hooks.saveState();
   await writeFolder(folder, async (temporary) => {
     const at = (name: string): string => join(temporary, name);
     await writeTrained(temporary, sources.loaded.model, owner.instance);

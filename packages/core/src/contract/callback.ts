@@ -134,8 +134,11 @@ export interface Callback extends Hooks {
    * the option costs no additional read of the device.
    */
   readonly nonFinite?: 'skip';
-  /** Returns the state to store in a checkpoint, as plain JSON. */
-  saveState?(): Json;
+  /**
+   * Returns the state to store in a checkpoint, as plain JSON. May be async, so that tensors can be read without
+   * waiting for the device (`await tensor.data()`).
+   */
+  saveState?(): Json | Promise<Json>;
   /** Restores the state that `saveState` returned. Called when a run resumes. */
   loadState?(state: Json): void;
   /** Releases everything that the callback owns. Called once, when the run is over, even if it failed. */

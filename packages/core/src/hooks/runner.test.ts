@@ -211,18 +211,48 @@ describe('createHookRunner', () => {
         },
       } satisfies Callback;
     };
-    it('is saved by plugin name and occurrence, and restored', () => {
+    it('is saved by plugin name and occurrence, and restored', async () => {
       const make = (a: number, b: number) =>
         createHookRunner([
           { plugin: 'count', callback: counting(a) },
           { plugin: 'other', callback: {} },
           { plugin: 'count', callback: counting(b) },
         ]);
-      const saved = make(1, 2).saveState();
+      const saved = await make(1, 2).saveState();
       expect(saved).toEqual({ count: { count: 1 }, 'count#2': { count: 2 } });
       const second = make(0, 0);
       second.loadState(saved);
-      expect(second.saveState()).toEqual(saved);
+      expect(await second.saveState()).toEqual(saved);
+    });
+    it('may be returned by a promise', async () => {
+      const slow: Callback = {
+        saveState: async () => {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          return { slow: true };
+        },
+      };
+      expect(await runner(slow, counting(4)).saveState()).toEqual({
+        'callback-0': { slow: true },
+        'callback-1': { count: 4 },
+      });
+    });
+    it.each<readonly [string, () => unknown, RegExp]>([
+      [
+        'thrown error',
+        () => {
+          throw new Error('no luck');
+        },
+        /no luck/,
+      ],
+      ['rejection', () => Promise.reject(new Error('no luck')), /no luck/],
+      ['value that JSON cannot hold', async () => () => undefined, /returned a function, which JSON cannot hold/],
+      ['big integer', () => ({ count: 1n }), /BigInt/],
+    ])('reports a %s of saveState with its plugin', async (_, saveState, message) => {
+      const hooks = runner({}, { saveState: saveState as NonNullable<Callback['saveState']> });
+      const error = await failureOf(() => hooks.saveState());
+      expect([error.code, error.details]).toEqual(['PLUGIN_FAILED', { plugin: 'callback-1' }]);
+      expect(error.message).toMatch(/^saveState of 'callback-1' failed: /);
+      expect(error.message).toMatch(message);
     });
     it('that cannot be loaded is reported with its plugin', async () => {
       const hooks = runner({

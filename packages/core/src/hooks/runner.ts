@@ -164,25 +164,43 @@ function withKeys(callbacks: readonly HookedCallback[]): readonly (readonly [str
   });
 }
 
+const memberFailed = (plugin: string, member: string, cause: unknown): WhetstoneError =>
+  new WhetstoneError('PLUGIN_FAILED', `${member} of '${plugin}' failed: ${messageOf(cause)}`, {
+    details: { plugin },
+    cause,
+  });
+
 /** Calls `action` and converts its error to `PLUGIN_FAILED`. */
-function attempt<T>(plugin: string, what: string, action: () => T): T {
+function attempt(plugin: string, member: string, action: () => void): void {
   try {
-    return action();
+    action();
   } catch (cause) {
-    throw new WhetstoneError('PLUGIN_FAILED', `${what} of '${plugin}' failed: ${messageOf(cause)}`, {
-      details: { plugin },
-      cause,
-    });
+    throw memberFailed(plugin, member, cause);
   }
 }
 
-function saveStates(callbacks: readonly HookedCallback[]): Json {
+async function saveStates(callbacks: readonly HookedCallback[]): Promise<Json> {
   const states: Record<string, Json> = {};
   for (const [key, { plugin, callback }] of withKeys(callbacks)) {
-    if (callback.saveState !== undefined)
-      states[key] = attempt(plugin, 'saveState', () => callback.saveState?.() ?? null);
+    if (callback.saveState === undefined) continue;
+    try {
+      states[key] = jsonOf((await callback.saveState()) ?? null);
+    } catch (cause) {
+      throw memberFailed(plugin, 'saveState', cause);
+    }
   }
   return states;
+}
+
+/**
+ * Returns a state, or throws if JSON cannot hold it.
+ *
+ * @throws TypeError
+ */
+function jsonOf(state: Json): Json {
+  if ((JSON.stringify(state) as string | undefined) === undefined)
+    throw new TypeError(`it returned a ${typeof state}, which JSON cannot hold`);
+  return state;
 }
 
 function loadStates(callbacks: readonly HookedCallback[], saved: Json): void {

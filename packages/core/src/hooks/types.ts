@@ -51,8 +51,10 @@ export interface HookRunner extends HookMethods {
   /**
    * Returns the states of all callbacks that have one, by plugin name and occurrence (`early-stopping`,
    * `early-stopping#2`).
+   *
+   * @throws `PLUGIN_FAILED` with the plugin's name if a `saveState` throws or rejects, or returns no JSON
    */
-  saveState(): Json;
+  saveState(): Promise<Json>;
   /** Restores the states that `saveState` returned. */
   loadState(state: Json): void;
   /** Disposes all callbacks. */
