@@ -22,19 +22,20 @@ import {
   layerNormalize,
   rmsNormalize,
   splitHeads,
+  type Rotation,
 } from '@whetstone/core/ops';
 import { boundary, flashAttention } from '@whetstone/core/ops/internal';
 import type { ForwardContext } from './context.js';
 import type { DecoderCache } from './key-value-cache.js';
-import { finalNormName, layerNames } from './parameters.js';
+import { finalNormName, layerNames, type LayerNames } from './parameters.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 
 /**
  * The computation of a decoder-only transformer, for every architecture in `specs/`.
  *
  * ```text
- *   token ids
- *       │ embedding (language-model.ts), × embeddingScale
+ *   token ids [tokens]
+ *       │ embedding, × embeddingScale (embedding.ts)
  *       ▼
  *   hidden [tokens, hidden] ────────────┐
  *       │ beforeAttention norm          │
@@ -55,16 +56,16 @@ import type { DecoderShape, LayerShape } from './shape.js';
  *       │
  *       │ final norm (normalizeLast)
  *       ▼
- *   head (language-model.ts) → logits [outputs, vocab]
+ *   outputs [outputs, hidden] → head (language-model.ts) → logits [outputs, vocab]
  * ```
  *
  * Sizes in the comments: `tokens` are the tokens of all rows in one axis, so that every linear layer is one matmul.
  * Only attention knows rows: it reads the tokens as a grid [rows × length]. `outputs` are the positions whose hidden
- * states the caller needs.
+ * states the caller needs; layers before the last one, and passes without such a choice, return all tokens.
  */
 
 /** The weights and layers of a model, by name. */
-export interface DecoderModules {
+interface DecoderModules {
   parameter(name: string): Variable;
   linear(name: string): LinearForward;
   /** The keys and values that a strategy puts before those of the tokens of a layer. */
@@ -79,123 +80,118 @@ export interface OutputPositions {
   readonly cells: Tensor1D;
 }
 
-/**
- * Computes the layers from `first` to `end` (exclusive): hidden states [tokens, hidden] → [tokens, hidden]. With
- * `outputPositions`, layer `end - 1` returns these positions only, [outputs, hidden]. It still computes the keys and
- * values of all tokens.
- */
+/** What the layers of one forward pass compute with. */
+export interface DecoderPass {
+  readonly shape: DecoderShape;
+  readonly modules: DecoderModules;
+  readonly context: ForwardContext;
+  /** Stores the keys and values of the pass after those of earlier passes; null stores nothing. */
+  readonly cache: DecoderCache | null;
+}
+
+/** The layers to compute; all of them by default. */
+export interface LayerRange {
+  readonly first?: number;
+  /** Exclusive. */
+  readonly end?: number;
+  /** The positions that the last of these layers returns; null for all. It still computes all keys and values. */
+  readonly outputs?: OutputPositions | null;
+}
+
+/** One layer within a pass. */
+interface LayerPass extends DecoderPass {
+  readonly layer: LayerShape;
+  readonly index: number;
+  readonly names: LayerNames;
+  readonly outputs: OutputPositions | null;
+}
+
+/** Computes a range of layers, [tokens, hidden] → [outputs, hidden]. */
 export function runLayers(
-  shape: DecoderShape,
-  modules: DecoderModules,
-  context: ForwardContext,
+  pass: DecoderPass,
   input: Tensor2D,
-  cache: DecoderCache | null,
-  first = 0,
-  end = shape.layers.length,
-  outputPositions: OutputPositions | null = null,
+  { first = 0, end = pass.shape.layers.length, outputs = null }: LayerRange = {},
 ): Tensor2D {
-  return shape.layers.slice(first, end).reduce((hidden, layer, offset) => {
+  return pass.shape.layers.slice(first, end).reduce((hidden, layer, offset) => {
     const index = first + offset;
-    const outputs = index === end - 1 ? outputPositions : null;
-    const run = (): Tensor2D => runLayer(shape, modules, context, boundary(hidden), layer, index, cache, outputs);
+    const names = layerNames(pass.shape, index);
+    const layerPass = { ...pass, layer, index, names, outputs: index === end - 1 ? outputs : null };
+    const run = (): Tensor2D => runLayer(layerPass, boundary(hidden));
     // tidy would dispose the keys and values that a cache stores. Without a cache, only what gradients need survives.
-    return cache === null ? tidy(run) : run();
+    return pass.cache === null ? tidy(run) : run();
   }, input);
 }
 
 /** Applies the norm after the last layer, [outputs, hidden] → [outputs, hidden]. */
-export function normalizeLast(shape: DecoderShape, modules: DecoderModules, hidden: Tensor2D): Tensor2D {
-  return normalize(shape, modules, finalNormName(shape), hidden);
+export function normalizeLast(pass: DecoderPass, hidden: Tensor2D): Tensor2D {
+  return normalize(pass, finalNormName(pass.shape), hidden);
 }
 
-/** Computes one layer, [tokens, hidden] → [tokens or outputs, hidden]. */
-function runLayer(
-  shape: DecoderShape,
-  modules: DecoderModules,
-  context: ForwardContext,
-  hidden: Tensor2D,
-  layer: LayerShape,
-  index: number,
-  cache: DecoderCache | null,
-  outputPositions: OutputPositions | null,
-): Tensor2D {
-  const names = layerNames(shape, index);
-  const normed = normalize(shape, modules, names.beforeAttention, hidden); // [tokens, hidden]
-  const attended = attend(shape, modules, context, normed, layer, index, cache, outputPositions); // [outputs, hidden]
-  const middle = addResidual(
-    outputPositions === null ? hidden : gatherRows(hidden, outputPositions.tokens),
-    names.afterAttention === null ? attended : normalize(shape, modules, names.afterAttention, attended),
-  ); // [outputs, hidden]
-  const normedMiddle = normalize(shape, modules, names.beforeMlp, middle); // [outputs, hidden]
-  const fed = feedForward(shape, modules, normedMiddle, index); // [outputs, hidden]
-  return addResidual(middle, names.afterMlp === null ? fed : normalize(shape, modules, names.afterMlp, fed));
+/** Computes one layer, [tokens, hidden] → [outputs, hidden]. */
+function runLayer(pass: LayerPass, input: Tensor2D): Tensor2D {
+  const { names, outputs } = pass;
+  const normed = normalize(pass, names.beforeAttention, input); // [tokens, hidden]
+  const attended = attend(pass, normed); // [outputs, hidden]
+  const residual = outputs === null ? input : gatherRows(input, outputs.tokens); // [outputs, hidden]
+  const middle = addResidual(residual, normalizeIf(pass, names.afterAttention, attended)); // [outputs, hidden]
+  const normedMiddle = normalize(pass, names.beforeMlp, middle); // [outputs, hidden]
+  const fed = feedForward(pass, normedMiddle); // [outputs, hidden]
+  return addResidual(middle, normalizeIf(pass, names.afterMlp, fed)); // [outputs, hidden]
 }
 
-/** Computes self-attention of one layer, [tokens, hidden] → [tokens or outputs, hidden]. */
-function attend(
-  shape: DecoderShape,
-  modules: DecoderModules,
-  context: ForwardContext,
-  input: Tensor2D,
-  layer: LayerShape,
-  index: number,
-  cache: DecoderCache | null,
-  outputPositions: OutputPositions | null,
-): Tensor2D {
+/** Computes self-attention, [tokens, hidden] → [outputs, hidden]. */
+function attend(pass: LayerPass, input: Tensor2D): Tensor2D {
+  const { shape, modules, context, layer, names, outputs } = pass;
   const { heads, keyValueHeads, headDim } = shape;
   const { rows, cellMap } = context;
-  /** [tokens, features] → [rows × length, features] */
-  const toCells = (x: Tensor2D): Tensor2D => (cellMap === null ? x : gatherRows(x, cellMap.tokenOf));
-  const names = layerNames(shape, index);
+  const tables = context.tables(layer);
+  const rotation = (of: 'query' | 'key'): Rotation | null =>
+    tables === null ? null : { tables: tables[of], rotated: tables.rotated };
+
   const [query, key, value] = splitLinear(modules, names.queryKeyValue, input, [
     heads * headDim, // query [tokens, heads × headDim]
     keyValueHeads * headDim, // key [tokens, kvHeads × headDim]
     keyValueHeads * headDim, // value [tokens, kvHeads × headDim]
   ]);
-  const tables = context.tables(layer);
+  // [tokens, heads × headDim] and [tokens, kvHeads × headDim]
+  const normedQuery = shape.queryKeyNorm ? normalizeHeads(pass, names.queryNorm, query) : query;
+  const normedKey = shape.queryKeyNorm ? normalizeHeads(pass, names.keyNorm, key) : key;
 
-  const normedQuery = shape.queryKeyNorm ? normalizeHeads(shape, modules, names.queryNorm, query) : query;
-  const normedKey = shape.queryKeyNorm ? normalizeHeads(shape, modules, names.keyNorm, key) : key;
+  /** [tokens, features] → [rows × length, features] */
+  const toCells = (x: Tensor2D): Tensor2D => (cellMap === null ? x : gatherRows(x, cellMap.tokenOf));
   const headQuery = splitHeads(toCells(normedQuery), rows, headDim, {
     groups: heads / keyValueHeads,
-    rotation: tables === null ? null : { tables: tables.query, rotated: tables.rotated },
+    rotation: rotation('query'),
   }); // [rows, heads, length, headDim]
   // The rotary tables of the query already contain the attention scale.
-  const scaledQuery = tables === null ? mul(headQuery, constant(layer.attentionScale)) : headQuery;
+  const scaledQuery: Tensor4D = tables === null ? mul(headQuery, constant(layer.attentionScale)) : headQuery;
   const headKey = splitHeads(toCells(normedKey), rows, headDim, {
-    rotation: tables === null ? null : { tables: tables.key, rotated: tables.rotated },
+    rotation: rotation('key'),
   }); // [rows, kvHeads, length, headDim]
   const headValue = splitHeads(toCells(value), rows, headDim); // [rows, kvHeads, length, headDim]
-  const all = withEarlierKeys(modules, index, rows, headKey, headValue, cache); // [rows, kvHeads, keys, headDim]
+  const all = withEarlierKeys(pass, headKey, headValue); // [rows, kvHeads, keys, headDim] each
+
   const flash = context.flash(layer);
   const attended =
     flash === null
-      ? attention(
-          scaledQuery as Tensor4D,
-          all.key,
-          all.value,
-          context.bias(layer),
-          shape.attentionSoftCap,
-          context.blocks(layer),
-        )
-      : flashAttention(scaledQuery as Tensor4D, all.key, all.value, flash); // [rows × length, heads × headDim]
-  const cells = outputPositions?.cells ?? cellMap?.cellOf ?? null;
-  return modules.linear(names.attentionOutput)(cells === null ? attended : gatherRows(attended, cells));
+      ? attention(scaledQuery, all.key, all.value, context.bias(layer), shape.attentionSoftCap, context.blocks(layer))
+      : flashAttention(scaledQuery, all.key, all.value, flash); // [rows × length, heads × headDim]
+  const cells = outputs?.cells ?? cellMap?.cellOf ?? null;
+  const chosen = cells === null ? attended : gatherRows(attended, cells); // [outputs, heads × headDim]
+  return modules.linear(names.attentionOutput)(chosen); // [outputs, hidden]
 }
 
 /**
  * Prepends the prefix or the cached keys and values: [rows, kvHeads, length, headDim] → [rows, kvHeads, keys, headDim].
  */
 function withEarlierKeys(
-  modules: DecoderModules,
-  index: number,
-  rows: number,
+  { modules, context: { rows }, cache, index }: LayerPass,
   key: Tensor4D,
   value: Tensor4D,
-  cache: DecoderCache | null,
 ): { readonly key: Tensor4D; readonly value: Tensor4D } {
   // A cache that is not empty already contains the prefix.
   const prefix = cache === null || cache.length === 0 ? modules.prefix(index) : null;
+  /** [rows or 1, kvHeads, prefixLength, headDim] → [rows, kvHeads, prefixLength, headDim] */
   const forRows = (x: Tensor4D): Tensor4D => (x.shape[0] === rows ? x : tile(x, [rows, 1, 1, 1]));
   const joined =
     prefix === null
@@ -204,16 +200,17 @@ function withEarlierKeys(
   return cache === null ? joined : cache.append(index, joined.key, joined.value);
 }
 
-/** Computes the feed-forward block of one layer, [tokens, hidden] → [tokens, hidden]. */
-function feedForward(shape: DecoderShape, modules: DecoderModules, input: Tensor2D, index: number): Tensor2D {
-  const names = layerNames(shape, index);
+/** Computes the feed-forward block, [tokens, hidden] → [tokens, hidden]. */
+function feedForward({ shape, modules, names }: LayerPass, input: Tensor2D): Tensor2D {
   const down = modules.linear(names.down); // [tokens, intermediate] → [tokens, hidden]
   const [first] = names.gateUp;
-  if (shape.names.gateUp.kind === 'plain' && first !== undefined)
-    return down(activate(modules.linear(first)(input), shape.activation));
+  if (shape.names.gateUp.kind === 'plain' && first !== undefined) {
+    const up = modules.linear(first)(input); // [tokens, intermediate]
+    return down(activate(up, shape.activation)); // [tokens, hidden]
+  }
   const sizes = [shape.intermediateSize, shape.intermediateSize] as const;
   const [gate, up] = splitLinear(modules, names.gateUp, input, sizes); // [tokens, intermediate] each
-  return down(activateGated(gate, up, shape.activation));
+  return down(activateGated(gate, up, shape.activation)); // [tokens, hidden]
 }
 
 /**
@@ -234,12 +231,18 @@ function splitLinear<const S extends readonly number[]>(
 }
 
 /** Normalizes each head by itself, [tokens, heads × headDim] → [tokens, heads × headDim]. */
-function normalizeHeads(shape: DecoderShape, modules: DecoderModules, name: string, x: Tensor2D): Tensor2D {
-  return reshape(normalize(shape, modules, name, reshape(x, [-1, shape.headDim])), x.shape);
+function normalizeHeads(pass: DecoderPass, name: string, x: Tensor2D): Tensor2D {
+  const byHead: Tensor2D = reshape(x, [-1, pass.shape.headDim]); // [tokens × heads, headDim]
+  return reshape(normalize(pass, name, byHead), x.shape); // [tokens, heads × headDim]
+}
+
+/** Applies a norm that only some architectures have, [tokens, features] → [tokens, features]. */
+function normalizeIf(pass: DecoderPass, name: string | null, x: Tensor2D): Tensor2D {
+  return name === null ? x : normalize(pass, name, x);
 }
 
 /** Applies the norm called `name` over the last axis, [tokens, features] → [tokens, features]. */
-function normalize(shape: DecoderShape, modules: DecoderModules, name: string, x: Tensor2D): Tensor2D {
+function normalize({ shape, modules }: DecoderPass, name: string, x: Tensor2D): Tensor2D {
   const { kind, epsilon, weightOffset } = shape.norm;
   const stored = modules.parameter(`${name}.weight`); // [features]
   if (kind === 'layer') return add(mul(layerNormalize(x, epsilon), stored), modules.parameter(`${name}.bias`));

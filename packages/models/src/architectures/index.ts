@@ -1,6 +1,7 @@
 /**
- * Decoder architectures: their descriptions (`specs/`, `shape.ts`), their computation (`decoder.ts`), and the
- * implementation of the contract's `LanguageModel` (`language-model.ts`).
+ * Decoder architectures: their descriptions (`specs/`, `shape.ts`), and the implementation of the contract's
+ * `LanguageModel` (`language-model.ts`). A forward pass is planned in `forward-plan.ts` and computed in
+ * `forward-pass.ts`, its layers in `decoder.ts`.
  */
 export { createLanguageModel, type LanguageModelOptions } from './language-model.js';
 export { outlineOf } from './outline.js';

@@ -1,0 +1,68 @@
+import {
+  add,
+  concat,
+  mul,
+  reshape,
+  slice,
+  sub,
+  tensor1d,
+  tensor2d,
+  tile,
+  type Tensor,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
+import { constant, gatherRows } from '@whetstone/core/ops';
+import type { TokenGrid } from './context.js';
+import type { ForwardModel } from './forward-model.js';
+import type { ForwardPlan } from './forward-plan.js';
+import { embeddingName, positionsName } from './parameters.js';
+
+/**
+ * Embeds the tokens of a pass, [tokens] → [tokens, hidden]. With prompt embeddings [promptLength, hidden], every row
+ * starts with them: [rows × (promptLength + length), hidden].
+ */
+export function embed(model: ForwardModel, plan: ForwardPlan, prompt: Tensor2D | null): Tensor2D {
+  const { shape } = model;
+  const rows = lookUp(model, plan.tokens.ids); // [tokens, hidden]
+  const scaled: Tensor2D = shape.embeddingScale === 1 ? rows : mul(rows, constant(shape.embeddingScale));
+  // [tokens, hidden] or [rows × (promptLength + length), hidden]
+  const embedded = prompt === null ? scaled : withPrompt(scaled, plan.input, prompt);
+  const positions = positionsName(shape);
+  if (positions === null) return embedded;
+  const table = model.parameter(`${positions}.weight`) as Tensor as Tensor2D; // [maxLength, hidden]
+  return add(embedded, gatherRows(table, tensor1d(plan.tokens.positionIds, 'int32')));
+}
+
+/** Returns the rows of the embedding table, or their replacements: [tokens] → [tokens, hidden]. */
+function lookUp({ shape, parameter, additions: { replacedRows } }: ForwardModel, ids: Int32Array): Tensor2D {
+  const table = parameter(`${embeddingName(shape)}.weight`) as Tensor as Tensor2D; // [vocab, hidden]
+  const stored = gatherRows(table, tensor1d(ids, 'int32')); // [tokens, hidden]
+  if (replacedRows === null) return stored;
+  const { rowOf, values } = replacedRows;
+  const isReplaced = Float32Array.from(ids, (id) => (rowOf.has(id) ? 1 : 0));
+  const rows = Int32Array.from(ids, (id) => rowOf.get(id) ?? 0);
+  const mask = tensor2d(isReplaced, [ids.length, 1]); // [tokens, 1]
+  const replacement = gatherRows(values(), tensor1d(rows, 'int32')); // [tokens, hidden]
+  return add(mul(stored, sub(constant(1), mask)), mul(replacement, mask)); // [tokens, hidden]
+}
+
+/** Inserts prompt embeddings before every row: [rows × length, hidden] → [rows × (promptLength + length), hidden]. */
+function withPrompt(
+  embedded: Tensor2D,
+  { rows, length }: Pick<TokenGrid, 'rows' | 'length'>,
+  prompt: Tensor2D,
+): Tensor2D {
+  const [promptLength, hidden] = prompt.shape;
+  const forRows = tile(reshape(prompt, [1, promptLength, hidden]), [rows, 1, 1]); // [rows, promptLength, hidden]
+  const tokens = reshape(embedded, [rows, length, hidden]); // [rows, length, hidden]
+  const joined = concat([forRows, tokens], 1); // [rows, promptLength + length, hidden]
+  return reshape(joined, [rows * (promptLength + length), hidden]);
+}
+
+/** Removes the prompt embeddings from every row: [rows × (promptLength + length), hidden] → [rows × length, hidden]. */
+export function withoutPrompt(hidden: Tensor2D, { rows, length }: TokenGrid, promptLength: number): Tensor2D {
+  const features = hidden.shape[1];
+  const byRow = reshape(hidden, [rows, length, features]); // `length` includes the prompt
+  const inputTokens = slice(byRow, [0, promptLength, 0], [rows, length - promptLength, features]);
+  return reshape(inputTokens, [rows * (length - promptLength), features]);
+}
