@@ -28,6 +28,15 @@ export type ColumnName = (typeof COLUMN_NAMES)[number];
 export const FORMATS = ['jsonl', 'json', 'csv', 'parquet', 'text'] as const;
 export type Format = (typeof FORMATS)[number];
 
+/** The default size in bytes above which a row is reported as unreadable: about 8 million tokens. */
+export const DEFAULT_MAX_ROW_BYTES = 32 * 1024 * 1024;
+
+/**
+ * The default uncompressed size in bytes above which a Parquet row group is not decoded at once. It takes 2 to 3 times
+ * as much memory.
+ */
+export const DEFAULT_MAX_GROUP_BYTES = 512 * 1024 * 1024;
+
 export const TEXT_UNITS = ['line', 'paragraph', 'document'] as const;
 /** The unit of a text file that is one sample: a line, a paragraph between blank lines, or the complete file. */
 export type TextUnit = (typeof TEXT_UNITS)[number];

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Conversation, DataTransform, PluginContext } from '@whetstone/core/contract';
+import { defaultsOf, type Conversation, type DataTransform, type PluginContext } from '@whetstone/core/contract';
 import { createRandom } from '@whetstone/core/random';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
@@ -9,7 +9,7 @@ import { applyTransforms } from '../transforms/apply.js';
 import { readDictionary, readWordNet } from './dictionaries.js';
 import { rejectParaphrase } from './paraphrase.js';
 import { createParaphraseTransform, createSynonymTransform, createTurnTransform } from './transforms.js';
-import { defaultParaphraseOptions } from './options.js';
+import { paraphraseSchema } from './options.js';
 import { replaceSynonyms } from './synonyms.js';
 
 const run = (
@@ -119,7 +119,7 @@ describe('turns', () => {
 
 describe('paraphrases', () => {
   const reject = (original: string, text: string): string | null =>
-    rejectParaphrase(original, text, { ...defaultParaphraseOptions, protect: ['Acme'] });
+    rejectParaphrase(original, text, { ...defaultsOf(paraphraseSchema), protect: ['Acme'] });
 
   test('are rejected if they change the meaning', () => {
     expect(reject('Where is my parcel from Acme?', 'My parcel from Acme, where is it?')).toBeNull();

@@ -1,21 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { answerFrom, type Ask } from './answer-cache.js';
+import type { ParaphraseOptions } from './options.js';
 
-export interface EndpointOptions {
+/** The options of `augment-paraphrase` that concern the endpoint. */
+export interface EndpointOptions extends Pick<
+  ParaphraseOptions,
+  'model' | 'apiKeyVariable' | 'temperature' | 'attempts' | 'timeoutSeconds' | 'pauseSeconds' | 'cacheFolder'
+> {
   /** The base URL of an OpenAI-compatible API, for example `http://localhost:8080/v1`. */
   readonly endpoint: string;
-  readonly model: string;
-  /** The environment variable that holds the API key; null if none is needed. Configurations never contain the key. */
-  readonly apiKeyVariable: string | null;
-  readonly temperature: number;
-  /** Attempts per request, including the first. */
-  readonly attempts: number;
-  readonly timeoutSeconds: number;
-  /** The pause after the first attempt, doubled after each further one. A `Retry-After` header has priority. */
-  readonly pauseSeconds: number;
-  /** The folder in which answers are cached, so that no request is sent twice. */
-  readonly cacheFolder: string;
 }
 
 /** Longest pause between two attempts, in seconds. */

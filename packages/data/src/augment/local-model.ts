@@ -3,13 +3,7 @@ import path from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { PluginContext, TextGenerator } from '@whetstone/core/contract';
 import { answerFrom, type Ask } from './answer-cache.js';
-
-export interface LocalModelOptions {
-  /** A model folder, or the name of a fetched model. */
-  readonly model: string;
-  readonly temperature: number;
-  readonly cacheFolder: string;
-}
+import type { ParaphraseOptions } from './options.js';
 
 /** A model on this machine, which is loaded for the first prompt that is not in the cache. */
 export interface LocalModel {
@@ -24,7 +18,7 @@ export interface LocalModel {
  * @throws PLUGIN_FAILED from `ask`, if the program cannot load models
  */
 export function createLocalModel(
-  { model, temperature, cacheFolder }: LocalModelOptions,
+  { model, temperature, cacheFolder }: Pick<ParaphraseOptions, 'model' | 'temperature' | 'cacheFolder'>,
   { openGenerator, baseFolder, seed }: Pick<PluginContext, 'openGenerator' | 'baseFolder' | 'seed'>,
 ): LocalModel {
   const file = path.resolve(baseFolder, model);

@@ -1,60 +1,140 @@
-import type { EndpointOptions } from './chat-endpoint.js';
-import type { ParaphraseOptions } from './paraphrase.js';
+import type { FromSchema } from '@whetstone/core/contract';
 
-export interface SynonymOptions {
-  /** A dictionary file; null for WordNet. */
-  readonly dictionary: string | null;
-  /** Copies per conversation. */
-  readonly copies: number;
-  readonly rate: number;
-  readonly roles: readonly string[];
-  readonly protect: readonly string[];
-}
+const strings = (value: readonly string[], description: string) =>
+  ({ type: 'array', items: { type: 'string', minLength: 1 }, default: value, description }) as const;
+const share = (value: number, description: string) =>
+  ({ type: 'number', minimum: 0, maximum: 1, default: value, description }) as const;
 
-export const defaultSynonymOptions: SynonymOptions = {
-  dictionary: null,
-  copies: 1,
-  rate: 0.3,
-  roles: ['user'],
-  protect: [],
-};
+/** The schema of {@link SynonymOptions}. */
+export const synonymSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    dictionary: {
+      type: ['string', 'null'],
+      minLength: 1,
+      default: null,
+      description: 'A dictionary file, JSON or tab-separated text; null for WordNet (English).',
+    },
+    copies: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 20,
+      default: 1,
+      description: 'Copies per conversation.',
+    },
+    rate: share(0.3, 'The share of words with synonyms that are replaced.'),
+    roles: strings(['user'], 'The roles whose messages are changed.'),
+    protect: strings([], 'Words that are never replaced.'),
+  },
+} as const;
 
-export interface TurnOptions {
-  /** `drop` removes an earlier exchange, `merge` combines two, `join` joins single exchanges with the same topic. */
-  readonly methods: readonly ('drop' | 'merge' | 'join')[];
-  /** The probability that an eligible conversation is changed. */
-  readonly rate: number;
-  /** The column whose value relates single exchanges. */
-  readonly column: string;
-  /** Exchanges per joined conversation. */
-  readonly turns: number;
-}
+/** The options of the transform `augment-synonyms`. */
+export interface SynonymOptions extends FromSchema<typeof synonymSchema> {}
 
-export const defaultTurnOptions: TurnOptions = {
-  methods: ['drop', 'merge', 'join'],
-  rate: 0.5,
-  column: 'topic',
-  turns: 3,
-};
+/** The schema of {@link TurnOptions}. */
+export const turnSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    methods: {
+      type: 'array',
+      items: { enum: ['drop', 'merge', 'join'] },
+      default: ['drop', 'merge', 'join'],
+      description: 'Remove an earlier exchange, merge two exchanges, join single exchanges of the same topic.',
+    },
+    rate: share(0.5, 'The probability that an eligible conversation is changed.'),
+    column: {
+      type: 'string',
+      minLength: 1,
+      default: 'topic',
+      description: 'The column whose value relates single exchanges.',
+    },
+    turns: {
+      type: 'integer',
+      minimum: 2,
+      maximum: 20,
+      default: 3,
+      description: 'Exchanges per joined conversation.',
+    },
+  },
+} as const;
 
-export interface ParaphraseTransformOptions extends ParaphraseOptions, Omit<EndpointOptions, 'endpoint'> {
-  /** Null if `model` is on this machine. */
-  readonly endpoint: string | null;
-  readonly roles: readonly string[];
-  /** The share of conversations that are paraphrased. */
-  readonly rate: number;
-}
+/** The options of the transform `augment-turns`. */
+export interface TurnOptions extends FromSchema<typeof turnSchema> {}
 
-export const defaultParaphraseOptions: Omit<ParaphraseTransformOptions, 'endpoint' | 'model' | 'cacheFolder'> = {
-  method: 'paraphrase',
-  pivot: 'German',
-  minSimilarity: 0.2,
-  protect: [],
-  roles: ['user'],
-  rate: 1,
-  apiKeyVariable: null,
-  temperature: 0.7,
-  attempts: 5,
-  timeoutSeconds: 60,
-  pauseSeconds: 0.5,
-};
+/** The schema of {@link ParaphraseOptions}. */
+export const paraphraseSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['model'],
+  properties: {
+    endpoint: {
+      type: ['string', 'null'],
+      pattern: '^https?://',
+      default: null,
+      description:
+        'The base URL of an OpenAI-compatible API, for example http://localhost:8080/v1; null for a model on this ' +
+        'machine.',
+    },
+    model: {
+      type: 'string',
+      minLength: 1,
+      description: 'The name of the model at the endpoint, a model folder, or the name of a fetched model.',
+    },
+    apiKeyVariable: {
+      type: ['string', 'null'],
+      minLength: 1,
+      default: null,
+      description: 'The environment variable that holds the API key; null if none is needed.',
+    },
+    cacheFolder: {
+      type: 'string',
+      minLength: 1,
+      default: '.paraphrases',
+      description: 'The folder in which answers are cached, so that no request is sent twice.',
+    },
+    method: {
+      enum: ['paraphrase', 'back-translation'],
+      default: 'paraphrase',
+      description: 'Paraphrase directly, or translate to another language and back.',
+    },
+    pivot: {
+      type: 'string',
+      minLength: 1,
+      default: 'German',
+      description: 'The intermediate language of a back-translation.',
+    },
+    minSimilarity: share(0.2, 'The least share of words that the paraphrase has in common with the original.'),
+    protect: strings([], 'Words that must not change.'),
+    roles: strings(['user'], 'The roles whose messages are changed.'),
+    rate: share(1, 'The share of conversations that are paraphrased.'),
+    temperature: {
+      type: 'number',
+      minimum: 0,
+      default: 0.7,
+      description: 'The sampling temperature of the model.',
+    },
+    attempts: {
+      type: 'integer',
+      minimum: 1,
+      default: 5,
+      description: 'Attempts per request.',
+    },
+    timeoutSeconds: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      default: 60,
+      description: 'The timeout of a request, in seconds.',
+    },
+    pauseSeconds: {
+      type: 'number',
+      minimum: 0,
+      default: 0.5,
+      description: 'Seconds between the first two attempts; doubled after each further attempt.',
+    },
+  },
+} as const;
+
+/** The options of the transform `augment-paraphrase`. */
+export interface ParaphraseOptions extends FromSchema<typeof paraphraseSchema> {}

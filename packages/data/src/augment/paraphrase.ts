@@ -2,15 +2,7 @@ import { languageOf } from '../report/language.js';
 import { termsOf, unitsOf } from '../report/terms.js';
 import { slotsOf } from './entity-slots.js';
 import type { Ask } from './answer-cache.js';
-
-export interface ParaphraseOptions {
-  readonly method: 'paraphrase' | 'back-translation';
-  /** The intermediate language of a back-translation. */
-  readonly pivot: string;
-  /** The least share of content words that original and paraphrase have in common. */
-  readonly minSimilarity: number;
-  readonly protect: readonly string[];
-}
+import type { ParaphraseOptions } from './options.js';
 
 /** Why a paraphrase is rejected; null if it is accepted. */
 export type Rejection = 'unchanged' | 'length' | 'language' | 'lost-entity' | 'meaning' | null;
@@ -49,7 +41,7 @@ const denies = (text: string): boolean => negations.test(text.replace(noNegation
 export function rejectParaphrase(
   original: string,
   paraphrase: string,
-  { minSimilarity, protect }: ParaphraseOptions,
+  { minSimilarity, protect }: Pick<ParaphraseOptions, 'minSimilarity' | 'protect'>,
 ): Rejection {
   const same = (text: string): string => unitsOf(text).join(' ');
   if (same(original) === same(paraphrase)) return 'unchanged';
@@ -65,7 +57,11 @@ export function rejectParaphrase(
 const keep = 'Keep every number, every name and all text in brackets exactly. Answer with the text alone.';
 
 /** Asks a model for a paraphrase or a back-translation. The result is not checked: see {@link rejectParaphrase}. */
-export async function paraphrase(text: string, ask: Ask, { method, pivot }: ParaphraseOptions): Promise<string> {
+export async function paraphrase(
+  text: string,
+  ask: Ask,
+  { method, pivot }: Pick<ParaphraseOptions, 'method' | 'pivot'>,
+): Promise<string> {
   if (method === 'paraphrase')
     return ask(`Say the following in other words, in the same language and tone. ${keep}\n\n${text}`);
   const there = await ask(`Translate the following into ${pivot}. ${keep}\n\n${text}`);

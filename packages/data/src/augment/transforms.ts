@@ -1,5 +1,5 @@
 import path from 'node:path';
-import type { Message, PluginContext } from '@whetstone/core/contract';
+import { defaultsOf, type Message, type PluginContext } from '@whetstone/core/contract';
 import { mapText } from '../transforms/map-text.js';
 import { createAugmentTransform, type AugmentTransform } from './augment-transform.js';
 import type { Ask } from './answer-cache.js';
@@ -7,10 +7,10 @@ import { createAsk } from './chat-endpoint.js';
 import { readDictionary, readWordNet } from './dictionaries.js';
 import { createLocalModel } from './local-model.js';
 import {
-  defaultParaphraseOptions,
-  defaultSynonymOptions,
-  defaultTurnOptions,
-  type ParaphraseTransformOptions,
+  paraphraseSchema,
+  synonymSchema,
+  turnSchema,
+  type ParaphraseOptions,
   type SynonymOptions,
   type TurnOptions,
 } from './options.js';
@@ -26,7 +26,7 @@ export function createSynonymTransform(
   options: Partial<SynonymOptions> = {},
   { baseFolder = '.', seed = 42, words }: { baseFolder?: string; seed?: number; words?: SynonymDictionary } = {},
 ): AugmentTransform {
-  const { dictionary, copies, rate, roles, protect } = { ...defaultSynonymOptions, ...options };
+  const { dictionary, copies, rate, roles, protect } = { ...defaultsOf(synonymSchema), ...options };
   return createAugmentTransform('synonyms', seed, async () => {
     const synonyms =
       words ?? (dictionary === null ? await readWordNet() : await readDictionary(path.resolve(baseFolder, dictionary)));
@@ -49,7 +49,7 @@ export function createTurnTransform(
   options: Partial<TurnOptions> = {},
   { seed = 42 }: { seed?: number } = {},
 ): AugmentTransform {
-  const { methods, rate, column, turns } = { ...defaultTurnOptions, ...options };
+  const { methods, rate, column, turns } = { ...defaultsOf(turnSchema), ...options };
   return createAugmentTransform('turns', seed, () => {
     const joiner = createJoiner(column, turns);
     return (conversation, random) => {
@@ -74,7 +74,7 @@ export function createTurnTransform(
  * are rejected and counted by reason; see {@link rejectParaphrase}.
  */
 export function createParaphraseTransform(
-  options: Pick<ParaphraseTransformOptions, 'endpoint' | 'model' | 'cacheFolder'> & Partial<ParaphraseTransformOptions>,
+  options: Pick<ParaphraseOptions, 'endpoint' | 'model' | 'cacheFolder'> & Partial<ParaphraseOptions>,
   {
     seed = 42,
     baseFolder = '.',
@@ -82,12 +82,9 @@ export function createParaphraseTransform(
     ask,
   }: Partial<Pick<PluginContext, 'seed' | 'baseFolder' | 'openGenerator'>> & { readonly ask?: Ask } = {},
 ): AugmentTransform {
-  const all = { ...defaultParaphraseOptions, ...options };
+  const all = { ...defaultsOf(paraphraseSchema), ...options };
   const { endpoint } = all;
-  const local =
-    endpoint === null
-      ? createLocalModel(all, { seed, baseFolder, ...(openGenerator === undefined ? {} : { openGenerator }) })
-      : null;
+  const local = endpoint === null ? createLocalModel(all, { seed, baseFolder, openGenerator }) : null;
   const asked = ask ?? local?.ask ?? createAsk({ ...all, endpoint: endpoint ?? '' });
   return createAugmentTransform(
     'paraphrase',

@@ -1,6 +1,7 @@
 import type { OnBytes } from './bytes.js';
 import { createRecordReader } from './csv-record.js';
-import { DEFAULT_MAX_ROW_BYTES, readLines, type Line } from './lines.js';
+import { DEFAULT_MAX_ROW_BYTES } from '../choices.js';
+import { readLines, type Line } from './lines.js';
 import type { Row } from './row.js';
 
 /** Returns the most frequent delimiter of a header: `,`, `;`, tab or `|`. */

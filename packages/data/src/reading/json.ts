@@ -1,7 +1,7 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import { readBytes, type OnBytes } from './bytes.js';
 import { readJsonLines } from './jsonl.js';
-import { DEFAULT_MAX_ROW_BYTES } from './lines.js';
+import { DEFAULT_MAX_ROW_BYTES } from '../choices.js';
 import { type Row } from './row.js';
 import { isRecord } from '@whetstone/core/util';
 

@@ -1,10 +1,8 @@
+import { DEFAULT_MAX_ROW_BYTES } from '../choices.js';
 import { readBytes, type OnBytes } from './bytes.js';
 
 const NEWLINE = 0x0a;
 const BYTE_ORDER_MARK = '\ufeff';
-
-/** The largest row that is read: 32 MiB, about 8 million tokens. */
-export const DEFAULT_MAX_ROW_BYTES = 32 * 1024 * 1024;
 
 /** One line of text without its line break, or the reason why it cannot be read. */
 export type Line =

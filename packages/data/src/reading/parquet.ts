@@ -1,6 +1,7 @@
 import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, type FileMetaData } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { DEFAULT_MAX_GROUP_BYTES } from '../choices.js';
 import type { OnBytes } from './bytes.js';
 import type { Row } from './row.js';
 
@@ -29,11 +30,6 @@ const unreadable = (file: string, cause: unknown): WhetstoneError =>
 
 /** Uncompressed bytes that are decoded at once; larger row groups are decoded in several steps, if possible. */
 const DECODED_BYTES = 64 * 1024 * 1024;
-
-/**
- * The largest group that is decoded at once, if steps are not possible. Decoded rows take two to three times as much.
- */
-const DEFAULT_MAX_GROUP_BYTES = 512 * 1024 * 1024;
 
 type RowGroup = FileMetaData['row_groups'][number];
 

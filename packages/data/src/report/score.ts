@@ -1,6 +1,7 @@
-import type { Conversation } from '@whetstone/core/contract';
+import { defaultsOf, type Conversation } from '@whetstone/core/contract';
 import { textOf } from '../examples/message-text.js';
 import { checkQuality, repetitionShare } from '../transforms/quality/checks.js';
+import { qualitySchema } from '../transforms/quality/options.js';
 import { languageOf } from './language.js';
 import { termsOf } from './terms.js';
 
@@ -19,6 +20,8 @@ export interface SampleScore {
   /** The quality problem, if any. */
   readonly note: string | null;
 }
+
+const qualityOptions = defaultsOf(qualitySchema);
 
 const clamp = (value: number): number => Math.min(1, Math.max(0, value));
 
@@ -59,7 +62,7 @@ function consistencyOf(conversation: Conversation, reason: string | undefined): 
 /** Scores a conversation. */
 export function scoreSample(conversation: Conversation): SampleScore {
   const replies = conversation.messages.filter(({ role }) => role === 'assistant').map((message) => textOf(message));
-  const finding = checkQuality(conversation);
+  const finding = checkQuality(conversation, qualityOptions);
   const completeness = completenessOf(replies, finding?.reason);
   const conciseness = concisenessOf(replies);
   const consistency = consistencyOf(conversation, finding?.reason);

@@ -1,5 +1,13 @@
 import { definePlugin } from '@whetstone/core/contract';
-import { COLUMN_NAMES, FORMATS, LAYOUT_NAMES, TEXT_UNITS, type ColumnName } from '../choices.js';
+import {
+  COLUMN_NAMES,
+  DEFAULT_MAX_GROUP_BYTES,
+  DEFAULT_MAX_ROW_BYTES,
+  FORMATS,
+  LAYOUT_NAMES,
+  TEXT_UNITS,
+  type ColumnName,
+} from '../choices.js';
 
 /** The schema properties of the option "columns". */
 const columnProperties = Object.fromEntries(
@@ -55,7 +63,7 @@ const configSchema = {
       description: 'Rows above this size are reported as unreadable.',
       type: 'integer',
       minimum: 1,
-      default: 33554432,
+      default: DEFAULT_MAX_ROW_BYTES,
     },
     maxGroupBytes: {
       description:
@@ -63,7 +71,7 @@ const configSchema = {
         'one is an error, as it must be decoded at once.',
       type: 'integer',
       minimum: 1,
-      default: 536870912,
+      default: DEFAULT_MAX_GROUP_BYTES,
     },
   },
 } as const;

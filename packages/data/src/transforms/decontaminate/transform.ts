@@ -5,13 +5,7 @@ import { checkUnreadable } from '../../sources/unreadable.js';
 import { comparableText, hashText } from '../duplicates/fingerprint.js';
 import { formatOrigin } from '../duplicates/finder.js';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
-
-export interface DecontaminateOptions {
-  /** Benchmark files, in any supported layout. */
-  readonly benchmarks: readonly string[];
-  /** Consecutive words in common that count as an overlap; a Chinese, Japanese or Korean character is a word. */
-  readonly words: number;
-}
+import type { DecontaminateOptions } from './options.js';
 
 const cjk = '\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Hangul}';
 const word = new RegExp(`[${cjk}]|[^\\s${cjk}]+`, 'gu');

@@ -5,7 +5,8 @@ import { asLines, collect, temporaryFolder, writeInto } from '../../testing/file
 import { chat, sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
 import { createDecontaminateTransform } from '../decontaminate/transform.js';
-import { createDuplicateFinder, defaultDuplicateOptions, fingerprintOf } from './finder.js';
+import { createDuplicateFinder, fingerprintOf } from './finder.js';
+import { defaultDuplicateOptions } from './options.js';
 import { findLeaks } from './leakage.js';
 import { minHashSignature, shingleHashes, SKETCH_HASHES, sketchOf, sketchSimilarity } from './min-hash.js';
 import { createDeduplicateTransform } from './transform.js';

@@ -1,30 +1,13 @@
 import type { Conversation, Origin } from '@whetstone/core/contract';
-import type { DuplicatePart } from '../../choices.js';
 import { comparablePart, hashText } from './fingerprint.js';
 import { HashMap } from './hash-map.js';
 import { minHashSignature, shingleHashes, sketchOf } from './min-hash.js';
+import type { DuplicateOptions } from './options.js';
 import { createOriginList } from './origin-list.js';
 import { createSimilarityIndex, type SetSummary } from './similarity-index.js';
 
-export interface DuplicateOptions {
-  readonly part: DuplicatePart;
-  /** Whether near duplicates are searched for, in addition to exact ones. */
-  readonly near: boolean;
-  /** The least Jaccard similarity of the shingles of near duplicates. */
-  readonly threshold: number;
-  /** Characters per shingle. */
-  readonly shingle: number;
-}
-
 /** The options that determine a fingerprint. */
 export type FingerprintOptions = Pick<DuplicateOptions, 'part' | 'near' | 'shingle'>;
-
-export const defaultDuplicateOptions: DuplicateOptions = {
-  part: 'conversation',
-  near: true,
-  threshold: 0.7,
-  shingle: 4,
-};
 
 /** The data of a conversation that is needed to find duplicates of it. */
 export interface Fingerprint {

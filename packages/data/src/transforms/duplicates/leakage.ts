@@ -3,14 +3,13 @@ import type { DataSource, Origin } from '@whetstone/core/contract';
 import { checkUnreadable } from '../../sources/unreadable.js';
 import {
   createDuplicateFinder,
-  defaultDuplicateOptions,
   fingerprintOf,
   formatOrigin,
   type DuplicateFinder,
-  type DuplicateOptions,
   type Fingerprint,
   type FingerprintOptions,
 } from './finder.js';
+import { defaultDuplicateOptions, type DuplicateOptions } from './options.js';
 
 /** A conversation of the training data that repeats one of the evaluation data, exactly or nearly. */
 interface Leak {

@@ -1,3 +1,4 @@
+import { defaultsOf } from '@whetstone/core/contract';
 import { createConversationSource } from '../../sources/conversations.js';
 import {
   createTransform,
@@ -6,22 +7,9 @@ import {
   type ReportingTransform,
   type TransformStep,
 } from '../transform-log.js';
-import {
-  createDuplicateFinder,
-  defaultDuplicateOptions,
-  fingerprintOf,
-  formatOrigin,
-  type Duplicate,
-  type DuplicateOptions,
-} from './finder.js';
+import { createDuplicateFinder, fingerprintOf, formatOrigin, type Duplicate } from './finder.js';
 import { finderOf, leakageError } from './leakage.js';
-
-export interface DeduplicateOptions extends DuplicateOptions {
-  /** Files of evaluation data that no conversation may repeat. */
-  readonly against: readonly string[];
-  /** What happens to a conversation that repeats evaluation data. */
-  readonly onLeak: 'error' | 'drop';
-}
+import { deduplicateSchema, type DeduplicateOptions } from './options.js';
 
 const describe = ({ kind, of, similarity }: Duplicate): string =>
   kind === 'exact'
@@ -36,7 +24,7 @@ export function createDeduplicateTransform(
   options: Partial<DeduplicateOptions> = {},
   baseFolder = '.',
 ): ReportingTransform & { readonly trainOnly: boolean } {
-  const all: DeduplicateOptions = { against: [], onLeak: 'error', ...defaultDuplicateOptions, ...options };
+  const all: DeduplicateOptions = { ...defaultsOf(deduplicateSchema), ...options };
   const begin = async (): Promise<FilterFunction> => {
     const own = createDuplicateFinder(all);
     const held =

@@ -1,3 +1,4 @@
+import { defaultsOf } from '@whetstone/core/contract';
 import { mapText } from '../map-text.js';
 import { changeProse } from '../protected-text.js';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
@@ -10,24 +11,7 @@ import {
   straightenQuotes,
   tidySpaces,
 } from './rules.js';
-
-export interface NormalizeOptions {
-  readonly unicode: 'NFC' | 'NFKC' | 'none';
-  readonly invisible: boolean;
-  readonly widths: boolean;
-  readonly quotes: boolean;
-  readonly spaces: boolean;
-  readonly repeatedMarks: boolean;
-}
-
-const defaultNormalizeOptions: NormalizeOptions = {
-  unicode: 'NFC',
-  invisible: true,
-  widths: true,
-  quotes: true,
-  spaces: true,
-  repeatedMarks: true,
-};
+import { normalizeSchema, type NormalizeOptions } from './options.js';
 
 type Rule = readonly [kind: string, apply: (text: string) => string];
 
@@ -72,7 +56,7 @@ function pass(text: string, rules: readonly Rule[], spaces: boolean, onChange: (
  */
 export function normalizeText(
   text: string,
-  options: NormalizeOptions = defaultNormalizeOptions,
+  options: NormalizeOptions = defaultsOf(normalizeSchema),
   onChange: (kind: string) => void = () => {},
 ): string {
   const rules = rulesOf(options);
@@ -89,7 +73,7 @@ export function normalizeText(
 
 /** Creates a transform that normalizes every message. */
 export function createNormalizeTransform(options: Partial<NormalizeOptions> = {}): ReportingTransform {
-  const all = { ...defaultNormalizeOptions, ...options };
+  const all = { ...defaultsOf(normalizeSchema), ...options };
   return createTransform(
     'normalize-text',
     () => (conversation, log) => mapText(conversation, (text) => normalizeText(text, all, (kind) => log.changed(kind))),

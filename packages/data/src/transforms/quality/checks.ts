@@ -1,56 +1,6 @@
 import type { Conversation } from '@whetstone/core/contract';
 import { textOf } from '../../examples/message-text.js';
-
-export interface QualityOptions {
-  /** The least and the most characters of a conversation. */
-  readonly minCharacters: number;
-  readonly maxCharacters: number;
-  /** The least and the most turns, without system messages. */
-  readonly minTurns: number;
-  readonly maxTurns: number;
-  /** The largest share of a text that may repeat itself. */
-  readonly maxRepetition: number;
-  /** The largest share of characters that are neither letters, digits, spaces nor common punctuation. */
-  readonly maxSymbolShare: number;
-  /** Allowed scripts (`Latin`, `Han`, …); empty for all. */
-  readonly scripts: readonly string[];
-  /** The least share of letters in these scripts. */
-  readonly minScriptShare: number;
-  /** Phrases that replies must not contain, ignoring case. */
-  readonly boilerplate: readonly string[];
-  readonly roleOrder: boolean;
-  readonly emptyTurns: boolean;
-  readonly truncatedReplies: boolean;
-}
-
-/** Phrases in which assistants describe themselves. */
-export const commonBoilerplate = [
-  'as an ai language model',
-  'as a large language model',
-  'i am an ai assistant and cannot',
-  'my knowledge cutoff',
-  'regenerate response',
-  '作为一个人工智能语言模型',
-  '作为一个ai语言模型',
-  '作为ai语言模型',
-  '我是一个人工智能，无法',
-  '我的知识截止',
-];
-
-export const defaultQualityOptions: QualityOptions = {
-  minCharacters: 2,
-  maxCharacters: 200_000,
-  minTurns: 1,
-  maxTurns: 1000,
-  maxRepetition: 0.6,
-  maxSymbolShare: 0.4,
-  scripts: [],
-  minScriptShare: 0.5,
-  boilerplate: commonBoilerplate,
-  roleOrder: true,
-  emptyTurns: true,
-  truncatedReplies: true,
-};
+import type { QualityOptions } from './options.js';
 
 /** A quality problem of a conversation. */
 export interface QualityFinding {
@@ -189,10 +139,7 @@ const checks: readonly Check[] = [
 ];
 
 /** Returns the first quality problem of a conversation, or null. */
-export function checkQuality(
-  conversation: Conversation,
-  options: QualityOptions = defaultQualityOptions,
-): QualityFinding | null {
+export function checkQuality(conversation: Conversation, options: QualityOptions): QualityFinding | null {
   const text = conversation.messages.map((message) => textOf(message)).join('\n');
   for (const check of checks) {
     const finding = check(conversation, text, options);

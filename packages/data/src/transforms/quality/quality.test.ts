@@ -1,13 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import type { Conversation, Message } from '@whetstone/core/contract';
+import { defaultsOf, type Conversation, type Message } from '@whetstone/core/contract';
 import { collect } from '../../testing/files.js';
 import { chat, sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
-import { defaultQualityOptions, checkQuality, repetitionShare } from './checks.js';
+import { checkQuality, repetitionShare } from './checks.js';
+import { qualitySchema } from './options.js';
 import { createQualityTransform } from './transform.js';
 
 const reasonOf = (conversation: Omit<Conversation, 'origin'>, options = {}) =>
-  checkQuality({ ...conversation, origin: { index: 0 } }, { ...defaultQualityOptions, ...options })?.reason ?? null;
+  checkQuality({ ...conversation, origin: { index: 0 } }, { ...defaultsOf(qualitySchema), ...options })?.reason ?? null;
 const roles = (...names: string[]): Omit<Conversation, 'origin'> => ({
   form: 'chat',
   messages: names.map((role): Message => ({ role, content: 'Some words.' })),

@@ -1,9 +1,11 @@
+import { defaultsOf } from '@whetstone/core/contract';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
-import { defaultQualityOptions, checkQuality, type QualityOptions } from './checks.js';
+import { checkQuality } from './checks.js';
+import { qualitySchema, type QualityOptions } from './options.js';
 
 /** Creates a transform that removes conversations of low quality, with the reason. */
 export function createQualityTransform(options: Partial<QualityOptions> = {}): ReportingTransform {
-  const all = { ...defaultQualityOptions, ...options };
+  const all = { ...defaultsOf(qualitySchema), ...options };
   return createTransform(
     'quality-filter',
     () => (conversation, log) => {

@@ -3,19 +3,13 @@ import validator from 'validator';
 import { phoneLibrary } from './phone-library.js';
 import { maskOtherDigits } from './phone-zones.js';
 import { PERSONAL_DATA_KINDS, type PersonalDataKind } from '../../choices.js';
+import type { DetectOptions } from './options.js';
 
 /** Personal data in a text, from `start` to `end`. */
 export interface Detection {
   readonly kind: PersonalDataKind;
   readonly start: number;
   readonly end: number;
-}
-
-export interface DetectOptions {
-  /** The kinds to detect. */
-  readonly kinds: readonly PersonalDataKind[];
-  /** The countries (ISO 3166 codes) of phone numbers without a country code. */
-  readonly countries: readonly string[];
 }
 
 type Detect = (text: string, options: DetectOptions) => Omit<Detection, 'kind'>[];

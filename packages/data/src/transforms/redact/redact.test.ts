@@ -1,10 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { defaultsOf } from '@whetstone/core/contract';
 import { collect } from '../../testing/files.js';
 import { sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
 import { detectPersonalData } from './detectors.js';
-import { createRedactTransform, defaultRedactOptions, redactText } from './transform.js';
+import { redactSchema } from './options.js';
+import { createRedactTransform, redactText } from './transform.js';
+
+const defaultOptions = defaultsOf(redactSchema);
 
 const readLabelled = (name: string): string[] =>
   readFileSync(new URL(`../../../../../test/labelled/${name}`, import.meta.url), 'utf8')
@@ -45,7 +49,7 @@ function measure(lines: readonly string[]): {
   let [right, expected, found] = [0, 0, 0];
   for (const marked of lines) {
     const { text, spans } = parse(marked);
-    const detected = detectPersonalData(text, defaultRedactOptions);
+    const detected = detectPersonalData(text, defaultOptions);
     const detectedSpans = detected.map(({ kind, start, end }) => `${kind} ${start}-${end}`);
     right += detectedSpans.filter((span) => spans.includes(span)).length;
     expected += spans.length;
@@ -112,8 +116,8 @@ test('the action "drop" removes the conversation, with the reason', async () => 
 test('redaction is idempotent', () => {
   expect(labelled.length).toBeGreaterThan(0);
   for (const marked of labelled) {
-    const once = redactText(parse(marked).text, defaultRedactOptions);
-    expect(redactText(once, defaultRedactOptions)).toBe(once);
+    const once = redactText(parse(marked).text, defaultOptions);
+    expect(redactText(once, defaultOptions)).toBe(once);
   }
 });
 
@@ -145,7 +149,7 @@ test.each(units)('redaction takes linear time: %j', (unit) => {
   const seconds = (characters: number): number => {
     // Processor time, which does not depend on other processes.
     const begun = process.cpuUsage();
-    redactText(`北京市${unit.repeat(Math.ceil(characters / unit.length))}号`, defaultRedactOptions);
+    redactText(`北京市${unit.repeat(Math.ceil(characters / unit.length))}号`, defaultOptions);
     return process.cpuUsage(begun).user / 1e6;
   };
   seconds(1000);

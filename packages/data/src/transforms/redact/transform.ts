@@ -1,18 +1,9 @@
+import { defaultsOf } from '@whetstone/core/contract';
 import { mapText } from '../map-text.js';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
-import { PERSONAL_DATA_KINDS, type PersonalDataKind } from '../../choices.js';
-import { detectPersonalData, type DetectOptions } from './detectors.js';
-
-export interface RedactOptions extends DetectOptions {
-  /** Whether personal data is replaced by placeholders or the conversation is removed. */
-  readonly action: 'redact' | 'drop';
-}
-
-export const defaultRedactOptions: RedactOptions = {
-  kinds: PERSONAL_DATA_KINDS,
-  countries: ['CN', 'US', 'GB'],
-  action: 'redact',
-};
+import type { PersonalDataKind } from '../../choices.js';
+import { detectPersonalData } from './detectors.js';
+import { redactSchema, type DetectOptions, type RedactOptions } from './options.js';
 
 const labels: Readonly<Record<PersonalDataKind, string>> = {
   email: 'EMAIL',
@@ -67,7 +58,7 @@ export function redactText(
 
 /** Creates a transform that replaces personal data, or removes the conversations that contain it. */
 export function createRedactTransform(options: Partial<RedactOptions> = {}): ReportingTransform {
-  const all = { ...defaultRedactOptions, ...options };
+  const all = { ...defaultsOf(redactSchema), ...options };
   return createTransform(
     'redact',
     () => (conversation, log) => {

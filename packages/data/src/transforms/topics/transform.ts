@@ -1,19 +1,9 @@
-import type { Conversation, DataTransform, TransformReport } from '@whetstone/core/contract';
+import { defaultsOf, type Conversation, type DataTransform, type TransformReport } from '@whetstone/core/contract';
 import { createReservoir } from '../../report/reservoir.js';
 import { createLog } from '../transform-log.js';
 import { clusterTopics, termCounts, usualCount } from './clusters.js';
+import { topicSchema, type TopicOptions } from './options.js';
 import { createSpool } from './spool.js';
-
-export interface TopicOptions {
-  /** The column that is written. */
-  readonly column: string;
-  /** Number of clusters; null for a number that depends on the number of conversations. */
-  readonly count: number | null;
-  /** Conversations that are clustered, drawn at random; others are assigned to the nearest cluster. */
-  readonly sample: number;
-}
-
-const defaultTopicOptions: TopicOptions = { column: 'topic', count: null, sample: 2000 };
 
 /** The topic if there are too few conversations to cluster. */
 const UNKNOWN = 'various';
@@ -27,7 +17,7 @@ export function createTopicTransform(
   options: Partial<TopicOptions> = {},
   seed = 0,
 ): DataTransform & { readonly trainOnly: true; readonly report: TransformReport } {
-  const { column, count, sample } = { ...defaultTopicOptions, ...options };
+  const { column, count, sample } = { ...defaultsOf(topicSchema), ...options };
   let log = createLog('topics');
   return {
     trainOnly: true,
