@@ -5,6 +5,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as core from '@whetstone/core';
 import * as contract from '@whetstone/core/contract';
 import type { StepReport } from '@whetstone/core/contract';
+import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
+import { createFrom } from '@whetstone/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readPage } from './docs/markdown.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -16,11 +18,19 @@ const { blocks } = await readPage('docs/write-a-plugin.md');
 const files = blocks.flatMap(({ file, text }) => (file === null ? [] : [{ file, text }]));
 const configuration = blocks.find(({ language }) => language === 'json')?.text ?? '';
 
+const sharedModules = { '@whetstone/core': core, '@whetstone/core/contract': contract, '@tensorflow/tfjs-core': tf };
+
 beforeAll(() => tf.setBackend('cpu'));
 
 describe('docs/write-a-plugin.md', () => {
   it('names every file', () => {
-    expect(files.map(({ file }) => file)).toEqual(['loss-record.ts', 'small-logits.ts', 'staircase.ts', 'quiet.ts']);
+    expect(files.map(({ file }) => file)).toEqual([
+      'loss-record.ts',
+      'small-logits.ts',
+      'word-count.ts',
+      'staircase.ts',
+      'quiet.ts',
+    ]);
   });
 
   it('runs', async () => {
@@ -32,7 +42,7 @@ describe('docs/write-a-plugin.md', () => {
       plugins: builtIns,
       defaults: { dataSource: 'conversations' },
       services: tinyServices(),
-      sharedModules: { '@whetstone/core': core, '@whetstone/core/contract': contract, '@tensorflow/tfjs-core': tf },
+      sharedModules,
       overrides: ['output.folder=null'],
     });
     const reports: StepReport[] = [];
@@ -42,5 +52,25 @@ describe('docs/write-a-plugin.md', () => {
       [0.01, 0.01, 0.005, 0.005].slice(0, reports.length),
     );
     expect(reports.every(({ metrics }) => Number(metrics['smallLogits']) > 0)).toBe(true);
+  });
+
+  it('has a metric that counts words', async () => {
+    const folder = await temporaryFolder();
+    const { text } = files.find(({ file }) => file === 'word-count.ts') ?? expect.fail('The file is missing.');
+    writeFileSync(join(folder, 'word-count.ts'), text);
+    writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+    const plugin = (await loadPlugin('metric', './word-count.ts', {
+      registry: createRegistry(builtIns),
+      baseFolder: folder,
+      sharedModules,
+    })) as contract.Plugin<'metric'>;
+    const metric = (await createFrom(plugin, { factor: 0.5 })) as contract.MetricOf<'replies'>;
+    const { add, result } = metric.createAccumulator();
+    const conversation: contract.Conversation = { messages: [], origin: { index: 0 }, form: 'chat' };
+    const sample = { conversation, prompt: [], columns: {} };
+    await add({ ...sample, reply: 'one two three', references: ['one two three four five six'] });
+    await add({ ...sample, reply: 'one two', references: ['one two three four five six'] });
+    // Three and two words; only two words are less than half of six.
+    expect(await result()).toEqual({ words: 2.5, shortReplies: 0.5 });
   });
 });

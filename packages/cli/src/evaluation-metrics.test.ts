@@ -18,9 +18,16 @@ const scripted = (values: readonly number[]) => {
     name: 'scripted',
     configSchema: { type: 'object', additionalProperties: false },
     create: () => ({
-      compute(pairs) {
-        asked.push([...pairs]);
-        return { scripted: values[next++] ?? 0 };
+      needs: 'replies',
+      createAccumulator: () => {
+        const pairs: (typeof asked)[number] = [];
+        return {
+          add: ({ reply, references: [reference] }) => void pairs.push({ prediction: reply, reference }),
+          result: () => {
+            asked.push(pairs);
+            return { scripted: values[next++] ?? 0 };
+          },
+        };
       },
     }),
   });

@@ -1,9 +1,36 @@
-import { definePlugin } from '@whetstone/core/contract';
-import { bleu } from './metrics/bleu.js';
-import { chrf } from './metrics/chrf.js';
-import { distinct, repetition } from './metrics/diversity.js';
-import { exactMatch } from './metrics/exact-match.js';
-import { rouge, ROUGE_KINDS } from './metrics/rouge.js';
+import { definePlugin, type MetricOf } from '@whetstone/core/contract';
+import type { Accumulator } from './metrics/accumulate.js';
+import { createBleu } from './metrics/bleu.js';
+import { createChrf, type Pair } from './metrics/chrf.js';
+import { createDistinct, createRepetition } from './metrics/diversity.js';
+import { createExactMatch } from './metrics/exact-match.js';
+import { createRouge } from './metrics/rouge.js';
+
+/** Returns a metric that compares replies with their first references. It leaves out numbers that are NaN. */
+function ofPairs(create: () => Accumulator<Pair, Readonly<Record<string, number>>>): MetricOf<'replies'> {
+  return {
+    needs: 'replies',
+    createAccumulator: () => {
+      const score = create();
+      return {
+        add: ({ reply, references: [reference] }) => score.add({ prediction: reply, reference }),
+        result: () => Object.fromEntries(Object.entries(score.result()).filter(([, value]) => !Number.isNaN(value))),
+      };
+    },
+  };
+}
+
+/** Gives the result of an accumulator a name. */
+const named = <Item>(name: string, { add, result }: Accumulator<Item>): Accumulator<Item, Record<string, number>> => ({
+  add,
+  result: () => ({ [name]: result() }),
+});
+
+/** Lets an accumulator of texts receive predictions. */
+const ofPredictions = <Result>({ add, result }: Accumulator<string, Result>): Accumulator<Pair, Result> => ({
+  add: ({ prediction }) => add(prediction),
+  result,
+});
 
 const orders = (defaults: readonly number[]) =>
   ({
@@ -27,7 +54,7 @@ const exactMatchPlugin = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: (options) => ({ compute: (pairs) => ({ exactMatch: exactMatch(pairs, options) }) }),
+  create: (options) => ofPairs(() => named('exactMatch', createExactMatch(options))),
 });
 
 const distinctPlugin = definePlugin({
@@ -36,18 +63,16 @@ const distinctPlugin = definePlugin({
   name: 'distinct-n',
   description: 'The share of distinct n-grams in all replies. Low if the replies are similar.',
   configSchema: { type: 'object', properties: { orders: orders([1, 2]) }, additionalProperties: false } as const,
-  create: ({ orders: chosenOrders = [1, 2] }) => ({
-    compute: (pairs) =>
-      Object.fromEntries(
-        chosenOrders.map((order) => [
-          `distinct${order}`,
-          distinct(
-            pairs.map(({ prediction }) => prediction),
-            order,
-          ),
-        ]),
-      ),
-  }),
+  create: ({ orders: chosenOrders = [1, 2] }) =>
+    ofPairs(() => {
+      const all = chosenOrders.map((order) => named(`distinct${order}`, ofPredictions(createDistinct(order))));
+      return {
+        add: (pair) => {
+          for (const { add } of all) add(pair);
+        },
+        result: () => Object.assign({}, ...all.map(({ result }) => result())) as Record<string, number>,
+      };
+    }),
 });
 
 const repetitionPlugin = definePlugin({
@@ -60,14 +85,7 @@ const repetitionPlugin = definePlugin({
     properties: { order: { type: 'integer', minimum: 1, default: 4, description: 'Length of the n-grams.' } },
     additionalProperties: false,
   } as const,
-  create: ({ order = 4 }) => ({
-    compute: (pairs) => ({
-      [`repetition${order}`]: repetition(
-        pairs.map(({ prediction }) => prediction),
-        order,
-      ),
-    }),
-  }),
+  create: ({ order = 4 }) => ofPairs(() => named(`repetition${order}`, ofPredictions(createRepetition(order)))),
 });
 
 const chrfPlugin = definePlugin({
@@ -88,7 +106,7 @@ const chrfPlugin = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: (options) => ({ compute: (pairs) => ({ chrf: chrf(pairs, options) }) }),
+  create: (options) => ofPairs(() => named('chrf', createChrf(options))),
 });
 
 const bleuPlugin = definePlugin({
@@ -107,7 +125,7 @@ const bleuPlugin = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: (options) => ({ compute: (pairs) => ({ bleu: bleu(pairs, options) }) }),
+  create: (options) => ofPairs(() => named('bleu', createBleu(options))),
 });
 
 const rougePlugin = definePlugin({
@@ -128,15 +146,7 @@ const rougePlugin = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: ({ tokenize = 'words' }) => ({
-    compute: (pairs) =>
-      Object.fromEntries(
-        ROUGE_KINDS.map((kind) => [
-          kind,
-          pairs.reduce((sum, pair) => sum + rouge(pair, kind, tokenize).f, 0) / pairs.length,
-        ]),
-      ),
-  }),
+  create: ({ tokenize = 'words' }) => ofPairs(() => createRouge(tokenize)),
 });
 
 /** All metrics of this package. */

@@ -1,6 +1,6 @@
 import { validateAgainst } from '@whetstone/core/config';
-import { evaluate, measureReplies, replyTasks, type Named } from '@whetstone/core/training';
-import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
+import { anyNeeds, evaluate, measureMetrics, type Named, type ReplyPair } from '@whetstone/core/training';
+import { createRegistry, loadPlugin, validateMetric } from '@whetstone/core/plugins';
 import { WhetstoneError, type Logger, type Metric, type Plugin } from '@whetstone/core/contract';
 import { createBatchSource, createConversationSource } from '@whetstone/data';
 import type { LayoutName } from '@whetstone/data/choices';
@@ -36,12 +36,13 @@ async function createMetric(given: string, logger: Logger): Promise<Named<Metric
       `The options of the metric ${plugin.name} are invalid: ${problem.message}`,
       { ...problem, problems: others },
     );
-  const metric = await plugin.create(options as never, {
+  const metric: unknown = await plugin.create(options as never, {
     logger,
     seed: 42,
     baseFolder: process.cwd(),
     outputFolder: null,
   });
+  validateMetric(metric, plugin.name);
   return { plugin: plugin.name, instance: metric };
 }
 
@@ -100,25 +101,26 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
       { step: 0, epoch: 0 },
     );
     if (report === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
-    const tasks = metrics.length === 0 ? [] : await replyTasks(source.conversations(), options.replies);
-    if (metrics.length > 0 && tasks.length === 0)
-      throw new WhetstoneError(
-        'DATA_EMPTY',
-        'No conversation ends with a reply of the assistant, which metrics compare with.',
-      );
-    const answered = await measureReplies(
+    const needsReplies = anyNeeds(metrics, 'replies');
+    const pairs: ReplyPair[] = [];
+    const values = await measureMetrics(
       opened,
       {
-        tasks,
         metrics,
-        generate: replyGenerator(generationOptions(options)),
+        conversations: () => source.conversations(),
+        replies: needsReplies
+          ? {
+              generate: replyGenerator(generationOptions(options)),
+              most: options.replies,
+              maxNewTokens: options.maxNewTokens,
+            }
+          : null,
         batchSize: options.batchSize,
-        maxNewTokens: options.maxNewTokens,
+        maxLength: options.maxLength,
       },
-      { signal: interrupt.signal },
+      { backend: opened.backend, signal: interrupt.signal, onReply: (pair) => void pairs.push(pair) },
     );
-    if (answered === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
-    const { pairs, values } = answered;
+    if (values === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
     terminal.line(
       table([
         ['loss', report.loss.toFixed(4)],

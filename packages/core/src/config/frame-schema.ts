@@ -284,8 +284,8 @@ export function frameSchema(slot: SlotSchema): JsonSchema {
         metrics: {
           ...plugins(
             'metric',
-            "The metrics, in addition to the loss, that compare the model's own replies with the reference replies " +
-              'at every evaluation: chrf, exact-match, …',
+            'The metrics that every evaluation measures in addition to the loss: chrf, exact-match, … Those that ' +
+              "compare the model's own replies with the reference replies let it generate them.",
           ),
           default: [],
         },

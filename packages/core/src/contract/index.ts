@@ -13,6 +13,7 @@ export * from './events.js';
 export * from './from-schema.js';
 export * from './hook-table.js';
 export * from './json.js';
+export * from './metric.js';
 export * from './model.js';
 export * from './optimizer.js';
 export * from './plugin.js';

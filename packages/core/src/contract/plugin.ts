@@ -1,8 +1,9 @@
 import type { BatchOptions, QualityGate } from './batch-options.js';
 import type { Callback } from './callback.js';
-import type { Batch, BatchSource, Conversation, DataSummary, Message, Origin, ToolDefinition } from './data.js';
+import type { Batch, BatchSource, Conversation, DataSummary, Origin } from './data.js';
 import type { FromSchema } from './from-schema.js';
 import type { Json, JsonSchema } from './json.js';
+import type { Metric } from './metric.js';
 import type { LoadedModel, ModelOutline } from './model.js';
 import type { Optimizer, Schedule } from './optimizer.js';
 import type { Recipe } from './recipe.js';
@@ -35,16 +36,6 @@ export interface TextGenerator {
   /** Disposes the model. */
   dispose(): void;
 }
-
-/**
- * Generates the assistant's reply to each conversation with a loaded model, including its adapter. Decoding is greedy.
- * Returns the replies in the order of the conversations, without special tokens.
- */
-export type ReplyGenerator = (
-  loaded: LoadedModel,
-  conversations: readonly { readonly messages: readonly Message[]; readonly tools?: readonly ToolDefinition[] }[],
-  options: { readonly maxNewTokens: number; readonly signal?: AbortSignal },
-) => Promise<readonly string[]>;
 
 /** The services and settings of a run that `create` of every plugin receives. */
 export interface PluginContext {
@@ -124,14 +115,6 @@ export interface ModelLoader {
   ): Promise<LoadedModel>;
   /** Returns the structure of a model without reading its weights, so that options can be checked against it first. */
   outline?(folder: string): Promise<ModelOutline>;
-}
-
-/** Compares generated replies with reference replies. */
-export interface Metric {
-  /** Returns scores by name. Called once per evaluation. */
-  compute(
-    pairs: readonly { readonly prediction: string; readonly reference: string }[],
-  ): Readonly<Record<string, number>>;
 }
 
 /** The properties of a run that a schedule depends on. */

@@ -1,8 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { BatchSource } from './data.js';
 import type { LoadedModel } from './model.js';
+import type { ReplyGenerator } from './metric.js';
 import type { TensorCluster, TensorCollective } from './workers.js';
-import type { BatchSourceFactory, Logger, ModelLoader, ReplyGenerator, TextGenerator } from './plugin.js';
+import type { BatchSourceFactory, Logger, ModelLoader, TextGenerator } from './plugin.js';
 
 declare const service: unique symbol;
 
@@ -100,7 +101,7 @@ export const LOGGER = defineToken<Logger>('LOGGER');
 /** Loads models that generate text for plugins (paraphrases). Optional. */
 export const TEXT_GENERATORS = defineToken<(model: string) => Promise<TextGenerator>>('TEXT_GENERATORS');
 
-/** Generates replies of the trained model to the evaluation data, for metrics. Optional. */
+/** Generates replies of the trained model to the evaluation data. Needed only by metrics of replies. */
 export const REPLY_GENERATOR = defineToken<ReplyGenerator>('REPLY_GENERATOR');
 
 // Services that a run creates from its configuration unless the caller registers them.

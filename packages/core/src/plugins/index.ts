@@ -1,3 +1,4 @@
-/** Loads plugins from packages and files, validates them and registers them by kind and name. */
+/** Loads plugins from packages and files, validates them and their instances, and registers them by kind and name. */
 export { loadPlugin } from './load-plugin.js';
 export { createRegistry } from './registry.js';
+export { validateMetric } from './validate-metric.js';

@@ -12,7 +12,7 @@ const kinds = {
   model: 'a model loader',
   'data-source': 'a source of conversations',
   'data-transform': 'a transform of conversations',
-  metric: 'scores of replies',
+  metric: 'numbers of an evaluation',
   optimizer: 'parameter updates',
   schedule: 'learning rates',
 } as const satisfies Record<PluginKind, string>;

@@ -46,7 +46,7 @@ import { createHookRunner, type HookedCallback } from '../hooks/index.js';
 import { batchOptions, furtherData, heldOutOf } from './batch-options.js';
 import { useBackend } from './backend-use.js';
 import { float32StorageWarning } from './float32-storage.js';
-import { composeReplyMetrics } from './reply-metrics.js';
+import { composeMetrics } from './metric-evaluation.js';
 import { createPluginMaker, type PluginMaker } from './create-plugin.js';
 import { checkOutputFolder, claimOutputFolder, saveDataManifest } from './output-folder.js';
 
@@ -268,7 +268,7 @@ async function compose(
   // Evaluation data first, because the training data must not repeat it.
   const evalData: BatchSource | null =
     evalSource !== null ? await batches(evalSource, 'eval') : services.has(EVAL_DATA) ? services.get(EVAL_DATA) : null;
-  const replies = await composeReplyMetrics(config, services, evalSource, transforms, metrics);
+  const measured = await composeMetrics(config, services, evalSource, transforms, metrics);
   const heldOut = heldOutOf(config, evalData);
   // Additional data of a strategy, such as the old task of ewc or the samples of replay: read as the training data.
   const openData: NonNullable<StrategyRun['openData']> = async (
@@ -308,7 +308,7 @@ async function compose(
     loaded,
     trainData,
     evalData,
-    replies,
+    metrics: measured,
     owner,
     companions,
     hooks: runner,

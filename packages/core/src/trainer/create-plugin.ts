@@ -12,21 +12,27 @@ import { formatPath, type Path } from '../config/paths.js';
 import { isObject, valueAt } from '../config/slots.js';
 import { trackReads, type TrackedOptions } from '../config/track-reads.js';
 import { validateCallback } from '../hooks/index.js';
+import { validateMetric } from '../plugins/index.js';
 import { messageOf } from '../util/index.js';
 
-/** The methods that an instance of each kind must have. Callbacks and loggers are checked hook by hook. */
-const requiredMethods: Readonly<Record<Exclude<PluginKind, 'callback' | 'logger' | 'schedule'>, readonly string[]>> = {
+/** The methods that an instance of each kind must have. Callbacks, loggers and metrics have checks of their own. */
+const requiredMethods: Readonly<
+  Record<Exclude<PluginKind, 'callback' | 'logger' | 'metric' | 'schedule'>, readonly string[]>
+> = {
   strategy: ['attach'],
   model: ['load'],
   'data-source': ['conversations'],
   'data-transform': ['transform'],
-  metric: ['compute'],
   optimizer: ['apply', 'saveState', 'loadState', 'dispose'],
 };
 
 function validateInstance(kind: PluginKind, instance: unknown, plugin: string): void {
   if (kind === 'callback' || kind === 'logger') {
     validateCallback(instance, plugin);
+    return;
+  }
+  if (kind === 'metric') {
+    validateMetric(instance, plugin);
     return;
   }
   const needed = kind === 'schedule' ? [] : requiredMethods[kind];

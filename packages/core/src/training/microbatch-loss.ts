@@ -17,7 +17,7 @@ import { padToShapeBucket } from './shape-buckets.js';
 import type { Microbatch } from './supervised-positions.js';
 
 /** Default number of logits in memory at once: 20 Mi, or 80 MiB as float32. */
-const MAX_LOGITS_PER_CHUNK = 20 * 2 ** 20;
+export const MAX_LOGITS_PER_CHUNK = 20 * 2 ** 20;
 
 export interface LossOptions {
   /** The trained parameters; null for an evaluation without gradients. */

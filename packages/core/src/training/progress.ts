@@ -11,7 +11,7 @@ import { createHostWeights, lessIsBetter, restoreBest } from './best-weights.js'
 import { evaluate } from './evaluate.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import type { StepPlan } from './step-plan.js';
-import { measureReplies } from './reply-metrics.js';
+import { measureMetrics } from './measure-metrics.js';
 import { stageOf, type TrainRun } from './train-run.js';
 import { anyWorker } from '../distributed/step-sync.js';
 
@@ -99,17 +99,16 @@ export function createProgress(
       { model: run.loaded.model, data: evalData, backend, clock, signal, workers },
       { step: state.step, epoch: epochsDone() },
     );
-    const { replies = null } = run;
-    if (report === null || replies === null) return report;
+    const { metrics = null } = run;
+    if (report === null || metrics === null) return report;
     const started = clock.now();
-    const answered = await measureReplies(run.loaded, replies, {
+    const values = await measureMetrics(run.loaded, metrics, {
+      backend,
       signal,
       workers,
-      what: `the replies at step ${state.step}`,
+      what: `the metrics at step ${state.step}`,
     });
-    return answered === null
-      ? null
-      : { ...report, seconds: report.seconds + clock.now() - started, metrics: answered.values };
+    return values === null ? null : { ...report, seconds: report.seconds + clock.now() - started, metrics: values };
   };
 
   return {

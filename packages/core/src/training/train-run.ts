@@ -18,7 +18,7 @@ import type {
 } from '../contract/index.js';
 import type { Workers } from '../contract/workers.js';
 import type { Named } from './named.js';
-import type { ReplyMetrics } from './reply-metrics.js';
+import type { MetricEvaluation } from './measure-metrics.js';
 import type { HookRunner } from '../hooks/types.js';
 
 /** The data of a run that is one of several stages. */
@@ -46,8 +46,8 @@ export interface TrainRun {
   readonly loaded: LoadedModel;
   readonly trainData: BatchSource;
   readonly evalData: BatchSource | null;
-  /** The metrics of the model's replies at every evaluation; null without any. */
-  readonly replies?: ReplyMetrics | null;
+  /** The metrics that every evaluation measures in addition to the loss; null or absent without any. */
+  readonly metrics?: MetricEvaluation | null;
   readonly owner: Named<Strategy>;
   readonly companions: readonly Named<Strategy>[];
   readonly hooks: HookRunner;

@@ -1,3 +1,4 @@
+import { accumulate, type Accumulator } from './accumulate.js';
 import type { Pair } from './chrf.js';
 import { countsOf, ngramsOf } from './tokens.js';
 
@@ -54,36 +55,41 @@ const tokenizers: Readonly<Record<BleuTokenize, (text: string) => string[]>> = {
     ),
 };
 
-/**
- * Returns BLEU (Papineni et al. 2002) of a corpus, 0 to 100, equal to that of sacrebleu: n-grams up to 4, exponential
- * smoothing of zero counts (`exp`), case-sensitive.
- *
- * @param effectiveOrder whether to skip orders for which the texts are too short, for single sentences
- */
-export function bleu(
-  pairs: readonly Pair[],
-  {
-    tokenize = '13a',
-    effectiveOrder = false,
-  }: { readonly tokenize?: BleuTokenize; readonly effectiveOrder?: boolean } = {},
-): number {
+export interface BleuOptions {
+  readonly tokenize?: BleuTokenize;
+  /** Whether to skip orders for which the texts are too short, for single sentences. */
+  readonly effectiveOrder?: boolean;
+}
+
+/** Accumulates {@link bleu}: the counts of n-grams and of tokens. */
+export function createBleu({ tokenize = '13a', effectiveOrder = false }: BleuOptions = {}): Accumulator<Pair> {
   const split = tokenizers[tokenize];
   const matches = Array.from({ length: ORDER }, () => 0);
   const totals = Array.from({ length: ORDER }, () => 0);
   let [predicted, expected] = [0, 0];
-  for (const { prediction, reference } of pairs) {
-    const [predictedTokens, expectedTokens] = [split(prediction.trimEnd()), split(reference.trimEnd())];
-    predicted += predictedTokens.length;
-    expected += expectedTokens.length;
-    for (let order = 1; order <= ORDER; order++) {
-      const available = countsOf(ngramsOf(expectedTokens, order));
-      const own = ngramsOf(predictedTokens, order);
-      totals[order - 1] = (totals[order - 1] ?? 0) + own.length;
-      for (const [ngram, count] of countsOf(own))
-        matches[order - 1] = (matches[order - 1] ?? 0) + Math.min(count, available.get(ngram) ?? 0);
-    }
-  }
-  if (matches.every((count) => count === 0)) return 0;
+  return {
+    add: ({ prediction, reference }) => {
+      const [predictedTokens, expectedTokens] = [split(prediction.trimEnd()), split(reference.trimEnd())];
+      predicted += predictedTokens.length;
+      expected += expectedTokens.length;
+      for (let order = 1; order <= ORDER; order++) {
+        const available = countsOf(ngramsOf(expectedTokens, order));
+        const own = ngramsOf(predictedTokens, order);
+        totals[order - 1] = (totals[order - 1] ?? 0) + own.length;
+        for (const [ngram, count] of countsOf(own))
+          matches[order - 1] = (matches[order - 1] ?? 0) + Math.min(count, available.get(ngram) ?? 0);
+      }
+    },
+    result: () => {
+      if (matches.every((count) => count === 0)) return 0;
+      const brevity = predicted < expected ? Math.exp(1 - expected / predicted) : 1;
+      return brevity * meanPrecision(matches, totals, effectiveOrder);
+    },
+  };
+}
+
+/** Returns the geometric mean of the precisions of all orders, in percent, with exponential smoothing. */
+function meanPrecision(matches: readonly number[], totals: readonly number[], effectiveOrder: boolean): number {
   let orders = effectiveOrder ? 0 : ORDER;
   let smoothing = 1;
   let sum = 0;
@@ -97,6 +103,12 @@ export function bleu(
     if (count === 0) smoothing *= 2;
     sum += Math.log(count === 0 ? 100 / (smoothing * total) : (100 * count) / total);
   }
-  const brevity = predicted < expected ? Math.exp(1 - expected / predicted) : 1;
-  return brevity * Math.exp(sum / orders);
+  return Math.exp(sum / orders);
 }
+
+/**
+ * Returns BLEU (Papineni et al. 2002) of a corpus, 0 to 100, equal to that of sacrebleu: n-grams up to 4, exponential
+ * smoothing of zero counts (`exp`), case-sensitive.
+ */
+export const bleu = (pairs: readonly Pair[], options: BleuOptions = {}): number =>
+  accumulate(createBleu(options), pairs);

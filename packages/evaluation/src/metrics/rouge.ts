@@ -1,3 +1,4 @@
+import { createMean, type Accumulator } from './accumulate.js';
 import type { Pair } from './chrf.js';
 import { countsOf, ngramsOf } from './tokens.js';
 
@@ -96,4 +97,15 @@ export function rouge({ prediction, reference }: Pair, kind: RougeKind, tokenize
   let hits = 0;
   for (const [ngram, count] of countsOf(own)) hits += Math.min(count, available.get(ngram) ?? 0);
   return scoreOf(hits, own.length, Math.max(0, expectedTokens.length - order + 1));
+}
+
+/** Accumulates the mean F-score of {@link rouge} over pairs, by kind; NaN without pairs. */
+export function createRouge(tokenize: RougeTokenize = 'words'): Accumulator<Pair, Readonly<Record<RougeKind, number>>> {
+  const means = ROUGE_KINDS.map((kind) => ({ kind, mean: createMean(NaN) }));
+  return {
+    add: (pair) => {
+      for (const { kind, mean } of means) mean.add(rouge(pair, kind, tokenize).f);
+    },
+    result: () => Object.fromEntries(means.map(({ kind, mean }) => [kind, mean.result()])) as Record<RougeKind, number>,
+  };
 }

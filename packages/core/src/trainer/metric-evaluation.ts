@@ -8,7 +8,8 @@ import {
 } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import type { RunServices } from '../container.js';
-import { replyTasks, type ReplyMetrics } from '../training/reply-metrics.js';
+import { anyNeeds, type MetricEvaluation } from '../training/measure-metrics.js';
+import { noSamples, sampleWindows } from '../training/metric-samples.js';
 import type { Named } from '../training/named.js';
 
 /** Yields the conversations of evaluation data after its transforms. */
@@ -25,45 +26,43 @@ async function* transformedConversations(
 }
 
 /**
- * Collects the conversations, the metrics and the generator that reply metrics need. The conversations are those of the
- * evaluation data, after its transforms. Returns null if no metrics are configured.
+ * Collects the metrics and what they are computed from: the conversations of the evaluation data, after its transforms,
+ * and the generator of replies if a metric needs it. Returns null if no metrics are configured.
  *
- * @throws `CONFIG_CONFLICT` if there are no conversations, or no generator
+ * @throws `CONFIG_CONFLICT` if there are no conversations, or no generator although a metric needs replies
  * @throws `DATA_EMPTY` if no conversation ends with an answer
  */
-export async function composeReplyMetrics(
-  { evaluation: { replies, maxNewTokens }, training }: ResolvedConfig,
+export async function composeMetrics(
+  { evaluation: { replies: most, maxNewTokens }, training, data }: ResolvedConfig,
   services: RunServices,
   source: DataSource | null,
   transforms: readonly DataTransform[],
   metrics: readonly Named<Metric>[],
-): Promise<ReplyMetrics | null> {
+): Promise<MetricEvaluation | null> {
   if (metrics.length === 0) return null;
   const place = { path: 'evaluation.metrics' };
   if (source === null)
     throw new WhetstoneError(
       'CONFIG_CONFLICT',
-      'Metrics compare replies in conversations, but the evaluation data is given as batches.',
+      'Metrics are computed from conversations, but the evaluation data is given as batches.',
       { place, expected: 'data.eval' },
     );
-  if (!services.has(REPLY_GENERATOR))
+  const needsReplies = anyNeeds(metrics, 'replies');
+  if (needsReplies && !services.has(REPLY_GENERATOR))
     throw new WhetstoneError('CONFIG_CONFLICT', 'The service that generates replies is missing.', {
       place,
       expected: 'REPLY_GENERATOR',
       hint: 'The package "whetstone" registers it in its Trainer and its command.',
     });
-  const tasks = await replyTasks(transformedConversations(source, transforms), replies);
-  if (tasks.length === 0)
-    throw new WhetstoneError(
-      'DATA_EMPTY',
-      'No conversation of the evaluation data ends with an answer to compare replies with.',
-      { place, hint: 'Metrics need chats that consist of questions and answers.' },
-    );
+  const conversations = () => transformedConversations(source, transforms);
+  let isEmpty = true;
+  for await (const { length } of sampleWindows(conversations(), 1, 1)) isEmpty = length === 0;
+  if (isEmpty) throw WhetstoneError.with(noSamples(), { place });
   return {
-    tasks,
     metrics,
-    generate: services.get(REPLY_GENERATOR),
+    conversations,
+    replies: needsReplies ? { generate: services.get(REPLY_GENERATOR), most, maxNewTokens } : null,
     batchSize: training.perDeviceEvalBatchSize,
-    maxNewTokens,
+    maxLength: data.maxLength,
   };
 }

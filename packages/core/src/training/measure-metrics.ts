@@ -1,0 +1,160 @@
+import { setImmediate } from 'node:timers/promises';
+import type {
+  Conversation,
+  Json,
+  LoadedModel,
+  Metric,
+  MetricNeeds,
+  MetricSample,
+  ReferenceLikelihood,
+  ReplyGenerator,
+  TensorBackendInfo,
+} from '../contract/index.js';
+import type { Workers } from '../contract/workers.js';
+import { singleWorker } from '../distributed/single-worker.js';
+import { startMetrics, type ComputedSample } from './metric-runs.js';
+import { noSamples, sampleWindows } from './metric-samples.js';
+import type { Named } from './named.js';
+import { referenceLikelihoods } from './reference-likelihoods.js';
+
+/** The metrics of an evaluation, and what they are computed from. */
+export interface MetricEvaluation {
+  readonly metrics: readonly Named<Metric>[];
+  /** Returns the conversations of the evaluation data in order. Each call starts at the first one. */
+  conversations(): AsyncIterable<Conversation> | Iterable<Conversation>;
+  /** How replies are generated; null if no metric needs them. */
+  readonly replies: {
+    readonly generate: ReplyGenerator;
+    /** The number of samples for which a reply is generated: the first ones. */
+    readonly most: number;
+    readonly maxNewTokens: number;
+  } | null;
+  /** The number of samples that are computed at once. */
+  readonly batchSize: number;
+  /** The maximum length of a prompt with its reference in tokens; null: the model's context. */
+  readonly maxLength: number | null;
+}
+
+export interface MeasureOptions {
+  readonly backend: Pick<TensorBackendInfo, 'barrier'>;
+  /** If aborted, the measurement ends after the current batch and returns null. */
+  readonly signal?: AbortSignal;
+  /** The workers that evaluate together. Each computes a share of the batches. By default, a single one. */
+  readonly workers?: Workers;
+  /** Describes the measurement in messages of the workers. */
+  readonly what?: string;
+  /** Receives each generated reply and its reference, in order, as soon as its batch is computed. Called on rank 0. */
+  onReply?(pair: ReplyPair): void;
+}
+
+/** A model's reply and the reference answer, without white space at their ends. */
+export interface ReplyPair {
+  readonly prediction: string;
+  readonly reference: string;
+}
+
+/** Returns whether any of the metrics needs this. */
+export const anyNeeds = (metrics: readonly Named<Metric>[], needs: MetricNeeds): boolean =>
+  metrics.some(({ instance }) => instance.needs === needs);
+
+/**
+ * Passes the samples of the evaluation data to all metrics and returns their numbers; null if interrupted. Computes
+ * only what a metric needs. At any time, one batch of samples per worker is in memory.
+ *
+ * Each worker computes every n-th batch. Rank 0 receives the results of all workers, so that the metrics see the same
+ * samples in the same order as in a single process.
+ *
+ * @throws `PLUGIN_FAILED` if a metric fails, or returns something else than finite numbers with names of its own
+ * @throws `DATA_EMPTY` if no conversation ends with an answer
+ */
+export async function measureMetrics(
+  loaded: LoadedModel,
+  evaluation: MetricEvaluation,
+  { backend, signal, workers = singleWorker, what = 'the metrics', onReply }: MeasureOptions,
+): Promise<Readonly<Record<string, number>> | null> {
+  const { metrics, replies, batchSize } = evaluation;
+  if (metrics.length === 0) return {};
+  const runs = workers.rank === 0 ? startMetrics(metrics) : null;
+  const readsAll = anyNeeds(metrics, 'none') || anyNeeds(metrics, 'logProbabilities');
+  const most = readsAll ? Infinity : (replies?.most ?? 0);
+  let first = 0;
+  for await (const window of sampleWindows(evaluation.conversations(), batchSize * workers.count, most)) {
+    const start = batchSize * workers.rank;
+    const own = window.slice(start, start + batchSize);
+    const computed = await computeBatch(loaded, evaluation, own, first + start, { backend, signal });
+    const shares = await workers.gather(`samples ${first} to ${first + window.length} of ${what}`, {
+      ...encode(computed),
+      aborted: signal?.aborted === true,
+    });
+    if (shares.some(({ aborted }) => aborted)) return null;
+    for (const [index, result] of shares.flatMap(decode).entries()) {
+      const sample = window[index] as MetricSample;
+      if (result.reply !== undefined) onReply?.({ prediction: result.reply, reference: sample.references[0] });
+      await runs?.add({ sample, ...result });
+    }
+    first += window.length;
+    // Lets timers and signals run between batches.
+    await setImmediate();
+  }
+  if (first === 0) throw noSamples();
+  const [values = {}] = await workers.gather(what, { ...(await runs?.results()) });
+  return values;
+}
+
+/** What was computed for each sample of a batch; a list is empty if no metric needs it. */
+interface ComputedBatch {
+  readonly samples: number;
+  /** The replies to the first samples. */
+  readonly replies: readonly string[];
+  readonly likelihoods: readonly ReferenceLikelihood[];
+}
+
+async function computeBatch(
+  loaded: LoadedModel,
+  { metrics, replies, maxLength }: MetricEvaluation,
+  samples: readonly MetricSample[],
+  first: number,
+  { backend, signal }: Pick<MeasureOptions, 'backend' | 'signal'>,
+): Promise<ComputedBatch> {
+  const answered = samples.slice(0, Math.max(0, (replies?.most ?? 0) - first));
+  const generated =
+    replies === null || answered.length === 0
+      ? []
+      : await replies.generate(
+          loaded,
+          answered.map(({ prompt, conversation }) => ({ messages: prompt, tools: conversation.tools })),
+          { maxNewTokens: replies.maxNewTokens, signal },
+        );
+  const likelihoods =
+    samples.length > 0 && signal?.aborted !== true && anyNeeds(metrics, 'logProbabilities')
+      ? await referenceLikelihoods(loaded, samples, { maxLength: maxLength ?? loaded.model.maxLength, backend })
+      : [];
+  return { samples: samples.length, replies: generated.map((reply) => reply.trim()), likelihoods };
+}
+
+/** A computed batch as JSON. JSON has no −∞ and NaN, so that the bytes of log-probabilities are sent. */
+type EncodedBatch = {
+  readonly samples: number;
+  readonly replies: readonly string[];
+  readonly likelihoods: readonly { readonly tokens: readonly number[]; readonly bytes: string }[];
+} & { readonly [key: string]: Json };
+
+const encode = ({ samples, replies, likelihoods }: ComputedBatch): EncodedBatch => ({
+  samples,
+  replies,
+  likelihoods: likelihoods.map(({ tokens, logProbabilities: { buffer, byteOffset, byteLength } }) => ({
+    tokens: [...tokens],
+    bytes: Buffer.from(buffer, byteOffset, byteLength).toString('base64'),
+  })),
+});
+
+function decode({ samples, replies, likelihoods }: EncodedBatch): readonly Omit<ComputedSample, 'sample'>[] {
+  const decoded = likelihoods.map(({ tokens, bytes }) => ({
+    tokens: Int32Array.from(tokens),
+    logProbabilities: new Float32Array(Uint8Array.from(Buffer.from(bytes, 'base64')).buffer),
+  }));
+  return Array.from({ length: samples }, (_, index) => {
+    const likelihood = decoded[index];
+    return { reply: replies[index], likelihoods: likelihood === undefined ? undefined : [likelihood] };
+  });
+}

@@ -1,0 +1,122 @@
+import type {
+  LikelihoodSample,
+  Metric,
+  MetricAccumulator,
+  MetricNeeds,
+  MetricSample,
+  MetricSamples,
+  ReplySample,
+} from '../contract/index.js';
+import { WhetstoneError, isWhetstoneError, type WhetstoneErrorOptions } from '../contract/errors.js';
+import { isRecord, messageOf } from '../util/index.js';
+import type { Named } from './named.js';
+
+/** What an evaluation computed for a sample; absent if no metric needs it. */
+export interface ComputedSample extends Partial<Pick<ReplySample, 'reply'> & Pick<LikelihoodSample, 'likelihoods'>> {
+  readonly sample: MetricSample;
+}
+
+/** The metrics of one evaluation, with their accumulators. */
+export interface MetricRuns {
+  /**
+   * Passes a sample to each metric for which all that it needs was computed.
+   *
+   * @throws `PLUGIN_FAILED` if a metric fails
+   */
+  add(computed: ComputedSample): Promise<void>;
+  /**
+   * Returns the numbers of all metrics.
+   *
+   * @throws `PLUGIN_FAILED` if a metric fails, returns something else than finite numbers, or a name that is already
+   *   reported
+   */
+  results(): Promise<Readonly<Record<string, number>>>;
+}
+
+/** Names that an evaluation reports in addition to metrics. */
+const reservedNames = ['loss', 'perplexity'];
+
+/** Creates the accumulators of all metrics. */
+export function startMetrics(metrics: readonly Named<Metric>[]): MetricRuns {
+  const runs = metrics.map(({ plugin, instance }) => {
+    const { needs } = instance;
+    // The type of `needs` determines that of the accumulator's samples, which TypeScript cannot follow in a list.
+    const accumulator = instance.createAccumulator() as MetricAccumulator<MetricSample>;
+    return { plugin, needs, accumulator };
+  });
+  return {
+    add: async (computed) => {
+      const samples = samplesFor(computed);
+      for (const { plugin, needs, accumulator } of runs) {
+        const sample = samples[needs];
+        if (sample !== null) await naming(plugin, computed.sample, () => accumulator.add(sample));
+      }
+    },
+    results: async () => {
+      const values: Record<string, number> = {};
+      for (const { plugin, accumulator } of runs) {
+        const own: unknown = await naming(plugin, null, () => accumulator.result());
+        for (const [name, value] of numbersOf(plugin, own)) {
+          if (reservedNames.includes(name) || Object.hasOwn(values, name))
+            throw failed(`The metric '${plugin}' reports "${name}", which is already reported.`, {
+              hint: 'Configure each metric once.',
+            });
+          values[name] = value;
+        }
+      }
+      return values;
+    },
+  };
+}
+
+/** Returns the sample for each value of `needs`; null if what it needs was not computed. */
+function samplesFor({ sample, reply, likelihoods }: ComputedSample): {
+  readonly [N in MetricNeeds]: MetricSamples[N] | null;
+} {
+  return {
+    none: sample,
+    replies: reply === undefined ? null : { ...sample, reply },
+    logProbabilities: likelihoods === undefined ? null : { ...sample, likelihoods },
+  };
+}
+
+const failed = (message: string, options: WhetstoneErrorOptions): WhetstoneError =>
+  new WhetstoneError('PLUGIN_FAILED', message, options);
+
+/** Calls a method of a metric. An error without a code gets the metric's name, and the place of the sample. */
+async function naming<T>(plugin: string, sample: MetricSample | null, call: () => T | Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (cause) {
+    if (isWhetstoneError(cause)) throw cause;
+    const { file, line } = sample?.conversation.origin ?? {};
+    throw failed(`The metric '${plugin}' failed: ${messageOf(cause)}`, {
+      ...(file === undefined ? {} : { place: { file, line } }),
+      cause,
+    });
+  }
+}
+
+/** Returns the numbers that a metric returned, by name. */
+function numbersOf(plugin: string, result: unknown): readonly (readonly [string, number])[] {
+  if (!isRecord(result))
+    throw failed(`The result of the metric '${plugin}' is not an object.`, {
+      expected: 'finite numbers by name',
+      found: describe(result),
+    });
+  return Object.entries(result).map(([name, value]) => {
+    if (typeof value !== 'number' || !Number.isFinite(value))
+      throw failed(`The metric '${plugin}' returned a value for "${name}" that is not a finite number.`, {
+        expected: 'a finite number, or no value for this name',
+        found: describe(value),
+      });
+    return [name, value];
+  });
+}
+
+const describe = (value: unknown): string =>
+  value === null || ['number', 'undefined', 'boolean'].includes(typeof value)
+    ? String(value)
+    : Array.isArray(value)
+      ? 'a list'
+      : `a value of type ${typeof value}`;

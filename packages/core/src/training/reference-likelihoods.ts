@@ -1,0 +1,126 @@
+import { concat1d, neg, slice, tidy, type Tensor1D } from '@tensorflow/tfjs-core';
+import { IGNORED_LABEL, type Batch } from '../contract/data.js';
+import type { LanguageModel, LoadedModel, MetricSample, ReferenceLikelihood } from '../contract/index.js';
+import type { TensorBackendInfo } from '../contract/tokens.js';
+import { crossEntropy } from '../ops/cross-entropy.js';
+import { chunkSize } from '../ops/linear-cross-entropy.js';
+import { shapesAreStatic } from '../ops/write-slice.js';
+import { MAX_LOGITS_PER_CHUNK } from './microbatch-loss.js';
+import { padToShapeBucket } from './shape-buckets.js';
+import { microbatchOf, type Microbatch } from './supervised-positions.js';
+
+/** Token ids of a prompt with its answer. The tokens from `start` on are those of the answer. */
+interface TokenizedAnswer {
+  readonly ids: readonly number[];
+  readonly start: number;
+}
+
+export interface LikelihoodOptions {
+  /** The maximum number of tokens of a prompt with its reference. Of longer ones, the first tokens are left out. */
+  readonly maxLength: number;
+  readonly backend: Pick<TensorBackendInfo, 'barrier'>;
+  /** The number of logits in memory at once. */
+  readonly logitsAtOnce?: number;
+}
+
+/**
+ * Returns the likelihood of the reference of each sample, in one forward pass. Only the log-probabilities are read from
+ * the device; logits are computed in chunks.
+ *
+ * @throws `TEMPLATE_FAILED` if the template rejects a conversation
+ */
+export async function referenceLikelihoods(
+  loaded: LoadedModel,
+  samples: readonly MetricSample[],
+  { maxLength, backend, logitsAtOnce = MAX_LOGITS_PER_CHUNK }: LikelihoodOptions,
+): Promise<readonly ReferenceLikelihood[]> {
+  const microbatch = microbatchOf(batchOf(samples.map((sample) => tokenizedAnswer(loaded, sample, maxLength))));
+  const { batch, positions, targets } = microbatch;
+  const values = await logProbabilitiesOf(loaded.model, microbatch, logitsAtOnce, backend);
+  const endOf = (row: number): number => {
+    const next = positions.findIndex((position) => position >= row * batch.length);
+    return next < 0 ? positions.length : next;
+  };
+  return samples.map((_, row) => {
+    const [begin, end] = [endOf(row), endOf(row + 1)];
+    return { tokens: targets.slice(begin, end), logProbabilities: values.slice(begin, end) };
+  });
+}
+
+function tokenizedAnswer(
+  { renderer, tokenizer }: Pick<LoadedModel, 'renderer' | 'tokenizer'>,
+  { conversation, prompt }: MetricSample,
+  maxLength: number,
+): TokenizedAnswer {
+  const { text, turns } = renderer.render(conversation.messages.slice(0, prompt.length + 1), conversation.tools);
+  const turn = turns.at(-1) ?? null;
+  if (turn === null) return { ids: [], start: 0 };
+  // A token belongs to the turn if they share a character, as in training.
+  const { ids, starts, ends } = tokenizer.encodeWithSpans(text);
+  const first = ends.findIndex((end) => end > turn.start);
+  const after = starts.findIndex((start) => start >= turn.end);
+  const end = after < 0 ? ids.length : after;
+  const begin = Math.max(0, end - maxLength);
+  return { ids: ids.slice(begin, end), start: Math.max(0, (first < 0 ? end : first) - begin) };
+}
+
+/** Pads the rows to the longest one. Only the tokens of the answers are labelled. */
+function batchOf(rows: readonly TokenizedAnswer[]): Batch {
+  const length = Math.max(1, ...rows.map(({ ids }) => ids.length));
+  const size = rows.length * length;
+  const [ids, segmentIds, positionIds] = [new Int32Array(size), new Int32Array(size), new Int32Array(size)];
+  const labels = new Int32Array(size).fill(IGNORED_LABEL);
+  for (const [row, { ids: own, start }] of rows.entries()) {
+    for (const [column, id] of own.entries()) {
+      const position = row * length + column;
+      ids[position] = id;
+      segmentIds[position] = 1;
+      positionIds[position] = column;
+      if (column >= start) labels[position] = id;
+    }
+  }
+  return {
+    rows: rows.length,
+    length,
+    ids,
+    labels,
+    segmentIds,
+    positionIds,
+    samples: rows.length,
+    tokens: rows.reduce((sum, row) => sum + row.ids.length, 0),
+    supervisedTokens: rows.reduce((sum, row) => sum + Math.max(0, row.ids.length - Math.max(1, row.start)), 0),
+  };
+}
+
+/** Returns the log-probability of each target in nats, `[targets]`. */
+async function logProbabilitiesOf(
+  model: LanguageModel,
+  microbatch: Microbatch,
+  logitsAtOnce: number,
+  backend: Pick<TensorBackendInfo, 'barrier'>,
+): Promise<Float32Array> {
+  const count = microbatch.targets.length;
+  if (count === 0) return new Float32Array();
+  const { batch, positions, targets } = shapesAreStatic() ? padToShapeBucket(microbatch) : microbatch;
+  const size = chunkSize(positions.length, Math.max(1, Math.floor(logitsAtOnce / model.vocabularySize)));
+  const result = tidy(() => {
+    const hidden = model.hiddenStates(batch, positions);
+    const chunks: Tensor1D[] = [];
+    for (let begin = 0; begin < positions.length; begin += size) {
+      const rows = Math.min(size, positions.length - begin);
+      chunks.push(
+        tidy(() =>
+          crossEntropy(
+            model.head(slice(hidden, [begin, 0], [rows, model.hiddenSize])),
+            targets.subarray(begin, begin + rows),
+          ),
+        ),
+      );
+    }
+    return neg(chunks.length === 1 ? (chunks[0] as Tensor1D) : concat1d(chunks));
+  });
+  backend.barrier();
+  const values = await result.data<'float32'>();
+  result.dispose();
+  return values.slice(0, count);
+}
