@@ -1,8 +1,24 @@
-import * as tf from '@tensorflow/tfjs-core';
-import { constant } from './constant.js';
+import {
+  add,
+  matMul,
+  mul,
+  reshape,
+  softmax,
+  square,
+  sub,
+  sum,
+  tanh,
+  transpose,
+  type NamedAttrMap,
+  type Tensor,
+  type Tensor2D,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
+import { constant } from './recording.js';
 import { customGradient, savedAt } from './custom-gradient.js';
-import { fusedKernel } from './fused-kernel.js';
-import { joinHeads, splitHeads } from './split-heads.js';
+import { fusedKernel } from './kernels.js';
+import { joinHeads, splitHeads } from './heads.js';
 
 /**
  * Computes the attention of `query` [rows, heads, length, headDim] to `key` and `value` [rows, kvHeads, keys, headDim]:
@@ -22,13 +38,13 @@ import { joinHeads, splitHeads } from './split-heads.js';
  * [gradient of query, of key, of value], where `along` is the sum of value · gradient over features.
  */
 export function attention(
-  query: tf.Tensor4D,
-  key: tf.Tensor4D,
-  value: tf.Tensor4D,
-  bias: tf.Tensor3D,
+  query: Tensor4D,
+  key: Tensor4D,
+  value: Tensor4D,
+  bias: Tensor3D,
   softCap: number | null,
   blocks: readonly AttentionBlock[] | null = null,
-): tf.Tensor2D {
+): Tensor2D {
   const [rows, heads, length, headDim] = query.shape;
   const batch = rows * key.shape[1];
   const form: Form = {
@@ -36,27 +52,27 @@ export function attention(
     groups: heads / key.shape[1],
     blocks: blocks ?? [{ queries: length, firstKey: 0, keys: key.shape[2] }],
   };
-  const fold = (x: tf.Tensor4D): tf.Tensor3D => tf.reshape(x, [batch, -1, headDim]);
-  return customGradient<tf.Tensor2D>(
+  const fold = (x: Tensor4D): Tensor3D => reshape(x, [batch, -1, headDim]);
+  return customGradient<Tensor2D>(
     [query, key, value],
     () => {
       const operands: Operands = { query: fold(query), key: fold(key), value: fold(value), bias };
       const { result, kept } = attend(operands, form);
-      const joined = joinHeads(tf.reshape(result, [rows, heads, length, headDim]));
+      const joined = joinHeads(reshape(result, [rows, heads, length, headDim]));
       return { value: joined, saved: [operands.query, operands.key, operands.value, joined, ...kept] };
     },
     (gradient, saved) => {
       const byHead = splitHeads(gradient, rows, headDim, { groups: form.groups });
       const operands = {
-        query: savedAt<tf.Tensor3D>(saved, 0),
-        key: savedAt<tf.Tensor3D>(saved, 1),
-        value: savedAt<tf.Tensor3D>(saved, 2),
+        query: savedAt<Tensor3D>(saved, 0),
+        key: savedAt<Tensor3D>(saved, 1),
+        value: savedAt<Tensor3D>(saved, 2),
       };
       // The sum over keys of weight · gradient-of-weight equals the sum over features of result · gradient, which is
       // much shorter. It uses the joined result, because the next layer saves that anyway.
       const along = sumAlong(gradient, savedAt(saved, 3), [rows, length, heads, headDim], batch);
       const [ofQuery, ofKey, ofValue] = attendBackward(fold(byHead), operands, along, saved.slice(4), form);
-      return [tf.reshape(ofQuery, query.shape), tf.reshape(ofKey, key.shape), tf.reshape(ofValue, value.shape)];
+      return [reshape(ofQuery, query.shape), reshape(ofKey, key.shape), reshape(ofValue, value.shape)];
     },
   );
 }
@@ -67,15 +83,15 @@ export function attention(
  * [along].
  */
 function sumAlong(
-  gradient: tf.Tensor2D,
-  result: tf.Tensor2D,
+  gradient: Tensor2D,
+  result: Tensor2D,
   [rows, length, heads, headDim]: [number, number, number, number],
   batch: number,
-): tf.Tensor3D {
+): Tensor3D {
   const fused = fusedKernel('WhetstoneAttentionAlong', { gradient, result }, { rows, headDim, batch });
-  if (fused !== null) return fused[0] as tf.Tensor3D;
-  const products = tf.reshape(tf.mul(gradient, result), [rows, length, heads, headDim]);
-  return tf.reshape(tf.transpose(tf.sum(products, -1), [0, 2, 1]), [batch, -1, 1]);
+  if (fused !== null) return fused[0] as Tensor3D;
+  const products = reshape(mul(gradient, result), [rows, length, heads, headDim]);
+  return reshape(transpose(sum(products, -1), [0, 2, 1]), [batch, -1, 1]);
 }
 
 /** A range of query positions, and the range of keys that any of them may attend to. */
@@ -93,7 +109,7 @@ interface Form {
   readonly blocks: readonly AttentionBlock[];
 }
 
-const attributesOf = ({ softCap, groups, blocks }: Form): tf.NamedAttrMap => ({
+const attributesOf = ({ softCap, groups, blocks }: Form): NamedAttrMap => ({
   softCap: softCap ?? 0,
   groups,
   blocks: blocks.flatMap(({ queries, firstKey, keys }) => [queries, firstKey, keys]),
@@ -101,10 +117,10 @@ const attributesOf = ({ softCap, groups, blocks }: Form): tf.NamedAttrMap => ({
 
 /** The folded operands: [batch, queries or keys, headDim]; the bias is [batch, queries, keys]. */
 interface Operands {
-  readonly query: tf.Tensor3D;
-  readonly key: tf.Tensor3D;
-  readonly value: tf.Tensor3D;
-  readonly bias: tf.Tensor3D;
+  readonly query: Tensor3D;
+  readonly key: Tensor3D;
+  readonly value: Tensor3D;
+  readonly bias: Tensor3D;
 }
 
 /**
@@ -114,38 +130,37 @@ interface Operands {
 function attend(
   { query, key, value, bias }: Operands,
   form: Form,
-): { readonly result: tf.Tensor3D; readonly kept: readonly tf.Tensor[] } {
+): { readonly result: Tensor3D; readonly kept: readonly Tensor[] } {
   const { softCap } = form;
   const fused = fusedKernel('WhetstoneAttention', { query, key, value, bias }, attributesOf(form));
-  if (fused !== null) return { result: fused[0] as tf.Tensor3D, kept: fused.slice(1) };
-  const raw: tf.Tensor3D = tf.matMul(query, key, false, true);
+  if (fused !== null) return { result: fused[0] as Tensor3D, kept: fused.slice(1) };
+  const raw: Tensor3D = matMul(query, key, false, true);
   if (softCap === null) {
-    const weights = tf.softmax(tf.add(raw, bias)) as tf.Tensor3D;
-    return { result: tf.matMul(weights, value), kept: [weights] };
+    const weights = softmax(add(raw, bias)) as Tensor3D;
+    return { result: matMul(weights, value), kept: [weights] };
   }
-  const capped = tf.tanh(tf.mul(raw, constant(1 / softCap)));
-  const weights = tf.softmax(tf.add(tf.mul(capped, constant(softCap)), bias)) as tf.Tensor3D;
-  return { result: tf.matMul(weights, value), kept: [weights, capped] };
+  const capped = tanh(mul(raw, constant(1 / softCap)));
+  const weights = softmax(add(mul(capped, constant(softCap)), bias)) as Tensor3D;
+  return { result: matMul(weights, value), kept: [weights, capped] };
 }
 
 function attendBackward(
-  gradient: tf.Tensor3D,
+  gradient: Tensor3D,
   { query, key, value }: Omit<Operands, 'bias'>,
-  along: tf.Tensor3D,
-  kept: readonly tf.Tensor[],
+  along: Tensor3D,
+  kept: readonly Tensor[],
   form: Form,
-): readonly [tf.Tensor, tf.Tensor, tf.Tensor] {
+): readonly [Tensor, Tensor, Tensor] {
   const keptByName = Object.fromEntries(kept.map((tensor, block) => [`kept${block}`, tensor]));
   const fused = fusedKernel(
     'WhetstoneAttentionGrad',
     { gradient, query, key, value, along, ...keptByName },
     attributesOf(form),
   );
-  if (fused !== null) return fused as [tf.Tensor, tf.Tensor, tf.Tensor];
+  if (fused !== null) return fused as [Tensor, Tensor, Tensor];
   const { softCap } = form;
-  const weights = savedAt<tf.Tensor3D>(kept, 0);
-  const ofWeights: tf.Tensor3D = tf.mul(tf.sub(tf.matMul(gradient, value, false, true), along), weights);
-  const ofScores: tf.Tensor3D =
-    softCap === null ? ofWeights : tf.mul(ofWeights, tf.sub(constant(1), tf.square(savedAt(kept, 1))));
-  return [tf.matMul(ofScores, key), tf.matMul(ofScores, query, true, false), tf.matMul(weights, gradient, true, false)];
+  const weights = savedAt<Tensor3D>(kept, 0);
+  const ofWeights: Tensor3D = mul(sub(matMul(gradient, value, false, true), along), weights);
+  const ofScores: Tensor3D = softCap === null ? ofWeights : mul(ofWeights, sub(constant(1), square(savedAt(kept, 1))));
+  return [matMul(ofScores, key), matMul(ofScores, query, true, false), matMul(weights, gradient, true, false)];
 }

@@ -15,7 +15,7 @@ import {
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import { customGradient, savedAt } from './custom-gradient.js';
-import { isKernelRegistered, runKernel } from './registered-kernel.js';
+import { isKernelRegistered, runKernel } from './kernels.js';
 
 /**
  * Fused kernel that a backend may register. Inputs: `logits` [n, v] float32 and `targets` [n] int32. Outputs: the loss

@@ -9,7 +9,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import { customGradient, savedAt } from './custom-gradient.js';
-import { fusedKernel } from './fused-kernel.js';
+import { fusedKernel } from './kernels.js';
 
 /** The capabilities of a device's library for attention that does not store the scores. */
 export interface FlashAttentionSupport {

@@ -2,16 +2,12 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { activate, activateGated } from './activate.js';
-import { activationNames, type ActivationName } from './activations.js';
-import { adaptedLinear } from './adapted-linear.js';
-import { addLowRank } from './add-low-rank.js';
+import { activate, activateGated, activationNames, type ActivationName } from './activations.js';
+import { adaptedLinear, addLowRank } from './low-rank.js';
 import { attention } from './attention.js';
-import { gatherRows } from './gather-rows.js';
-import { layerNormalize } from './layer-normalize.js';
-import { addResidual } from './residual.js';
-import { rmsNormalize } from './rms-normalize.js';
-import { splitHeads } from './split-heads.js';
+import { gatherRows } from './memory.js';
+import { addResidual, layerNormalize, rmsNormalize } from './normalization.js';
+import { splitHeads } from './heads.js';
 
 // Expected values: the same formula in plain operations, differentiated by tfjs-core.
 

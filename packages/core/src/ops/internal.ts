@@ -1,7 +1,6 @@
 /** Operations and helpers that Whetstone's own packages share; they may change in any release. */
-export { adamwUpdate } from './adamw-update.js';
-export { boundary } from './boundary.js';
 export { crossEntropyAndGradient } from './cross-entropy.js';
+export { outsideOfTape } from './custom-gradient.js';
 export {
   flashAttention,
   flashAttentionSupport,
@@ -11,10 +10,10 @@ export {
   type FlashAttentionSupport,
   type SegmentOffsets,
 } from './flash-attention.js';
-export { finiteProbe, NORM_EPSILON } from './global-norm.js';
-export { outsideOfTape } from './outside-of-tape.js';
-export { philox, philoxBlock, philoxUniform, scrambleKey } from './philox.js';
-export { runKernel } from './registered-kernel.js';
+export { runKernel } from './kernels.js';
+export { writeSlice } from './memory.js';
+export { adamwUpdate, finiteProbe, NORM_EPSILON } from './optimizer.js';
+export { philox, philoxBlock, philoxUniform, scrambleKey } from './random.js';
+export { boundary, shapesAreStatic } from './recording.js';
 export { storeFrom } from './storage.js';
 export { scalesOfBlocks, transposed, unpackOnHost } from './unpack.js';
-export { shapesAreStatic, writeSlice } from './write-slice.js';

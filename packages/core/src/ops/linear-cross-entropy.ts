@@ -13,9 +13,8 @@ import {
   type Scalar,
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
-import { addProduct } from './add-product.js';
-import { after } from './after.js';
-import { constant } from './constant.js';
+import { addProduct, after } from './memory.js';
+import { constant } from './recording.js';
 import { crossEntropyAndGradient } from './cross-entropy.js';
 import { customGradient, savedAt } from './custom-gradient.js';
 

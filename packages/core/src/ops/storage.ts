@@ -1,7 +1,7 @@
 import { backend, engine, tensor, type KernelBackend, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import type { PackedTensor, StorageFormat, StoringBackend } from '../contract/storage.js';
 import { narrow } from '../dtypes.js';
-import { fusedKernel } from './fused-kernel.js';
+import { fusedKernel } from './kernels.js';
 import { bytesOfPacked, keepPacked, packedOf } from './packed-on-host.js';
 import { unpackOnHost } from './unpack.js';
 import { sizeOfShape } from '../util/index.js';

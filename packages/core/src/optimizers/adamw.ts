@@ -1,8 +1,8 @@
 import { keep, tidy, zeros, zerosLike, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Optimizer, OptimizerStep } from '../contract/optimizer.js';
-import { adamwUpdate } from '../ops/adamw-update.js';
-import { createScalars, type Scalars } from '../ops/constant.js';
+import { adamwUpdate } from '../ops/optimizer.js';
+import { createScalars, type Scalars } from '../ops/recording.js';
 
 export interface AdamWOptions {
   readonly weightDecay: number;

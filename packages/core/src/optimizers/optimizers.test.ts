@@ -2,7 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Optimizer, OptimizerStep } from '../contract/index.js';
-import { ADAMW_KERNEL } from '../ops/adamw-update.js';
+import { ADAMW_KERNEL } from '../ops/optimizer.js';
 import { createAdamW } from './adamw.js';
 import { weightDecayApplies } from './decays.js';
 import { createSgd } from './sgd.js';

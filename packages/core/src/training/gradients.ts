@@ -1,5 +1,5 @@
 import { add, clone, ones, tidy, type Scalar, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import { addGradients } from '../ops/gather-rows.js';
+import { addGradients } from '../ops/memory.js';
 import { backpropagate, pathsBetween, recordTape } from './tape.js';
 
 /**

@@ -12,7 +12,7 @@ import {
 import type { LanguageModel } from '../contract/model.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
 import { chunkSize, linearCrossEntropy } from '../ops/linear-cross-entropy.js';
-import { shapesAreStatic } from '../ops/write-slice.js';
+import { shapesAreStatic } from '../ops/recording.js';
 import { padToShapeBucket } from './shape-buckets.js';
 import type { Microbatch } from './supervised-positions.js';
 

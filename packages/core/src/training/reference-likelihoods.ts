@@ -4,7 +4,7 @@ import type { LanguageModel, LoadedModel, MetricSample, ReferenceLikelihood } fr
 import type { TensorBackendInfo } from '../contract/tokens.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
 import { chunkSize } from '../ops/linear-cross-entropy.js';
-import { shapesAreStatic } from '../ops/write-slice.js';
+import { shapesAreStatic } from '../ops/recording.js';
 import { MAX_LOGITS_PER_CHUNK } from './microbatch-loss.js';
 import { padToShapeBucket } from './shape-buckets.js';
 import { microbatchOf, type Microbatch } from './supervised-positions.js';

@@ -15,7 +15,7 @@ import { singleWorker } from '../distributed/single-worker.js';
 import type { Workers } from '../contract/workers.js';
 import type { HookRunner } from '../hooks/types.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
-import { finiteProbe } from '../ops/global-norm.js';
+import { finiteProbe } from '../ops/optimizer.js';
 import { weightDecayApplies } from '../optimizers/decays.js';
 import { accumulate, disposeAll, gradientsOf } from './gradients.js';
 import { summedCrossEntropy, weightedSum } from './microbatch-loss.js';

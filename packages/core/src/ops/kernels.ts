@@ -17,3 +17,11 @@ export function runKernel(name: string, inputs: NamedTensorMap, attributes: Name
   const outputs = engine().runKernel<Tensor | Tensor[]>(name, inputs, attributes);
   return Array.isArray(outputs) ? outputs : [outputs];
 }
+
+/**
+ * Runs an optional kernel. Returns null if the current backend lacks it; the caller then uses plain operations. Names
+ * and signatures are in the docstrings of the calling operations.
+ */
+export function fusedKernel(name: string, inputs: NamedTensorMap, attributes: NamedAttrMap = {}): Tensor[] | null {
+  return isKernelRegistered(name) ? runKernel(name, inputs, attributes) : null;
+}

@@ -1,7 +1,17 @@
-import { reshape, transpose, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  mul,
+  reshape,
+  reverse,
+  split,
+  sub,
+  transpose,
+  type Tensor2D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { customGradient, savedAt } from './custom-gradient.js';
-import { fusedKernel } from './fused-kernel.js';
-import { rotate, type Rotation } from './rotary.js';
+import { fusedKernel } from './kernels.js';
 
 /**
  * Splits features [rows × length, heads × headDim] into heads [rows, heads, length, headDim], and applies the
@@ -27,7 +37,7 @@ export function splitHeads(
         { rows, headDim, groups, rotated: rotation?.rotated ?? 0 },
       );
       return {
-        value: (fused?.[0] ?? split(x, rows, headDim, rotation)) as Tensor4D,
+        value: (fused?.[0] ?? splitPlain(x, rows, headDim, rotation)) as Tensor4D,
         saved: rotation === null ? [] : [rotation.tables.cos, rotation.tables.sin],
       };
     },
@@ -61,7 +71,44 @@ export function joinHeads(x: Tensor4D, rotation: Rotation | null = null): Tensor
   ]);
 }
 
-function split(x: Tensor2D, rows: number, headDim: number, rotation: Rotation | null): Tensor4D {
+function splitPlain(x: Tensor2D, rows: number, headDim: number, rotation: Rotation | null): Tensor4D {
   const heads: Tensor4D = transpose(reshape(x, [rows, -1, x.shape[1] / headDim, headDim]), [0, 2, 1, 3]);
   return rotation === null ? heads : rotate(heads, rotation, false);
+}
+
+/** Cosines and sines of the rotation, [rows, 1, length, headDim]. See {@link rotate} for the sign of the sines. */
+export interface RotaryTables {
+  readonly cos: Tensor4D;
+  readonly sin: Tensor4D;
+}
+
+/** A rotation of heads: the tables, and the number of features that are rotated. */
+export interface Rotation {
+  readonly tables: RotaryTables;
+  readonly rotated: number;
+}
+
+/**
+ * Applies the rotary position embedding (Su et al. 2021) to `x` [rows, heads, length, headDim] in plain operations.
+ *
+ * In the half-split layout, feature i is paired with i + rotated/2. `tables.sin` is negative in its first half, so that
+ * `y = x · cos + swap(x) · sin`. Features from `rotated` on have sine 0 and are only multiplied by their cosine (1, or
+ * an attention scale folded into the tables). The gradient is the inverse rotation.
+ *
+ * @public
+ */
+export function rotate(x: Tensor4D, { tables: { cos, sin }, rotated }: Rotation, backwards: boolean): Tensor4D {
+  const straight = mul<Tensor4D>(x, cos);
+  const crossed = mul<Tensor4D>(swapHalves(x, rotated), sin);
+  return backwards ? sub(straight, crossed) : add(straight, crossed);
+}
+
+/** Swaps the two halves of the first `rotated` features. The others are unchanged. */
+function swapHalves(x: Tensor4D, rotated: number): Tensor4D {
+  const [rows, heads, length, features] = x.shape;
+  if (rotated === features) {
+    return reshape(reverse(reshape(x, [rows, heads, length, 2, features / 2]), 3), x.shape);
+  }
+  const [first, second, rest] = split(x, [rotated / 2, rotated / 2, features - rotated], 3);
+  return concat([second, first, rest] as Tensor4D[], 3);
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { philoxBlock } from './philox.js';
+import { philoxBlock } from './random.js';
 
 // Known answers that the authors of Philox publish with Random123 (kat_vectors, "philox4x32 10"): counter, key, result.
 const known = [

@@ -2,7 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, expect, test } from 'vitest';
-import { boundary } from './boundary.js';
+import { boundary } from './recording.js';
 import { customGradient } from './custom-gradient.js';
 
 const observed = (): { submitSegment?(): void } => tf.backend() as { submitSegment?(): void };

@@ -1,7 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { finiteProbe, globalNorm } from './global-norm.js';
+import { finiteProbe, globalNorm } from './optimizer.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 
