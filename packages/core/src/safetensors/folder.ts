@@ -1,8 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join, basename } from 'node:path';
 import { WhetstoneError, type Problem } from '../contract/index.js';
-import { fileError } from '../files/file-errors.js';
-import { writeAtomically, writeFully } from '../files/write-atomically.js';
+import { fileError } from '../files/errors.js';
+import { writeAtomically, writeFully } from '../files/write.js';
 import type { TensorEntry } from './header.js';
 import { openSafetensors, type TensorReader } from './read.js';
 import { byteSize, writeSafetensors, type TensorToWrite } from './write.js';

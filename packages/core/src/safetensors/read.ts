@@ -1,6 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { WhetstoneError } from '../contract/index.js';
-import { fileError } from '../files/file-errors.js';
+import { fileError } from '../files/errors.js';
 import { isNumeric, viewAs, widenInto, type TensorData } from '../dtypes.js';
 import { headerLength, invalidFile, parseHeader, type SafetensorsHeader, type TensorEntry } from './header.js';
 import { sizeOfShape } from '../util/index.js';

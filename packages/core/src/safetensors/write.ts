@@ -1,5 +1,5 @@
 import { WhetstoneError } from '../contract/index.js';
-import { writeAtomically, writeFully } from '../files/write-atomically.js';
+import { writeAtomically, writeFully } from '../files/write.js';
 import { bytesPerElement, narrow, type SafetensorsDtype, type TensorData } from '../dtypes.js';
 
 /**

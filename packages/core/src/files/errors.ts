@@ -1,7 +1,8 @@
-import { WhetstoneError, isWhetstoneError } from '../contract/index.js';
+import { isWhetstoneError, WhetstoneError } from '../contract/index.js';
 import { messageOf } from '../util/index.js';
 
-const codeOf = (cause: unknown): unknown =>
+/** Returns the `code` of an error of the file system, such as `ENOENT`. */
+export const codeOf = (cause: unknown): unknown =>
   typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
 
 /**
