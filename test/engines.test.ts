@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { subset } from 'semver';
 import { describe, expect, it } from 'vitest';
-import { repository } from './support/scratch-project.js';
+import { repository } from './support/execute.js';
 
 interface Package {
   readonly name?: string;

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { execute, repository } from './support/scratch-project.js';
+import { execute, repository } from './support/execute.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 
 const run = (...parameters: string[]) =>

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { execute, repository } from './support/scratch-project.js';
+import { execute, repository } from './support/execute.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 
 // `import 'whetstone'` must be quick: what only some runs need is loaded when it is used. A time would depend on the

@@ -1,7 +1,7 @@
 import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { execute, repository } from './support/scratch-project.js';
+import { execute, repository } from './support/execute.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 
 interface Manifest {

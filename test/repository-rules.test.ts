@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { execute, repository, type CommandResult } from './support/scratch-project.js';
+import { execute, repository, type CommandResult } from './support/execute.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 
 // Each rule of `npm run lint` that the repository adds or configures, on a small repository that breaks it.

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createScratchProject } from '../scripts/tests/scratch-project.mjs';
-import { execute, repository, type CommandResult } from './support/scratch-project.js';
+import { execute, repository, type CommandResult } from './support/execute.js';
 
 // Needs the built packages, as `npm test` makes them.
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readPage } from './docs/markdown.js';
-import { execute, repository } from './support/scratch-project.js';
+import { execute, repository } from './support/execute.js';
 
 // Runs the page from top to bottom, with the built packages, as `npm test` makes them.
 

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Command } from 'commander';
 import { createProgram } from '../../packages/cli/src/command-line.js';
-import { repository } from '../support/scratch-project.js';
+import { repository } from '../support/execute.js';
 import { configurationProblems } from './check-configurations.js';
 import { inlineCode, type DocumentationProblem, type Page } from './markdown.js';
 import { shellCommands } from './shell.js';

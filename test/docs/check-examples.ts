@@ -3,7 +3,7 @@ import { delimiter, join } from 'node:path';
 import { isWhetstoneError, type PluginKind } from '@whetstone/core/contract';
 import { transform } from 'esbuild';
 import { Trainer } from '../../packages/cli/src/trainer.js';
-import { execute, repository } from '../support/scratch-project.js';
+import { execute, repository } from '../support/execute.js';
 import { tinyConfig, tinyServices } from '../trainer/support.js';
 import { fileOfBlock } from './check-types.js';
 import type { CodeBlock, DocumentationProblem } from './markdown.js';

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
-import { execute, repository } from '../support/scratch-project.js';
+import { execute, repository } from '../support/execute.js';
 import type { CodeBlock, DocumentationProblem, Page } from './markdown.js';
 
 const shared = [

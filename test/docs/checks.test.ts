@@ -8,7 +8,7 @@ import { checkDocstrings } from './check-docstrings.js';
 import { checkExample } from './check-examples.js';
 import { checkReferences, knownNames } from './check-references.js';
 import { checkTypes, isProgram, writePage } from './check-types.js';
-import { repository } from '../support/scratch-project.js';
+import { repository } from '../support/execute.js';
 import { formatProblems, parsePage, type DocumentationProblem } from './markdown.js';
 import { repositoryFiles, sourceFiles } from './repository-files.js';
 import { shellCommands } from './shell.js';

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { repository } from '../support/scratch-project.js';
+import { repository } from '../support/execute.js';
 
 /** A fenced code block of a page. */
 export interface CodeBlock {

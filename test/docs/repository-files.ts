@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { repository } from '../support/scratch-project.js';
+import { repository } from '../support/execute.js';
 
 const skipped = new Set(['node_modules', 'dist', 'coverage', 'runs', '.git', 'fixtures']);
 

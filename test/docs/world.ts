@@ -5,7 +5,7 @@ import { writeSafetensors } from '@whetstone/core/safetensors';
 import { architectures, parameterShapes, readShape } from '@whetstone/models';
 import { createTinyModel } from '../../packages/cli/src/tiny-model.js';
 import { Trainer } from '../../packages/cli/src/trainer.js';
-import { repository } from '../support/scratch-project.js';
+import { repository } from '../support/execute.js';
 
 /** Examples that are packages of their own. */
 const examplePackages = {

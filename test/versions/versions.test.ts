@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { isWhetstoneError, type StepReport, type WhetstoneError } from '@whetstone/core/contract';
 import { describe, expect, it } from 'vitest';
 import { Trainer } from '../../packages/cli/src/trainer.js';
-import { execute, repository } from '../support/scratch-project.js';
+import { execute, repository } from '../support/execute.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 // What every version of Whetstone left behind is read by this one. `scripts/make-version-fixtures.mjs` wrote the
