@@ -1,6 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { findXlaPlugin, resolveBackend, type WhetstoneBackend } from '@whetstone/backend';
+import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep, type StepServices } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -45,7 +46,7 @@ async function trainUnlike(backend: StepServices['backend']): Promise<number[]> 
     losses.push(
       (
         await trainStep(
-          { model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend },
+          { model, owner, companions: [], sync: singleProcess, hooks: createHookRunner([]), optimizer, backend },
           [batch],
           step,
           1e-3,

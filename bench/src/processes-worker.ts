@@ -3,6 +3,7 @@ import '@whetstone/core/tfjs-gradients';
 import { resolveBackend } from '@whetstone/backend';
 import {
   clusterOfEnvironment,
+  createStepSync,
   createWorkers,
   joinCluster,
   singleWorker,
@@ -46,7 +47,7 @@ const parts = {
   hooks: createHookRunner([]),
   optimizer,
   backend: info,
-  workers,
+  sync: createStepSync(workers),
 };
 const data = randomBatch(batch, length, model.vocabularySize);
 const lists = {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import '@whetstone/core/tfjs-gradients';
 import { findTensorflow, findXlaPlugin, registerWhetstoneBackend, type RegisterOptions } from '@whetstone/backend';
+import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -112,6 +113,7 @@ async function measure(
     model,
     owner,
     companions: [],
+    sync: singleProcess,
     hooks: createHookRunner([]),
     optimizer: createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 }),
     backend: devices,

@@ -2,6 +2,7 @@ import { cpus } from 'node:os';
 import '@whetstone/core/tfjs-gradients';
 import { resolveBackend } from '@whetstone/backend';
 import { type Batch, type Json, type TensorBackendInfo } from '@whetstone/core/contract';
+import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -71,7 +72,15 @@ export async function measureStep(
   const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
   const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
   const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
-  const parts = { model, owner: attachment, companions: [], hooks: createHookRunner([]), optimizer, backend };
+  const parts = {
+    model,
+    owner: attachment,
+    companions: [],
+    sync: singleProcess,
+    hooks: createHookRunner([]),
+    optimizer,
+    backend,
+  };
   const data = randomBatch(batch, length, model.vocabularySize);
   const times = { seconds: [] as number[], processorSeconds: [] as number[], hostSeconds: [] as number[] };
   for (let step = 0; step <= steps; step += 1) {

@@ -1,6 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import { findTensorflow, findXlaPlugin, resolveBackend } from '@whetstone/backend';
+import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -71,7 +72,15 @@ for (const [engine, command] of engines) {
         modelFolder: null,
       });
       const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
-      const parts = { model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend };
+      const parts = {
+        model,
+        owner,
+        companions: [],
+        sync: singleProcess,
+        hooks: createHookRunner([]),
+        optimizer,
+        backend,
+      };
       const rows = [1, 2, 3].map((row) => ({
         ids: Array.from({ length: 128 }, (_, column) => (row * 37 + column * 11) % shape.vocab_size),
         supervised: Array.from({ length: 128 }, () => true),

@@ -2,6 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { findTensorflow, resolveBackend } from '@whetstone/backend';
+import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -51,7 +52,7 @@ async function train(
     return (sideBySide ?? ((own) => own()))(record);
   };
   const backend = { barrier, ...(inHalves ? { sideBySide: counted } : {}) };
-  const parts = { model, owner, companions: [], hooks, optimizer, backend };
+  const parts = { model, owner, companions: [], sync: singleProcess, hooks, optimizer, backend };
   const losses: number[] = [];
   const updated: boolean[] = [];
   for (let step = 0; step < 3; step++) {

@@ -3,6 +3,7 @@ import '@whetstone/core/tfjs-gradients';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { singleProcess } from '@whetstone/core/distributed';
 import { runTraining, trainStep, type StepOutcome } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -46,7 +47,7 @@ async function secondStep(callbacks: readonly Callback[], backend: TensorBackend
   const owner = await fullStrategy().attach(model, { seed: 1, totalSteps: 2, modelFolder: null });
   const optimizer = createAdamW({ weightDecay: 0.1, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
   const hooks = createHookRunner(callbacks.map((callback) => ({ plugin: 'test', callback })));
-  const parts = { model, owner, companions: [], hooks, optimizer, backend };
+  const parts = { model, owner, companions: [], sync: singleProcess, hooks, optimizer, backend };
   const rows = randomRows(2 * microbatches, tinyLlama.vocab_size, 5);
   const batches = Array.from({ length: microbatches }, (_, index) => batchOf(rows.slice(2 * index, 2 * index + 2)));
   const values = async () => ({

@@ -3,6 +3,7 @@ import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { createBackendResolver, findXlaPlugin, resolveBackend } from '@whetstone/backend';
 import { provide, Trainer } from '@whetstone/core';
+import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -43,7 +44,7 @@ async function train(devices: 1 | 2): Promise<Trained> {
   const losses: number[] = [];
   for (let step = 0; step < 3; step++) {
     const { loss } = await trainStep(
-      { model, owner, companions: [], hooks, optimizer, backend },
+      { model, owner, companions: [], sync: singleProcess, hooks, optimizer, backend },
       [batchOf(rows)],
       step,
       1e-3,

@@ -26,6 +26,7 @@ async function train(
     import { registerWhetstoneBackend } from '@whetstone/backend';
     import { createHookRunner } from '@whetstone/core/hooks';
     import { createAdamW } from '@whetstone/core/optimizers';
+    import { singleProcess } from '@whetstone/core/distributed';
     import { trainStep } from '@whetstone/core/training';
     import { createRandomModel } from '@whetstone/models';
     import { loraStrategy } from './packages/strategies/dist/lora/lora.js';
@@ -56,7 +57,8 @@ async function train(
     const strategy = loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 });
     const owner = await strategy.attach(model, { seed: 0, totalSteps: 2, modelFolder: null });
     const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
-    const services = { model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend };
+    const hooks = createHookRunner([]);
+    const services = { model, owner, companions: [], sync: singleProcess, hooks, optimizer, backend };
     const losses = [];
     for (let step = 0; step < 2; step++) {
       const { loss } = await trainStep(services, [batchOf(randomRows(4, 64, 3))], step, 1e-2);

@@ -2,6 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
 import { findXlaPlugin, resolveBackend, type WhetstoneBackend } from '@whetstone/backend';
+import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -55,7 +56,15 @@ async function train(inSegments: boolean): Promise<Trained> {
     losses.push(
       (
         await trainStep(
-          { model, owner, companions: [], hooks: createHookRunner([]), optimizer, backend: { barrier } },
+          {
+            model,
+            owner,
+            companions: [],
+            sync: singleProcess,
+            hooks: createHookRunner([]),
+            optimizer,
+            backend: { barrier },
+          },
           [batchOf(rows)],
           step,
           1e-2,

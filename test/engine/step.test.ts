@@ -1,6 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
+import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep, type StepOutcome } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -39,7 +40,7 @@ async function stepOver(
     [...callbacks, spy].map((callback, index) => ({ plugin: `callback-${index}`, callback })),
   );
   const outcome = await trainStep(
-    { model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } },
+    { model, owner, companions: [], sync: singleProcess, hooks, optimizer, backend: { barrier: () => undefined } },
     batches,
     0,
     0,
@@ -253,7 +254,7 @@ describe('a step', () => {
     const hooks = createHookRunner([{ plugin: 'skipper', callback }]);
     const before = model.parameters.get('lm_head.weight')?.dataSync().slice() ?? [];
     const outcome = await trainStep(
-      { model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } },
+      { model, owner, companions: [], sync: singleProcess, hooks, optimizer, backend: { barrier: () => undefined } },
       [batchOf(rows)],
       0,
       0.1,
@@ -297,7 +298,7 @@ describe('a step', () => {
     optimizer.prepare?.(owner.trainable);
     const before = tf.memory().numTensors;
     const step = trainStep(
-      { model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } },
+      { model, owner, companions: [], sync: singleProcess, hooks, optimizer, backend: { barrier: () => undefined } },
       grouped(rows, 2),
       0,
       0.1,
@@ -328,7 +329,15 @@ describe('a step', () => {
       },
     };
     const hooks = createHookRunner([{ plugin: 'recorder', callback }]);
-    const parts = { model, owner, companions: [], hooks, optimizer, backend: { barrier: () => undefined } };
+    const parts = {
+      model,
+      owner,
+      companions: [],
+      sync: singleProcess,
+      hooks,
+      optimizer,
+      backend: { barrier: () => undefined },
+    };
     const step = (index: number): Promise<StepOutcome> => trainStep(parts, grouped(rows, 2), index, 0.01);
     const first = await step(0);
     expect(Object.keys(first.metrics).toSorted()).toEqual(['norm', 'term']);

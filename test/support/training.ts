@@ -1,4 +1,5 @@
 import { folderCheckpoints } from '@whetstone/core/checkpoint';
+import { singleWorker } from '@whetstone/core/distributed';
 import { runTraining, type TrainRun } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -181,6 +182,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
     logger: { debug: log, info: log, warn: log, error: log },
     signal: options.signal ?? new AbortController().signal,
     outputFolder,
+    workers: singleWorker,
     warn: options.warn ?? log,
     checkUnusedKeys: () => undefined,
   };

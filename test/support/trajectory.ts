@@ -1,3 +1,4 @@
+import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep, type StepOutcome } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
@@ -37,7 +38,15 @@ export async function runSteps(
   });
   const outcomes: StepOutcome[] = [];
   for (const [step, window] of windows.entries()) {
-    const parts = { model, owner: attachment, companions: [], hooks, optimizer, backend: { barrier: () => undefined } };
+    const parts = {
+      model,
+      owner: attachment,
+      companions: [],
+      sync: singleProcess,
+      hooks,
+      optimizer,
+      backend: { barrier: () => undefined },
+    };
     outcomes.push(await trainStep(parts, window, step, hyper.learningRate * hyper.schedule(step)));
   }
   optimizer.dispose();

@@ -30,8 +30,8 @@ export interface StrategyRun {
   /** The folder of the base model, for the configuration of adapters. */
   readonly modelFolder: string | null;
   /**
-   * The rank of this process; absent for a single process. Random numbers that are drawn for each sample (dropout) must
-   * differ between ranks. Only rank 0 writes files.
+   * The rank of this process: 0 of 1 for a single process, and if absent. Random numbers that are drawn for each sample
+   * (dropout) must differ between ranks. Only rank 0 writes files.
    */
   readonly worker?: WorkerRank;
   /** The attachment of the owner; present for companions only. */

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { tidy } from '@tensorflow/tfjs-core';
 import type { BatchSource, Clock, EvaluationReport, LanguageModel, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
-import { summedCrossEntropy } from './microbatch-loss.js';
+import { summedCrossEntropy } from './cross-entropy-sum.js';
 import { microbatchOf, totalWeight } from './supervised-positions.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import type { Workers } from '../contract/workers.js';

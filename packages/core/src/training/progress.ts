@@ -9,7 +9,6 @@ import {
 import type { EvaluationReport, RunReport, StepReport } from '../contract/report.js';
 import { createHostWeights, lessIsBetter, restoreBest } from './best-weights.js';
 import { evaluate } from './evaluate.js';
-import { singleWorker } from '../distributed/single-worker.js';
 import type { StepPlan } from './step-plan.js';
 import { measureMetrics } from './measure-metrics.js';
 import { stageOf, type TrainRun } from './train-run.js';
@@ -89,11 +88,11 @@ export function createProgress(
   const storeBest = async (metric: number, loss: number | null): Promise<void> => {
     change({ best: { step: state.step, metric, loss } });
     // Only the worker that writes the result needs the weights.
-    if ((await save()) === null && (run.workers ?? singleWorker).rank === 0) await host.store(owner.trainable);
+    if ((await save()) === null && run.workers.rank === 0) await host.store(owner.trainable);
   };
 
   const measure = async (): Promise<EvaluationReport | null> => {
-    const { backend, clock, signal, workers = singleWorker, evalData } = run;
+    const { backend, clock, signal, workers, evalData } = run;
     if (evalData === null) return null;
     const report = await evaluate(
       { model: run.loaded.model, data: evalData, backend, clock, signal, workers },
@@ -145,7 +144,6 @@ export function createProgress(
     },
     async evaluate() {
       if (run.evalData === null) return;
-      const { workers = singleWorker } = run;
       const measured = await measure();
       if (measured === null) return;
       const report: EvaluationReport = { ...measured, ...stageOf(run) };
@@ -166,7 +164,11 @@ export function createProgress(
         run.warn(
           `The evaluation does not report the metric '${training.metricForBestModel}': the best weights are unknown.`,
         );
-      const marked = await anyWorker(workers, `the best weights at step ${state.step}`, hooks.requests.takeMarkBest());
+      const marked = await anyWorker(
+        run.workers,
+        `the best weights at step ${state.step}`,
+        hooks.requests.takeMarkBest(),
+      );
       const improved =
         training.loadBestModelAtEnd &&
         metric !== undefined &&

@@ -5,7 +5,7 @@ import type { TensorBackendInfo } from '../contract/tokens.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
 import { chunkSize } from '../ops/linear-cross-entropy.js';
 import { shapesAreStatic } from '../ops/recording.js';
-import { MAX_LOGITS_PER_CHUNK } from './microbatch-loss.js';
+import { MAX_LOGITS_PER_CHUNK } from './cross-entropy-sum.js';
 import { padToShapeBucket } from './shape-buckets.js';
 import { microbatchOf, type Microbatch } from './supervised-positions.js';
 

@@ -11,9 +11,7 @@ import { planSteps, type StepPlan } from './step-plan.js';
 import { createProgress, type RunProgress } from './progress.js';
 import { stageOf, type RunTraining, type TrainRun } from './train-run.js';
 import { trainStep, type StepServices } from './train-step.js';
-import { singleWorker } from '../distributed/single-worker.js';
-import type { Workers } from '../contract/workers.js';
-import { barrier, broadcastParameters } from '../distributed/step-sync.js';
+import { barrier, createStepSync } from '../distributed/step-sync.js';
 import { accumulationWindows } from './gradient-accumulation.js';
 
 /**
@@ -28,7 +26,7 @@ export const runTraining: RunTraining = async function* (run) {
     config: { training },
     hooks,
     outputFolder,
-    workers = singleWorker,
+    workers,
   } = run;
   const initialPlan = planSteps(training, run.trainData.batchesPerEpoch);
   const attached = await attachStrategies(run, {
@@ -36,7 +34,7 @@ export const runTraining: RunTraining = async function* (run) {
     totalSteps: initialPlan.totalSteps,
     modelFolder: run.stage?.modelFolder ?? run.loaded.model.folder,
     ...(run.openData === undefined ? {} : { openData: run.openData }),
-    ...(workers.count === 1 ? {} : { worker: { rank: workers.rank, count: workers.count } }),
+    worker: { rank: workers.rank, count: workers.count },
   });
   try {
     const owner = attached.all[0].instance;
@@ -46,6 +44,7 @@ export const runTraining: RunTraining = async function* (run) {
     const schedule = run.schedule.instance({ totalSteps: plan.totalSteps, learningRate });
     const counts = countParameters(run, owner);
     const sources: CheckpointSources = { ...run, attachments: attached.all, dataHash: data.summary.contentHash };
+    const sync = createStepSync(workers);
     const stepServices: StepServices = {
       model: run.loaded.model,
       owner,
@@ -53,16 +52,16 @@ export const runTraining: RunTraining = async function* (run) {
       hooks,
       optimizer: run.optimizer.instance,
       backend: run.backend,
-      workers,
+      sync,
     };
     const progress = createProgress(run, sources, plan, data.batchesPerEpoch, counts.total);
-    await resume(run, sources, progress, workers);
+    await resume(run, sources, progress);
     run.checkUnusedKeys();
     await run.claimOutput?.();
-    await broadcastParameters(workers, owner, run.backend);
+    await sync.broadcastParameters(owner, run.backend);
     hooks.step = progress.state.step;
     await hooks.onRunStart({ ...runInfo(run, plan, progress, counts), loaded: run.loaded });
-    await interruptIfRequested(run, progress, workers);
+    await interruptIfRequested(run, progress);
     if (training.evalStrategy === 'ends' && progress.state.step === 0) await progress.evaluate();
 
     while (progress.state.step < plan.totalSteps && hooks.requests.stopReason === null) {
@@ -94,11 +93,11 @@ export const runTraining: RunTraining = async function* (run) {
         };
         progress.countStep(report);
         await hooks.onStep(report);
-        await atStepBoundary(run, plan, progress, workers);
+        await atStepBoundary(run, plan, progress);
         yield report;
         // Lets timers and signals run between steps.
         await setImmediate();
-        await interruptIfRequested(run, progress, workers);
+        await interruptIfRequested(run, progress);
         isComplete = progress.state.step < plan.totalSteps && hooks.requests.stopReason === null;
         if (!isComplete) break;
         started = run.clock.now();
@@ -110,13 +109,13 @@ export const runTraining: RunTraining = async function* (run) {
       await hooks.onEpochEnd(epoch);
       if (training.evalStrategy === 'epoch') await progress.evaluate();
       if (training.saveStrategy === 'epoch') await progress.save();
-      await interruptIfRequested(run, progress, workers);
+      await interruptIfRequested(run, progress);
     }
 
     const { state } = progress;
     if (training.evalStrategy !== 'no' && state.lastEvaluation?.step !== state.step) await progress.evaluate();
     if (training.saveStrategy !== 'no') await progress.save();
-    await interruptIfRequested(run, progress, workers);
+    await interruptIfRequested(run, progress);
     await progress.restoreBest();
     if (outputFolder !== null)
       await exportResult(run.stage?.resultFolder ?? outputFolder, run.loaded, owner, run.config.chatTemplatePath);
@@ -132,14 +131,10 @@ export const runTraining: RunTraining = async function* (run) {
 };
 
 /** Resumes from a checkpoint, if configured and if there is one. */
-async function resume(
-  run: TrainRun,
-  sources: CheckpointSources,
-  progress: RunProgress,
-  workers: Workers,
-): Promise<void> {
+async function resume(run: TrainRun, sources: CheckpointSources, progress: RunProgress): Promise<void> {
   const {
     outputFolder,
+    workers,
     config: {
       output,
       training: { resumeFromCheckpoint: requested },
@@ -160,7 +155,7 @@ async function resume(
 }
 
 /** Checks that all workers found the same checkpoint. Every worker reads it from the output folder. */
-async function verifySameCheckpoint(workers: Workers, folder: string | null): Promise<void> {
+async function verifySameCheckpoint(workers: TrainRun['workers'], folder: string | null): Promise<void> {
   const found = await workers.gather('the checkpoint that was found', folder === null ? null : basename(folder));
   const other = found.findIndex((name) => name !== found[0]);
   if (other < 0) return;
@@ -178,24 +173,23 @@ async function verifySameCheckpoint(workers: Workers, folder: string | null): Pr
 /**
  * Evaluates and saves after a step, if due or requested. Evaluates first, so that the checkpoint contains the result.
  */
-async function atStepBoundary(run: TrainRun, plan: StepPlan, progress: RunProgress, workers: Workers): Promise<void> {
+async function atStepBoundary(run: TrainRun, plan: StepPlan, progress: RunProgress): Promise<void> {
   const {
     config: { training },
     hooks: { requests },
+    workers,
   } = run;
   const { step } = progress.state;
-  if (workers.count > 1) {
-    const allRequests = await workers.gather(`the requests after step ${step}`, {
-      evaluate: requests.takeEvaluate(),
-      save: requests.takeSave(),
-      markBest: requests.takeMarkBest(),
-    });
-    requests.mergeRequests({
-      evaluate: allRequests.some(({ evaluate }) => evaluate),
-      save: allRequests.some(({ save }) => save),
-      markBest: allRequests.some(({ markBest }) => markBest),
-    });
-  }
+  const allRequests = await workers.gather(`the requests after step ${step}`, {
+    evaluate: requests.takeEvaluate(),
+    save: requests.takeSave(),
+    markBest: requests.takeMarkBest(),
+  });
+  requests.mergeRequests({
+    evaluate: allRequests.some(({ evaluate }) => evaluate),
+    save: allRequests.some(({ save }) => save),
+    markBest: allRequests.some(({ markBest }) => markBest),
+  });
   const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
   if (requests.takeEvaluate() || evaluateDue) await progress.evaluate();
   await progress.storeMarked();
@@ -219,19 +213,17 @@ function withAllReduceShare(
  * Ends an aborted run after saving a checkpoint. With several workers, all stop if any of them was aborted or asked to
  * stop.
  */
-async function interruptIfRequested(run: TrainRun, progress: RunProgress, workers: Workers): Promise<void> {
+async function interruptIfRequested(run: TrainRun, progress: RunProgress): Promise<void> {
   const { step } = progress.state;
-  if (workers.count > 1) {
-    const { stopReason } = run.hooks.requests;
-    const allRequests = await workers.gather(`whether to continue after step ${step}`, {
-      interrupted: run.signal.aborted,
-      stopReason,
-    });
-    run.hooks.requests.mergeRequests({
-      stopReason: allRequests.find((each) => each.stopReason !== null)?.stopReason ?? null,
-    });
-    if (!allRequests.some(({ interrupted }) => interrupted)) return;
-  } else if (!run.signal.aborted) return;
+  const { hooks, signal, workers } = run;
+  const allRequests = await workers.gather(`whether to continue after step ${step}`, {
+    interrupted: signal.aborted,
+    stopReason: hooks.requests.stopReason,
+  });
+  hooks.requests.mergeRequests({
+    stopReason: allRequests.find((each) => each.stopReason !== null)?.stopReason ?? null,
+  });
+  if (!allRequests.some(({ interrupted }) => interrupted)) return;
   const checkpoint = step === 0 ? null : await progress.save();
   await barrier(workers, 'the last checkpoint');
   throw new WhetstoneError(
@@ -271,7 +263,7 @@ function runInfo(run: TrainRun, plan: StepPlan, progress: RunProgress, counts: P
     outputFolder: run.outputFolder,
     backend: run.backend.backend,
     engine: run.backend.engine,
-    workers: run.workers?.count ?? 1,
+    workers: run.workers.count,
     trainableParameters: counts.trainable,
     totalParameters: counts.total,
   };

@@ -65,8 +65,8 @@ export interface TrainRun {
   readonly signal: AbortSignal;
   /** The output folder, which belongs to this run from `claimOutput` on. Null if the run writes nothing. */
   readonly outputFolder: string | null;
-  /** The workers that train together. By default, a single one. */
-  readonly workers?: Workers;
+  /** The workers that train together: a single one if the run has one process. */
+  readonly workers: Workers;
   /** Opens additional data for strategies, with the settings of the training data. */
   readonly openData?: NonNullable<StrategyRun['openData']>;
   /** Logs a message and emits the event `warning`. */

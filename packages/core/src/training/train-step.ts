@@ -11,24 +11,16 @@ import type {
   TensorBackendInfo,
 } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
-import { singleWorker } from '../distributed/single-worker.js';
-import type { Workers } from '../contract/workers.js';
 import type { HookRunner } from '../hooks/types.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
 import { finiteProbe } from '../ops/optimizer.js';
 import { weightDecayApplies } from '../optimizers/decays.js';
 import { accumulate, disposeAll, gradientsOf } from './gradients.js';
-import { summedCrossEntropy, weightedSum } from './microbatch-loss.js';
-import { deviceParallelGradients, releaseDevices } from './device-parallel.js';
-import { createStepMetrics } from './step-metrics.js';
+import { summedCrossEntropy, weightedSum } from './cross-entropy-sum.js';
+import { gradientAccumulator, type GradientAccumulator } from './device-parallel.js';
+import { createStepMetrics, type StepMetrics } from './step-metrics.js';
 import { microbatchOf, totalWeight, type Microbatch } from './supervised-positions.js';
-import {
-  reduceStepResult,
-  reduceMetrics,
-  allReduceGradients,
-  shardStep,
-  type ReducedStep,
-} from '../distributed/step-sync.js';
+import type { ReducedStep, StepSync } from '../distributed/step-sync.js';
 
 /** The components that a step uses; the same for all steps of a run. */
 export interface StepServices {
@@ -39,8 +31,8 @@ export interface StepServices {
   readonly hooks: HookRunner;
   readonly optimizer: Optimizer;
   readonly backend: Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
-  /** The workers that compute the step together, each a shard of it. By default, a single one. */
-  readonly workers?: Workers;
+  /** Distributes the step over the workers that compute it together. */
+  readonly sync: StepSync;
 }
 
 /** The report of one step, without the fields that the loop adds. */
@@ -67,97 +59,48 @@ export async function trainStep(
   step: number,
   learningRate: number,
 ): Promise<StepOutcome> {
-  const { model, owner, hooks, backend, workers = singleWorker } = services;
+  const { model, owner, hooks, optimizer, backend, sync } = services;
   const attachments = [owner, ...services.companions];
   const metrics = createStepMetrics();
   const context: StepContext = { step, record: metrics.record };
+  // A hook that reads logits needs the complete microbatch, so that it is not split.
+  const accumulator = gradientAccumulator(backend, !wantsLogits(hooks));
   let gradients = new Map<string, Tensor>();
   const losses: Scalar[] = [];
   model.training = true;
   try {
     for (const attachment of attachments) attachment.beforeStep?.(context);
-    const { trainable } = owner;
-    const trained = new Set<Tensor>(trainable.values());
-    const updated = owner.masters ?? trainable;
+    const updated = owner.masters ?? owner.trainable;
 
     // 1. The total weight of the step's targets is the divisor of all microbatches. Workers share the microbatches.
     const prepared = batches.map((batch) => microbatchOf(hooks.transformBatch(batch, context)));
-    const supervisedTokens = total(prepared, ({ targets }) => targets.length);
-    if (supervisedTokens === 0) throw nothingToLearn(prepared);
-    const divisor = total(prepared, totalWeight);
-    const learnable = prepared.filter(({ targets }) => targets.length > 0);
-    const shard = await shardStep(
-      workers,
-      step,
-      learnable.map(({ batch }) => batch),
-    );
-    const microbatches = workers.count === 1 ? learnable : shard.batches.map(microbatchOf);
-
-    if (services.optimizer.prepare?.(updated) === true) backend.barrier();
+    const targets = countTargets(prepared);
+    const learnable = prepared.filter((microbatch) => microbatch.targets.length > 0);
+    const shard = await sync.shardStep(step, learnable, microbatchOf);
+    if (optimizer.prepare?.(updated) === true) backend.barrier();
 
     // 2. The gradients of all microbatches, summed by name. The all-reduce overlaps the last backward pass.
-    const { replicas } = backend;
-    const sideBySide = backend.sideBySide?.bind(backend);
-    // A hook that reads logits needs the complete microbatch, so that it is not split.
-    const devices = {
-      barrier: () => backend.barrier(),
-      ...(replicas === undefined ? {} : { replicas }),
-      ...(sideBySide === undefined || wantsLogits(hooks) ? {} : { sideBySide }),
-    };
-    gradients = deviceParallelGradients(microbatches, microbatchOf, devices, (split) =>
-      gradientsOf(trainable, () => {
-        const { lossSum, added } = microbatchLoss(services, split, trained, context);
-        const loss = keep(mul(lossSum, scalar(1 / divisor)) as Scalar);
-        losses.push(loss);
-        // An added term is a mean over its microbatch, so that it has the microbatch's weight.
-        return added === undefined
-          ? loss.clone()
-          : (add(loss, mul(added, scalar(total(split, totalWeight) / divisor))) as Scalar);
-      }),
-    );
-    await allReduceGradients(workers, gradients, trainable, shard, context);
+    gradients = sumGradients(services, accumulator, shard.microbatches, targets.weight, losses, context);
+    await sync.allReduceGradients(gradients, owner.trainable, shard, context);
     backend.barrier();
 
     // 3. The penalties of strategies, once per step.
-    const penalizing = attachments.filter(({ penalty }) => penalty !== undefined);
-    if (penalizing.length > 0) {
-      accumulate(
-        gradients,
-        gradientsOf(
-          trainable,
-          () => addN(penalizing.flatMap((attachment) => attachment.penalty?.(context) ?? [])) as Scalar,
-        ),
-      );
-      backend.barrier();
-    }
-
+    addPenalties(attachments, gradients, context, backend);
     if (gradients.size === 0)
       throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'The loss does not depend on any trained parameter.');
 
     // 4. Callbacks may replace gradients. Clipping is `post` and runs last.
-    transformGradients(hooks, gradients, trainable, context);
-    const requestedSkip = hooks.requests.takeSkipUpdate();
+    transformGradients(hooks, gradients, owner.trainable, context);
 
     // 5. If a value is not finite, the step fails, or is skipped if a callback requested that.
-    const probe = tidy(() => finiteProbe(gradients.values()));
-    // The metrics recorded so far are read with it, because a later read would wait for the update.
-    const reading = metrics.readWith([probe, ...losses]);
-    losses.push(probe);
-    const [probed = NaN, ...lossParts] = await reading;
-    const reduced = await reduceStepResult(workers, step, {
-      loss: total(lossParts, (lossPart) => lossPart),
-      probe: probed,
-      skipReason: requestedSkip,
-      skipsNonFinite: hooks.skipsNonFinite,
-    });
-    const { loss } = reduced;
+    const reduced = await sync.reduceStepResult(step, await readResult(hooks, gradients, losses, metrics));
     const nonFinite = nonFiniteOf(reduced);
     const skipReason = reduced.skipReason ?? (nonFinite === null ? null : skipNonFinite(reduced, nonFinite, step));
 
     // 6. The update.
     if (skipReason === null) {
       backend.barrier();
-      services.optimizer.apply(updated, gradients, {
+      optimizer.apply(updated, gradients, {
         update: step + 1,
         learningRate,
         learningRateScale: (name) => owner.learningRateScale?.(name) ?? 1,
@@ -173,24 +116,95 @@ export async function trainStep(
     // 7. The report contains plain numbers; all tensors are disposed.
     return {
       step: step + 1,
-      loss,
+      loss: reduced.loss,
       learningRate,
       microbatches: batches.length,
       samples: total(prepared, ({ batch }) => batch.samples),
       tokens: total(prepared, ({ batch }) => batch.tokens),
-      supervisedTokens,
+      supervisedTokens: targets.tokens,
       updated: skipReason === null,
       ...(skipReason === null ? {} : { skipReason }),
       ...(nonFinite === null ? {} : { nonFinite }),
-      metrics: await reduceMetrics(workers, step, await metrics.read()),
+      metrics: await sync.reduceMetrics(step, await metrics.read()),
     };
   } finally {
     model.training = false;
-    releaseDevices(backend);
+    accumulator.release();
     metrics.dispose();
     disposeAll(losses);
     disposeAll(gradients.values());
   }
+}
+
+/**
+ * Returns the number of targets of a step, and their total weight.
+ *
+ * @throws `DATA_NOTHING_TO_LEARN` without targets
+ */
+function countTargets(microbatches: readonly Microbatch[]): { readonly tokens: number; readonly weight: number } {
+  const tokens = total(microbatches, ({ targets }) => targets.length);
+  if (tokens === 0) throw nothingToLearn(microbatches);
+  return { tokens, weight: total(microbatches, totalWeight) };
+}
+
+/**
+ * Returns the gradients of the microbatches, summed by name, and adds the losses to `losses`. Both are divided by
+ * `divisor`, the total weight of the step's targets.
+ */
+function sumGradients(
+  services: StepServices,
+  accumulator: GradientAccumulator,
+  microbatches: readonly Microbatch[],
+  divisor: number,
+  losses: Scalar[],
+  context: StepContext,
+): Map<string, Tensor> {
+  const { trainable } = services.owner;
+  const trained = new Set<Tensor>(trainable.values());
+  return accumulator.sum(microbatches, microbatchOf, (split) =>
+    gradientsOf(trainable, () => {
+      const { lossSum, added } = forwardLoss(services, split, trained, context);
+      const loss = keep(mul(lossSum, scalar(1 / divisor)) as Scalar);
+      losses.push(loss);
+      // An added term is a mean over its microbatch, so that it has the microbatch's weight.
+      return added === undefined
+        ? loss.clone()
+        : (add(loss, mul(added, scalar(total(split, totalWeight) / divisor))) as Scalar);
+    }),
+  );
+}
+
+/** Adds the gradients of the strategies' penalties. */
+function addPenalties(
+  attachments: readonly Attachment[],
+  gradients: Map<string, Tensor>,
+  context: StepContext,
+  backend: Pick<TensorBackendInfo, 'barrier'>,
+): void {
+  const penalizing = attachments.filter(({ penalty }) => penalty !== undefined);
+  const [owner] = attachments;
+  if (penalizing.length === 0 || owner === undefined) return;
+  const penalty = (): Scalar => addN(penalizing.flatMap((attachment) => attachment.penalty?.(context) ?? [])) as Scalar;
+  accumulate(gradients, gradientsOf(owner.trainable, penalty));
+  backend.barrier();
+}
+
+/**
+ * Reads the loss and the finite check: the only read of the device before the update. The metrics recorded so far are
+ * read with them, because a later read would wait for the update.
+ */
+async function readResult(
+  hooks: HookRunner,
+  gradients: ReadonlyMap<string, Tensor>,
+  losses: Scalar[],
+  metrics: StepMetrics,
+): Promise<ReducedStep> {
+  const skipReason = hooks.requests.takeSkipUpdate();
+  const probe = tidy(() => finiteProbe(gradients.values()));
+  const reading = metrics.readWith([probe, ...losses]);
+  losses.push(probe);
+  const [probed = NaN, ...parts] = await reading;
+  return { loss: total(parts, (part) => part), probe: probed, skipReason, skipsNonFinite: hooks.skipsNonFinite };
 }
 
 const wantsLogits = (hooks: HookRunner): boolean => hooks.has('transformLogits') || hooks.has('addLoss');
@@ -199,7 +213,7 @@ const wantsLogits = (hooks: HookRunner): boolean => hooks.has('transformLogits')
  * Returns the summed cross-entropy of a microbatch, or of its two halves, and the mean terms that callbacks add.
  * Complete logits are computed only if a hook needs them, for a microbatch that is not split.
  */
-function microbatchLoss(
+function forwardLoss(
   { model, hooks }: StepServices,
   split: readonly Microbatch[],
   trained: ReadonlySet<Tensor>,
