@@ -110,7 +110,7 @@ describe('npm run lint:imports', () => {
 });
 
 describe('npm run lint:exports', () => {
-  const check = async (files: Readonly<Record<string, string>>): Promise<CommandResult> => {
+  const check = async (files: Readonly<Record<string, string>>, ...more: string[]): Promise<CommandResult> => {
     const root = await repositoryOf(files);
     await mkdir(join(root, 'node_modules/@whetstone'), { recursive: true });
     await symlink(join(root, 'packages/core'), join(root, 'node_modules/@whetstone/core'));
@@ -123,7 +123,7 @@ describe('npm run lint:exports', () => {
       '--no-progress',
     ];
     const reporters = ['--reporter', 'symbols', '--reporter', join(repository, 'scripts/explain-unused.mjs')];
-    return node('node_modules/knip/bin/knip.js', ...options, ...reporters);
+    return node('node_modules/knip/bin/knip.js', ...options, ...reporters, ...more);
   };
 
   it('fails for an unused export, type, file and dependency, and says what to do about each', async () => {
@@ -148,6 +148,23 @@ describe('npm run lint:exports', () => {
     expect(result.stderr).toContain('Unused exported type: remove `export`');
     expect(result.stderr).toContain('Unused file: delete it');
     expect(result.stderr).toContain('Unused dependency: remove it from package.json.');
+  });
+
+  it('fails for an export that only tests use, unless its own file uses it', async () => {
+    const result = await check(
+      {
+        'packages/core/src/contract/index.ts': "export { used } from './used.js';",
+        'packages/core/src/contract/used.ts':
+          'export const factor = 2;\nexport const used = factor;\nexport const onlyTested = 3;',
+        'packages/core/src/contract/used.test.ts':
+          "import { factor, onlyTested } from './used.js';\nfactor + onlyTested;",
+        'packages/cli/src/index.ts': "export { used } from '@whetstone/core/contract';",
+      },
+      '--production',
+    );
+    expect(result.code).toBe(1);
+    expect(result.stdout).toMatch(/^onlyTested .*packages\/core\/src\/contract\/used\.ts:3/m);
+    expect(result.stdout).not.toMatch(/^factor /m);
   });
 });
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LanguageModel } from '@whetstone/core/contract';
 import { readJsonObject } from '@whetstone/core/files';
 import { loadLanguageModel } from '@whetstone/models';
-import { adapterToMlx } from '../../packages/strategies/src/adapters/mlx.js';
+import { adapterToMlx } from '../support/adapter-to-mlx.js';
 import { loadAdapter, readAdapterFolder } from '@whetstone/strategies';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { testBackends, useBackend } from '../support/backend.js';

@@ -1,10 +1,21 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openSafetensors, type TensorReader } from '@whetstone/core/safetensors';
+import type { PackedFourBit } from '@whetstone/core/contract';
 import { scalesOfBlocks, unpackOnHost } from '@whetstone/core/ops/internal';
 import { dynamicCode, fourBitCodes, type FourBitType } from '../../packages/strategies/src/qlora/code-tables.js';
-import { quantiseFourBit, storedBytes } from '../../packages/strategies/src/qlora/four-bit.js';
+import { quantiseFourBit } from '../../packages/strategies/src/qlora/four-bit.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { largestDifference } from '../support/model-numbers.js';
+
+/** Returns the size of a stored tensor in bytes. */
+function storedBytes({ packed, scales }: PackedFourBit): number {
+  return (
+    packed.byteLength +
+    (scales.kind === 'single'
+      ? scales.absmax.byteLength
+      : scales.quantised.byteLength + scales.nestedAbsmax.byteLength + 4)
+  );
+}
 
 interface Case {
   readonly key: string;

@@ -8,7 +8,7 @@ import '@whetstone/core/tfjs-gradients';
 import { expect, it } from 'vitest';
 import { writeSafetensors } from '@whetstone/core/safetensors';
 import { loadLanguageModel } from '@whetstone/models';
-import { adapterToMlx } from '../../packages/strategies/src/adapters/mlx.js';
+import { adapterToMlx } from '../support/adapter-to-mlx.js';
 import { loadAdapter, readAdapterFolder } from '@whetstone/strategies';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { useBackend } from '../support/backend.js';

@@ -6,7 +6,7 @@ import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { writeSafetensors } from '@whetstone/core/safetensors';
 import { createRandomModel } from '@whetstone/models';
-import { adapterToMlx } from '../../packages/strategies/src/adapters/mlx.js';
+import { adapterToMlx } from '../support/adapter-to-mlx.js';
 import { loadAdapter, readAdapterFolder } from '@whetstone/strategies';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { batchOf, randomRows } from '@whetstone/testing';

@@ -8,7 +8,7 @@ import { createTinyModel, Trainer } from 'whetstone';
 import type { LanguageModel, StepReport, Strategy, WeightRole } from '@whetstone/core/contract';
 import { writeSafetensors } from '@whetstone/core/safetensors';
 import { createRandomModel, loadLanguageModel } from '@whetstone/models';
-import { adapterToMlx } from '../../packages/strategies/src/adapters/mlx.js';
+import { adapterToMlx } from '../support/adapter-to-mlx.js';
 import { createAdapterSet, loadAdapter, readAdapterFolder } from '@whetstone/strategies';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { prefixStrategy, type PrefixOptions } from '../../packages/strategies/src/prompt/p-tuning-v2.js';

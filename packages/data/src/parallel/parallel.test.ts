@@ -19,7 +19,8 @@ import { createQualityTransform } from '../transforms/quality/transform.js';
 import { createRedactTransform } from '../transforms/redact/transform.js';
 import { finderOf, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { passOnThreads } from './pass.js';
-import { startInline, startThread, type Thread } from './thread-pool.js';
+import { startInline } from '../testing/inline-thread.js';
+import { startThread, type Thread } from './thread-pool.js';
 
 const fakes = new URL('../testing/fakes.ts', import.meta.url).href;
 const tokenizer = {

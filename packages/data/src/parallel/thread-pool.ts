@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { MeasureHint } from '../report/measure.js';
-import { fromPlainError, toPlainError } from './plain-error.js';
+import { fromPlainError } from './plain-error.js';
 import type { Block, BlockResult, FirstBlockResult, FromWorker, Setup, ToWorker } from './protocol.js';
 import { toError } from '@whetstone/core/util';
 
@@ -40,29 +40,6 @@ export function startThread(): Thread {
       worker.removeAllListeners();
       void worker.terminate();
     },
-  };
-}
-
-/** Returns a `Thread` that works on the calling thread, for tests. */
-export function startInline(): Thread {
-  // Imported lazily, as the main thread does not need this module.
-  const worker = import('./block-worker.js').then(({ createBlockWorker }) => createBlockWorker());
-  const listeners: ((reply: FromWorker | Error) => void)[] = [];
-  let working: Promise<void> = Promise.resolve();
-  return {
-    post(message) {
-      working = working.then(async () => {
-        const { handle } = await worker;
-        const reply = await handle(structuredClone(message)).catch((error: unknown): FromWorker => ({
-          type: 'refused',
-          id: 'id' in message ? message.id : null,
-          error: toPlainError(error),
-        }));
-        for (const listener of listeners) listener(structuredClone(reply));
-      });
-    },
-    onReply: (listener) => void listeners.push(listener),
-    end: () => void listeners.splice(0),
   };
 }
 

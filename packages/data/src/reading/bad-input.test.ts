@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { createBatchSource } from '../batching/batch-source.js';
 import { passOnThreads } from '../parallel/pass.js';
-import { startInline } from '../parallel/thread-pool.js';
+import { startInline } from '../testing/inline-thread.js';
 import { createConversationSource, type ConversationSourceOptions } from '../sources/conversations.js';
 import { enforceUnreadableLimit } from '../sources/unreadable.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';

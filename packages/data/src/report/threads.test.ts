@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Conversation, DataSource, Recipe } from '@whetstone/core/contract';
-import { startInline } from '../parallel/thread-pool.js';
+import { startInline } from '../testing/inline-thread.js';
 import { proveSupervision } from '../proof/prove.js';
 import { createConversationSource } from '../sources/conversations.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';

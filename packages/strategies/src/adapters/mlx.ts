@@ -1,8 +1,7 @@
 import { clone, tidy, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
-import { loraOptionsOf, peftPrefix } from '../lora/from-peft.js';
-import { loraScale, valueByPattern } from '../lora/options.js';
-import { configFile, readFields, type AdapterFiles } from './adapter-files.js';
+import { WhetstoneError, type Json } from '@whetstone/core/contract';
+import { peftPrefix } from '../lora/from-peft.js';
+import { configFile, type AdapterFiles } from './adapter-files.js';
 
 /** File names of mlx-lm's adapter format. */
 export const mlxFiles = { config: 'adapter_config.json', tensors: 'adapters.safetensors' } as const;
@@ -27,7 +26,7 @@ export function isMlxConfig(config: Json): boolean {
 /**
  * Endings of tensor names in mlx-lm's format and in PEFT's. Matrices are transposed; DoRA's magnitudes are the same.
  */
-const endings = { lora_a: 'lora_A.weight', lora_b: 'lora_B.weight', m: 'lora_magnitude_vector' } as const;
+export const mlxEndings = { lora_a: 'lora_A.weight', lora_b: 'lora_B.weight', m: 'lora_magnitude_vector' } as const;
 
 /**
  * Converts a LoRA or DoRA adapter from mlx-lm's format to PEFT's. `lora_a` [in, rank] and `lora_b` [rank, out] are
@@ -56,9 +55,9 @@ export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): Adapt
   }
   const converted = new Map<string, Tensor>();
   for (const [name, tensor] of tensors) {
-    const ending = name.slice(name.lastIndexOf('.') + 1) as keyof typeof endings;
+    const ending = name.slice(name.lastIndexOf('.') + 1) as keyof typeof mlxEndings;
     converted.set(
-      `${peftPrefix}${name.replace(known, '')}.${endings[ending]}`,
+      `${peftPrefix}${name.replace(known, '')}.${mlxEndings[ending]}`,
       tidy(() => (ending === 'm' ? clone(tensor) : transpose(tensor as Tensor2D))),
     );
   }
@@ -76,62 +75,5 @@ export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): Adapt
     },
     tensors: converted,
     ...(folder === undefined ? {} : { folder }),
-  };
-}
-
-/**
- * Converts a LoRA adapter to mlx-lm's format. The caller owns the tensors of the result.
- *
- * @throws ADAPTER_INVALID if the format does not support the adapter: different ranks or scales, saved modules, biases.
- */
-export function adapterToMlx(model: LanguageModel, files: AdapterFiles): AdapterFiles {
-  const fields = readFields(files);
-  const options = loraOptionsOf(fields, files);
-  const names = [...files.tensors.keys()];
-  const modules = names
-    .filter((name) => name.endsWith('.lora_A.weight'))
-    .map((name) => name.slice(peftPrefix.length, -'.lora_A.weight'.length));
-  const scales = new Set(
-    modules.map((module) => {
-      const rank = valueByPattern(options.rankPattern, module, options.rank, 'rank_pattern');
-      const alpha = valueByPattern(options.alphaPattern, module, options.alpha, 'alpha_pattern');
-      return `${rank} ${loraScale(alpha, rank, options.useRslora)}`;
-    }),
-  );
-  const foreign = names.find((name) => !/\.(lora_[AB]\.weight|lora_magnitude_vector)$/.test(name));
-  const isPlain = fields.stringOrNull('peft_type') === 'LORA' && scales.size === 1 && foreign === undefined;
-  if (!isPlain)
-    throw new WhetstoneError(
-      'ADAPTER_INVALID',
-      "mlx-lm's format supports only LoRA and DoRA with a single rank and scale.",
-      {
-        place: { file: configFile(files.folder) },
-        found: scales.size > 1 ? `ranks and scales ${[...scales].join(', ')}` : (foreign ?? 'another type of adapter'),
-      },
-    );
-  const [rank = 0, scale = 0] = ([...scales][0] ?? '').split(' ').map(Number);
-  return {
-    config: {
-      fine_tune_type: options.useDora ? 'dora' : 'lora',
-      num_layers: model.layers,
-      lora_parameters: {
-        rank,
-        scale,
-        dropout: options.dropout,
-        keys: [...new Set(modules.map((module) => module.replace(/^.*?\.\d+\./, '')))],
-      },
-    },
-    tensors: new Map(
-      [...files.tensors].map(([name, tensor]) => {
-        const [mlxEnding, peftEnding] = Object.entries(endings).find(([, peft]) => name.endsWith(`.${peft}`)) ?? [
-          '',
-          '',
-        ];
-        return [
-          name.slice(peftPrefix.length, -peftEnding.length) + mlxEnding,
-          tidy(() => (mlxEnding === 'm' ? clone(tensor) : transpose(tensor as Tensor2D))),
-        ];
-      }),
-    ),
   };
 }

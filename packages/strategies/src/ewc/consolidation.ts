@@ -10,7 +10,6 @@ import {
   tidy,
   type Scalar,
   type Tensor,
-  type Variable,
 } from '@tensorflow/tfjs-core';
 import { customGradient, savedAt } from '@whetstone/core/ops';
 
@@ -18,11 +17,6 @@ import { customGradient, savedAt } from '@whetstone/core/ops';
 export interface Consolidation {
   readonly fisher: ReadonlyMap<string, Tensor>;
   readonly anchor: ReadonlyMap<string, Tensor>;
-}
-
-/** Returns copies of the current values of parameters. The caller owns them. */
-export function anchorOf(parameters: ReadonlyMap<string, Variable>): Map<string, Tensor> {
-  return new Map([...parameters].map(([name, parameter]) => [name, keep(clone(parameter))]));
 }
 
 /** Computes Σ F (θ − θ*)², differentiable with respect to θ. The backward pass needs only the inputs. */

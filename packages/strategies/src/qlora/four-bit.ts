@@ -133,13 +133,3 @@ export function quantiseFourBit(
     scales: options.doubleQuantisation ? compressScales(absmax) : { kind: 'single', absmax },
   };
 }
-
-/** Returns the size of a stored tensor in bytes. */
-export function storedBytes({ packed, scales }: PackedFourBit): number {
-  return (
-    packed.byteLength +
-    (scales.kind === 'single'
-      ? scales.absmax.byteLength
-      : scales.quantised.byteLength + scales.nestedAbsmax.byteLength + 4)
-  );
-}
