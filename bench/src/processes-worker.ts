@@ -13,7 +13,7 @@ import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
-import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies/internal';
+import { fullStrategy, loraStrategy } from '@whetstone/strategies/internal';
 import type { ProcessesBenchOptions, WorkerLine } from './processes.js';
 import { peakMemoryBytes } from './report.js';
 import { shapes } from './shapes.js';
@@ -37,7 +37,7 @@ const workers =
     ? singleWorker
     : createWorkers(joined, workerName(place, place.rank), info.collective, bucket * 2 ** 20);
 const model = createRandomModel({ ...shapes.smol, num_hidden_layers: layers }, 0);
-const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
+const strategy = mode === 'lora' ? loraStrategy({ rank: 16, alpha: 32 }) : fullStrategy();
 const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
 const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
 const parts = {

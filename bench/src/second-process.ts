@@ -8,7 +8,7 @@ import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { loadModel } from '@whetstone/models';
-import { defaultLoraOptions, loraStrategy } from '@whetstone/strategies/internal';
+import { loraStrategy } from '@whetstone/strategies/internal';
 import { findModelFolder } from 'whetstone';
 import { numberOf, runOnce } from './peer.js';
 import { median, medianOf, report, spread, summarize } from './report.js';
@@ -95,7 +95,7 @@ async function measure(
   const backend = await registerWhetstoneBackend(await engineOptions(options, moduleFolder));
   const librarySeconds = lap();
   const { model } = await loadModel(await findModelFolder(options.model));
-  const owner = await loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }).attach(model, {
+  const owner = await loraStrategy({ rank: 16, alpha: 32 }).attach(model, {
     seed: 0,
     totalSteps: STEPS,
     modelFolder: null,

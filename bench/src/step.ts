@@ -7,7 +7,7 @@ import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
-import { defaultLoraOptions, fullStrategy, loraStrategy } from '@whetstone/strategies/internal';
+import { fullStrategy, loraStrategy } from '@whetstone/strategies/internal';
 import { numberOf, runOnce, runPeer, toParameters, type PeerLine } from './peer.js';
 import {
   markdownTable,
@@ -69,7 +69,7 @@ export async function measureStep(
   }: Pick<StepBenchOptions, 'mode' | 'batch' | 'length' | 'steps'> & Partial<Pick<StepBenchOptions, 'weights'>>,
 ): Promise<StepTimes> {
   const model = createRandomModel(shape, 0, mode === 'lora' ? weights : 'float32');
-  const strategy = mode === 'lora' ? loraStrategy({ ...defaultLoraOptions, rank: 16, alpha: 32 }) : fullStrategy();
+  const strategy = mode === 'lora' ? loraStrategy({ rank: 16, alpha: 32 }) : fullStrategy();
   const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });
   const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
   const parts = {

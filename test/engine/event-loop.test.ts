@@ -6,7 +6,6 @@ import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
-import { defaultLoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { batchOf } from '@whetstone/testing';
 import { expect, test } from 'vitest';
@@ -66,7 +65,7 @@ for (const [engine, command] of engines) {
     async () => {
       const backend = await resolveBackend({ name: 'whetstone', engine, threads: null });
       const model = createRandomModel(shape, 0);
-      const owner = await loraStrategy({ ...defaultLoraOptions, rank: 4, alpha: 8 }).attach(model, {
+      const owner = await loraStrategy({ rank: 4, alpha: 8 }).attach(model, {
         seed: 0,
         totalSteps: 4,
         modelFolder: null,

@@ -7,7 +7,6 @@ import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import type { Callback } from '@whetstone/core/contract';
-import { defaultLoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { fullStrategy } from '../../packages/strategies/src/full/full.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { batchOf } from '@whetstone/testing';
@@ -42,7 +41,7 @@ async function train(
 }> {
   const { barrier, sideBySide } = await resolveBackend({ name: 'whetstone', engine: 'tensorflow', threads: null });
   const model = createRandomModel({ ...tinyLlama, max_position_embeddings: 512 }, 0);
-  const strategy = mode === 'full' ? fullStrategy() : loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 });
+  const strategy = mode === 'full' ? fullStrategy() : loraStrategy({ rank: 2, alpha: 4 });
   const owner = await strategy.attach(model, { seed: 1, totalSteps: 3, modelFolder: null });
   const optimizer = createAdamW({ weightDecay: 0.01, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
   const hooks = createHookRunner(callbacks.map((callback) => ({ plugin: 'test', callback })));

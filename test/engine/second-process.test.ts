@@ -30,7 +30,6 @@ async function train(
     import { trainStep } from '@whetstone/core/training';
     import { createRandomModel } from '@whetstone/models';
     import { loraStrategy } from './packages/strategies/dist/lora/lora.js';
-    import { defaultLoraOptions } from './packages/strategies/dist/lora/options.js';
     import { batchOf, randomRows } from './packages/testing/dist/batches.js';
     const backend = await registerWhetstoneBackend({
       engine: 'xla',
@@ -54,7 +53,7 @@ async function train(
       initializer_range: 0.2,
     };
     const model = createRandomModel(config, 0);
-    const strategy = loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 });
+    const strategy = loraStrategy({ rank: 2, alpha: 4 });
     const owner = await strategy.attach(model, { seed: 0, totalSteps: 2, modelFolder: null });
     const optimizer = createAdamW({ weightDecay: 0, adamBeta1: 0.9, adamBeta2: 0.999, adamEpsilon: 1e-8 });
     const hooks = createHookRunner([]);

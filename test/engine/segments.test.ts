@@ -7,7 +7,6 @@ import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
-import { defaultLoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { batchOf } from '@whetstone/testing';
 import { describe, expect, it } from 'vitest';
@@ -42,7 +41,7 @@ async function train(inSegments: boolean): Promise<Trained> {
   const backend = tf.backend() as WhetstoneBackend;
   Object.assign(backend.engine, { runsInSegments: inSegments });
   const model = createRandomModel({ ...tinyLlama, num_hidden_layers: layers }, 0);
-  const owner = await loraStrategy({ ...defaultLoraOptions, rank: 2, alpha: 4 }).attach(model, {
+  const owner = await loraStrategy({ rank: 2, alpha: 4 }).attach(model, {
     seed: 1,
     totalSteps: 3,
     modelFolder: null,

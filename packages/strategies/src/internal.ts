@@ -2,6 +2,5 @@
 export { applyMergedWeights, largestLogitDifference, probeLogits } from './adapters/merge-difference.js';
 export { fullStrategy } from './full/full.js';
 export { loraStrategy } from './lora/lora.js';
-export { defaultLoraOptions } from './lora/options.js';
 export { dequantisedStorage } from './qlora/quantization.js';
 export { readQuantization } from './qlora/read-quantization.js';

@@ -1,11 +1,11 @@
 import { clone, keep, mul, reshape, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type LanguageModel, type LinearSite, type Problem } from '@whetstone/core/contract';
-import { adaptedForward } from '../lora/layer.js';
 import { peftPrefix, readLoraAdapter } from '../lora/from-peft.js';
 import { borrowParameters } from '../lora/saved-modules.js';
 import { matchesName } from '../lora/targets.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { storeTokenRows } from '../lora/token-rows.js';
+import { loraVariants } from '../lora/variants/index.js';
 import { attachPrefix, attachPrompt } from '../prompt/attach.js';
 import { configFile, readFields, shapeProblem, tensorFile, throwProblems, type AdapterFiles } from './adapter-files.js';
 
@@ -79,11 +79,11 @@ export function loadAdapter(model: LanguageModel, files: AdapterFiles): LoadedAd
 type Prepare = (model: LanguageModel, files: AdapterFiles) => { readonly attach: Attach; dispose(): void };
 
 const prepareLora: Prepare = (model, files) => {
-  const adapter = readLoraAdapter(model, files);
+  const adapter = readLoraAdapter(model, files, loraVariants);
   return {
     dispose: adapter.dispose,
     attach: () => {
-      const undo = adapter.layers.map((layer) => layer.site.wrap((base) => adaptedForward(layer, base, null)));
+      const undo = adapter.layers.map((layer) => layer.site.wrap((base) => layer.forward(base, null)));
       const borrowed = borrowParameters(model, [...adapter.replaced.keys()], false);
       for (const [name, parameter] of borrowed.parameters) {
         const value = adapter.replaced.get(name);

@@ -1,8 +1,8 @@
 import { clone, mul, reshape, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type LanguageModel } from '@whetstone/core/contract';
-import { mergedWeight } from '../lora/layer.js';
 import { readLoraAdapter } from '../lora/from-peft.js';
 import { mergedTable } from '../lora/token-rows.js';
+import { loraVariants } from '../lora/variants/index.js';
 import { configFile, type AdapterFiles } from './adapter-files.js';
 import { peftTypeOf, readIa3Adapter } from './load-adapter.js';
 
@@ -56,12 +56,12 @@ export function mergeAdapter(model: LanguageModel, files: AdapterFiles): MergedW
 
 /** Computes the weights merged with LoRA. @param rows Receives the matrices of which only some rows are trained. */
 function mergedLora(model: LanguageModel, files: AdapterFiles, rows: Map<string, Tensor>): Map<string, Tensor> {
-  const adapter = readLoraAdapter(model, files);
+  const adapter = readLoraAdapter(model, files, loraVariants);
   for (const each of adapter.tokenRows) rows.set(`${each.module}.weight`, mergedTable(model, each));
   const weights = new Map<string, Tensor>(
     [...adapter.replaced].map(([name, tensor]) => [name, clone(tensor)] as const),
   );
-  for (const layer of adapter.layers) weights.set(`${layer.site.name}.weight`, mergedWeight(layer));
+  for (const layer of adapter.layers) weights.set(`${layer.site.name}.weight`, layer.merge());
   adapter.dispose();
   return weights;
 }

@@ -23,7 +23,8 @@ export function loraAdapterConfig(
   targets: readonly LinearSite[],
   options: LoraOptions,
   modelFolder: string | null,
-  tokenRows: readonly TokenRows[] = [],
+  tokenRows: readonly TokenRows[],
+  peftType: string,
 ): Json {
   const { targetModules } = options;
   const isRegularExpression = typeof targetModules === 'string' && targetModules.toLowerCase() !== 'all-linear';
@@ -54,7 +55,7 @@ export function loraAdapterConfig(
     megatron_core: 'megatron.core',
     modules_to_save: options.modulesToSave === null ? null : describeSavedModules(model, options.modulesToSave),
     monteclora_config: null,
-    peft_type: 'LORA',
+    peft_type: peftType,
     peft_version: peftVersion,
     qalora_group_size: 16,
     r: options.rank,

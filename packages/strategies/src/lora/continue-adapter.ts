@@ -1,10 +1,18 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type ModelOutline, type Problem, type StrategyPlan } from '@whetstone/core/contract';
+import {
+  defaultsOf,
+  WhetstoneError,
+  type ModelOutline,
+  type Problem,
+  type StrategyPlan,
+} from '@whetstone/core/contract';
 import { configFile, readFields, tensorFile, throwProblems, type AdapterFiles } from '../adapters/adapter-files.js';
-import { loraOptionsOf, peftPrefix } from './from-peft.js';
-import { defaultLoraOptions, type LoraOptions } from './options.js';
+import { endingsOf, loraOptionsOf, peftPrefix, splitName } from './from-peft.js';
+import { loraConfigSchema, type LoraOptions } from './options.js';
 import { planLora } from './plan.js';
 import { assignCopy } from '../support/unfreeze.js';
+import { selectVariant } from './variants/index.js';
+import type { LoraVariant } from './variants/variant.js';
 
 /** Options that the adapter's configuration decides. If they are also configured, they must agree with it. */
 const adapterDecides = [
@@ -23,6 +31,15 @@ const adapterDecides = [
   'initLoraWeights',
 ] as const;
 
+const defaults = defaultsOf(loraConfigSchema);
+
+/** How the training of a stored adapter continues. */
+export interface ContinuedAdapter {
+  /** The adapter's options, and the configured dropout and LoRA+ ratio. */
+  readonly options: LoraOptions;
+  readonly variant: LoraVariant;
+}
+
 /** Converts a key of the file to a parameter name of this strategy, without PEFT's wrappers of saved modules. */
 const parameterName = (key: string): string =>
   (key.startsWith(peftPrefix) ? key : peftPrefix + key)
@@ -30,26 +47,30 @@ const parameterName = (key: string): string =>
     .replace(/\.lora_magnitude_vector\.weight$/, '.lora_magnitude_vector');
 
 /**
- * Returns the options with which training of an adapter continues: those of the adapter, and the configured dropout and
- * LoRA+ ratio.
+ * Returns the options and the variant with which the training of an adapter continues.
  *
  * @throws ADAPTER_INVALID if the adapter is not a LoRA adapter, or adapts embeddings.
  * @throws CONFIG_CONFLICT if other options are configured that the adapter decides.
  */
-export function continuedOptions(configuredOptions: LoraOptions, files: AdapterFiles): LoraOptions {
+export function continuedAdapter(
+  configuredOptions: LoraOptions,
+  files: AdapterFiles,
+  variants: readonly LoraVariant[],
+): ContinuedAdapter {
   const fields = readFields(files);
   const type = fields.stringOrNull('peft_type');
-  if (type !== 'LORA')
+  const ofType = variants.filter(({ peftType }) => peftType === type);
+  if (ofType.length === 0)
     throw new WhetstoneError('ADAPTER_INVALID', 'lora can continue training LoRA adapters only.', {
       place: { file: configFile(files.folder), path: 'peft_type' },
-      expected: 'LORA',
+      expected: [...new Set(variants.map(({ peftType }) => peftType))].join(', '),
       found: type ?? 'nothing',
     });
   const stored = loraOptionsOf(fields, files);
   throwProblems(fields.problems, files);
   const differing = adapterDecides.flatMap((key): readonly Problem[] => {
-    const [configured, standard, expected] = [configuredOptions[key], defaultLoraOptions[key], stored[key]].map(
-      (value) => JSON.stringify(value),
+    const [configured, standard, expected] = [configuredOptions[key], defaults[key], stored[key]].map((value) =>
+      JSON.stringify(value),
     );
     return configured === standard || configured === expected
       ? []
@@ -69,24 +90,28 @@ export function continuedOptions(configuredOptions: LoraOptions, files: AdapterF
       hint: 'Remove these options: the adapter decides them.',
     });
   }
-  const modules = [...files.tensors.keys()]
-    .map(parameterName)
-    .filter((key) => key.endsWith('.lora_A.weight'))
-    .map((key) => key.slice(peftPrefix.length, -'.lora_A.weight'.length));
+  const endings = endingsOf(ofType);
+  const modules = new Set(
+    [...files.tensors.keys()].flatMap((key) => {
+      const { module } = splitName(parameterName(key), endings) ?? {};
+      return module === undefined ? [] : [module.slice(peftPrefix.length)];
+    }),
+  );
   const embeddings = [...files.tensors.keys()].filter((key) => key.includes('lora_embedding'));
-  if (embeddings.length > 0 || modules.length === 0) {
+  if (embeddings.length > 0 || modules.size === 0) {
     throw new WhetstoneError(
       'ADAPTER_INVALID',
-      modules.length === 0 ? 'The file contains no LoRA tensors.' : 'Training of adapted embeddings cannot continue.',
+      modules.size === 0 ? 'The file contains no LoRA tensors.' : 'Training of adapted embeddings cannot continue.',
       { place: { file: tensorFile(files.folder) }, found: embeddings.join(', ') || 'none' },
     );
   }
-  return {
+  const options = {
     ...stored,
-    targetModules: modules,
-    dropout: configuredOptions.dropout === defaultLoraOptions.dropout ? stored.dropout : configuredOptions.dropout,
+    targetModules: [...modules],
+    dropout: configuredOptions.dropout === defaults.dropout ? stored.dropout : configuredOptions.dropout,
     loraPlusRatio: configuredOptions.loraPlusRatio,
   };
+  return { options, variant: selectVariant(options, ofType) };
 }
 
 /**
@@ -94,7 +119,11 @@ export function continuedOptions(configuredOptions: LoraOptions, files: AdapterF
  *
  * @throws ADAPTER_INVALID if tensors are missing, unknown or misshapen; lists all of them.
  */
-export function planContinued(model: ModelOutline, options: LoraOptions, files: AdapterFiles): StrategyPlan {
+export function planContinued(
+  model: ModelOutline,
+  { options, variant }: ContinuedAdapter,
+  files: AdapterFiles,
+): StrategyPlan {
   const file = tensorFile(files.folder);
   const missing = (options.targetModules as readonly string[]).filter((name) => !model.linearSites.has(name));
   throwProblems(
@@ -104,7 +133,7 @@ export function planContinued(model: ModelOutline, options: LoraOptions, files: 
     })),
     files,
   );
-  const plan = planLora(model, options);
+  const plan = planLora(model, options, variant);
   const stored = tensorsByParameter(files);
   const problems: Problem[] = [];
   for (const [name, shape] of plan.trainable) {
@@ -114,7 +143,7 @@ export function planContinued(model: ModelOutline, options: LoraOptions, files: 
       message: found === undefined ? 'A tensor is missing.' : 'A tensor has the wrong shape.',
       place: { file, tensor: name },
       expected: `[${shape.join(', ')}]`,
-      ...(found === undefined ? {} : { found: `[${found.join(', ')}]` }),
+      found: found === undefined ? undefined : `[${found.join(', ')}]`,
     });
   }
   for (const name of stored.keys())

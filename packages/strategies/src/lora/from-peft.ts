@@ -1,16 +1,6 @@
-import {
-  scalar,
-  tidy,
-  add,
-  matMul,
-  mul,
-  transpose,
-  type Scalar,
-  type Tensor,
-  type Tensor1D,
-  type Tensor2D,
-} from '@tensorflow/tfjs-core';
-import type { Json, LanguageModel, LinearSite, Problem } from '@whetstone/core/contract';
+import { add, matMul, mul, tidy, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { defaultsOf, type Json, type LanguageModel, type LinearSite, type Problem } from '@whetstone/core/contract';
+import { createScalars, type Scalars } from '@whetstone/core/ops';
 import {
   configFile,
   readFields,
@@ -20,9 +10,10 @@ import {
   type AdapterFiles,
   type ConfigFields,
 } from '../adapters/adapter-files.js';
-import { squaresByOutput, type LoraLayer } from './layer.js';
+import { loraConfigSchema, rankAndScale, type LoraOptions } from './options.js';
 import { tokenRowsKey, type TokenRows } from './token-rows.js';
-import { defaultLoraOptions, loraScale, valueByPattern, type LoraOptions } from './options.js';
+import { selectVariant } from './variants/index.js';
+import type { LoraLayer, LoraVariant } from './variants/variant.js';
 import { isRecord } from '@whetstone/core/util';
 
 /** Prefix of every key in a PEFT adapter file. */
@@ -45,7 +36,10 @@ const unsupported = [
 const isOff = (value: unknown): boolean =>
   value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
 
-/** Reads the options from `adapter_config.json` of type LORA. Adds unsupported fields to `fields.problems`. */
+/** Where `adapter_config.json` contains the patterns, for errors. */
+const storedPatterns = { rank: 'rank_pattern', alpha: 'alpha_pattern' };
+
+/** Reads the options from `adapter_config.json` of a low-rank adapter. Adds unsupported fields to `fields.problems`. */
 export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOptions {
   for (const key of unsupported) {
     if (!isOff(fields.raw(key)))
@@ -57,7 +51,7 @@ export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOp
   }
   const bias = fields.stringOrNull('bias') ?? 'none';
   return {
-    ...defaultLoraOptions,
+    ...defaultsOf(loraConfigSchema),
     rank: fields.number('r', 8),
     alpha: fields.number('lora_alpha', 8),
     dropout: fields.number('lora_dropout', 0),
@@ -85,27 +79,47 @@ export interface LoraAdapter {
   dispose(): void;
 }
 
-interface LoraTensors {
-  a?: Tensor;
-  b?: Tensor;
-  magnitude?: Tensor;
+/** The tensors of one module, by the ends of their names. */
+type ModuleTensors = Map<string, Tensor>;
+
+const embeddingEndings = ['lora_embedding_A', 'lora_embedding_B'] as const;
+
+/** Splits a name into the module and the end of a tensor; `.weight` at the end is optional. Null if no end matches. */
+export function splitName(
+  name: string,
+  endings: Iterable<string>,
+): { readonly module: string; readonly ending: string } | null {
+  const stem = name.replace(/\.weight$/, '');
+  for (const ending of endings) {
+    const suffix = `.${ending.replace(/\.weight$/, '')}`;
+    if (stem.endsWith(suffix)) return { module: stem.slice(0, -suffix.length), ending };
+  }
+  return null;
 }
 
-/** Matches a key of the file: the module and the kind of tensor. */
-const keyPattern = /^(.*)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.weight)?$/;
+/** Returns the ends of the names of all tensors that the variants have. */
+export const endingsOf = (variants: readonly LoraVariant[]): Set<string> =>
+  new Set(variants.flatMap(({ shapes }) => Object.keys(shapes)));
 
 /**
- * Reads a LoRA adapter for a model. The keys of the tensors determine the adapted layers. Ranks must agree with the
+ * Reads a low-rank adapter for a model. The keys of the tensors determine the adapted layers. Ranks must agree with the
  * configuration.
  *
  * @throws ADAPTER_INVALID if tensors are unknown, missing or misshapen; lists all of them.
  */
-export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): LoraAdapter {
+export function readLoraAdapter(
+  model: LanguageModel,
+  files: AdapterFiles,
+  variants: readonly LoraVariant[],
+): LoraAdapter {
   const fields = readFields(files);
+  const type = fields.stringOrNull('peft_type');
+  const ofType = variants.filter(({ peftType }) => peftType === type);
   const options = loraOptionsOf(fields, files);
   const { problems } = fields;
-  const sites = new Map<string, LoraTensors>();
-  const embeddings = new Map<string, LoraTensors>();
+  const endings = [...endingsOf(ofType), ...embeddingEndings];
+  const sites = new Map<string, ModuleTensors>();
+  const embeddings = new Map<string, ModuleTensors>();
   const replaced = new Map<string, Tensor>();
   const made: Tensor[] = [];
   const tokenRows: TokenRows[] = [];
@@ -119,7 +133,7 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
       if (rows !== null) tokenRows.push(rows);
       continue;
     }
-    const match = keyPattern.exec(path);
+    const match = splitName(path, endings);
     const parameter = parameterOf(model, path);
     if (match === null && parameter !== null) {
       const problem = shapeProblem(key, tensor, parameter.shape, files);
@@ -127,9 +141,11 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
       replaced.set(parameter.name, tensor);
       continue;
     }
-    const [, module = '', kind = ''] = match ?? [];
-    const isEmbedding = kind.startsWith('lora_embedding');
-    if (match === null || !(isEmbedding ? module === model.embeddingSite.name : model.linearSites.has(module))) {
+    const isEmbedding = embeddingEndings.some((ending) => ending === match?.ending);
+    const isKnown = isEmbedding
+      ? match?.module === model.embeddingSite.name
+      : model.linearSites.has(match?.module ?? '');
+    if (match === null || !isKnown) {
       problems.push({
         message: 'The model lacks this module.',
         place: { file: tensorFile(files.folder), tensor: key },
@@ -137,35 +153,25 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
       continue;
     }
     const group = isEmbedding ? embeddings : sites;
-    const tensors = group.get(module) ?? {};
-    group.set(module, tensors);
-    if (kind.endsWith('_A')) tensors.a = tensor;
-    else if (kind.endsWith('_B')) tensors.b = tensor;
-    else tensors.magnitude = tensor;
+    const tensors = group.get(match.module) ?? new Map<string, Tensor>();
+    group.set(match.module, tensors.set(match.ending, tensor));
   }
   if (sites.size === 0 && embeddings.size === 0 && tokenRows.length === 0)
     problems.push({
       message: 'The file contains no LoRA tensors.',
       place: { file: tensorFile(files.folder) },
-      expected: `keys such as ${peftPrefix}<module>.lora_A.weight`,
+      expected: `keys such as ${peftPrefix}<module>.${endings[0] ?? ''}`,
     });
   throwProblems(problems, files);
 
-  const scales = new Map<number, Scalar>();
-  const scaleTensorOf = (scale: number): Scalar | null => {
-    if (scale === 1) return null;
-    const tensor = scales.get(scale) ?? scalar(scale);
-    scales.set(scale, tensor);
-    return tensor;
-  };
+  const variant = selectVariant(options, ofType);
+  const scalars = createScalars();
   const layers: LoraLayer[] = [];
   for (const [name, tensors] of sites) {
     const site = model.linearSites.get(name);
     if (site === undefined) continue;
-    const layer = layerOf(site, tensors, options, files, problems);
-    if (layer === null) continue;
-    if (layer.dora !== null) made.push(layer.dora.weightSquares);
-    layers.push({ ...layer, scaleTensor: scaleTensorOf(layer.scale) });
+    const layer = layerOf(site, tensors, variant, options, scalars, files, problems);
+    if (layer !== null) layers.push(layer);
   }
   for (const [name, tensors] of embeddings) {
     const merged = mergedEmbedding(model, name, replaced.get(`${name}.weight`), tensors, options, files, problems);
@@ -174,7 +180,7 @@ export function readLoraAdapter(model: LanguageModel, files: AdapterFiles): Lora
     replaced.set(`${name}.weight`, merged);
   }
   const dispose = (): void => {
-    for (const tensor of [...made, ...scales.values()]) tensor.dispose();
+    for (const each of [...layers, ...made, scalars]) each.dispose();
   };
   if (problems.length > 0) dispose();
   throwProblems(problems, files);
@@ -250,44 +256,36 @@ function parameterOf(
   return site === undefined ? null : { name, shape: site.weight.shape };
 }
 
-function rankAndScale(name: string, options: LoraOptions): { readonly rank: number; readonly scale: number } {
-  const rank = valueByPattern(options.rankPattern, name, options.rank, 'rank_pattern');
-  const alpha = valueByPattern(options.alphaPattern, name, options.alpha, 'alpha_pattern');
-  return { rank, scale: loraScale(alpha, rank, options.useRslora) };
-}
-
 /** Creates a layer from its tensors; returns null and adds problems if they are missing or misshapen. */
 function layerOf(
   site: LinearSite,
-  tensors: LoraTensors,
+  tensors: ModuleTensors,
+  variant: LoraVariant,
   options: LoraOptions,
+  scalars: Scalars,
   files: AdapterFiles,
   problems: Problem[],
 ): LoraLayer | null {
-  const { rank, scale } = rankAndScale(site.name, options);
-  const key = (ending: string): string => `${peftPrefix}${site.name}.${ending}`;
-  const expected: [string, Tensor | undefined, readonly number[]][] = [
-    [key('lora_A.weight'), tensors.a, [rank, site.inFeatures]],
-    [key('lora_B.weight'), tensors.b, [site.outFeatures, rank]],
-    ...(options.useDora
-      ? [
-          [key('lora_magnitude_vector'), tensors.magnitude, [site.outFeatures]] as [
-            string,
-            Tensor | undefined,
-            readonly number[],
-          ],
-        ]
-      : []),
-  ];
-  const found = checkTensors(expected, files);
+  const { rank, scale } = rankAndScale(site.name, options, storedPatterns);
+  const found = checkTensors(
+    Object.entries(variant.shapes).map(([ending, shapeOf]) => [
+      `${peftPrefix}${site.name}.${ending}`,
+      tensors.get(ending),
+      shapeOf(site, rank),
+    ]),
+    files,
+  );
   problems.push(...found);
-  const { a, b, magnitude } = tensors;
-  if (found.length > 0 || a === undefined || b === undefined) return null;
-  const dora =
-    options.useDora && magnitude !== undefined
-      ? { magnitude: magnitude as Tensor1D, weightSquares: squaresByOutput(site) }
-      : null;
-  return { site, a: a as Tensor2D, b: b as Tensor2D, scale, scaleTensor: null, dora };
+  if (found.length > 0) return null;
+  return variant.init({
+    site,
+    rank,
+    scale,
+    scaleTensor: scale === 1 ? null : scalars(scale),
+    initLoraWeights: options.initLoraWeights,
+    seed: 0,
+    tensor: <T extends Tensor>(ending: string) => tensors.get(ending) as T,
+  });
 }
 
 function checkTensors(
@@ -316,23 +314,23 @@ function mergedEmbedding(
   model: LanguageModel,
   name: string,
   savedWeight: Tensor | undefined,
-  tensors: LoraTensors,
+  tensors: ModuleTensors,
   options: LoraOptions,
   files: AdapterFiles,
   problems: Problem[],
 ): Tensor | null {
-  const { rank, scale } = rankAndScale(name, options);
+  const { rank, scale } = rankAndScale(name, options, storedPatterns);
   const weight = savedWeight ?? model.embeddingSite.weight;
   const [vocabulary = 0, hidden = 0] = weight.shape;
+  const [a, b] = embeddingEndings.map((ending) => tensors.get(ending));
   const found = checkTensors(
     [
-      [`${peftPrefix}${name}.lora_embedding_A`, tensors.a, [rank, vocabulary]],
-      [`${peftPrefix}${name}.lora_embedding_B`, tensors.b, [hidden, rank]],
+      [`${peftPrefix}${name}.lora_embedding_A`, a, [rank, vocabulary]],
+      [`${peftPrefix}${name}.lora_embedding_B`, b, [hidden, rank]],
     ],
     files,
   );
   problems.push(...found);
-  const { a, b } = tensors;
   if (found.length > 0 || a === undefined || b === undefined) return null;
   if (options.useDora) {
     problems.push({

@@ -1,19 +1,6 @@
+import { gather, tensor1d, tidy, variable, type Tensor, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
 import {
-  clone,
-  gather,
-  tensor1d,
-  tensor2d,
-  tidy,
-  variable,
-  zeros,
-  sqrt,
-  type Rank,
-  type Tensor,
-  type Tensor1D,
-  type Tensor2D,
-  type Variable,
-} from '@tensorflow/tfjs-core';
-import {
+  defaultsOf,
   WhetstoneError,
   type Attachment,
   type EffectiveWeight,
@@ -22,40 +9,49 @@ import {
   type LanguageModel,
   type LinearSite,
   type Strategy,
-  type WorkerRank,
+  type StrategyRun,
 } from '@whetstone/core/contract';
-import { createScalars } from '@whetstone/core/ops';
-import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
+import { createScalars, type Scalars } from '@whetstone/core/ops';
 import { mergeAdapter, type MergedWeights } from '../adapters/merge-adapter.js';
-import { loraAdapterConfig } from './adapter-config.js';
-import {
-  adaptedForward,
-  dropoutMask,
-  mergedWeight,
-  squaresByOutput,
-  type LoraDropout,
-  type LoraLayer,
-} from './layer.js';
-import { peftPrefix } from './from-peft.js';
-import { pissaAsLora, pissaOptionsAsLora, startPissa, type PissaStart } from './pissa.js';
-import { defaultLoraOptions, loraScale, valueByPattern, type LoraOptions } from './options.js';
-import { continuedOptions, planContinued, copyAdapterValues } from './continue-adapter.js';
 import { withAdapter } from '../adapters/read-adapter-folder.js';
+import { frozenLayersBelow } from '../support/frozen-layers-below.js';
+import { loraAdapterConfig } from './adapter-config.js';
+import { continuedAdapter, copyAdapterValues, planContinued } from './continue-adapter.js';
+import { createDropout } from './dropout.js';
+import { peftPrefix } from './from-peft.js';
+import { loraConfigSchema, rankAndScale, type LoraOptions } from './options.js';
 import { planLora, savedKey, savedParameters } from './plan.js';
 import { borrowParameters } from './saved-modules.js';
-import { frozenLayersBelow } from '../support/frozen-layers-below.js';
 import { findTargets } from './targets.js';
 import { attachTokenRows, tokenModules, tokenRowsKey, type TokenRows } from './token-rows.js';
+import { loraVariants, selectVariant } from './variants/index.js';
+import type { LoraLayer, LoraVariant } from './variants/variant.js';
 
-/**
- * Returns the initial A, [rank, in]: Kaiming-uniform with a = √5, which is U(±1 ÷ √in), or normal with deviation 1 ÷
- * rank.
- */
-function initialA(site: LinearSite, rank: number, kind: LoraOptions['initLoraWeights'], seed: number): Tensor2D {
-  const random = createRandom(seed, `lora_A ${site.name}`);
-  const bound = 1 / Math.sqrt(site.inFeatures);
-  const draw = kind === 'gaussian' ? () => random.normal() / rank : () => (2 * random.uniform() - 1) * bound;
-  return tensor2d(fillFloat32(rank * site.inFeatures, draw), [rank, site.inFeatures]);
+/** The variables that an adapter creates, by their names in the adapter's file. */
+interface TrainedTensors {
+  readonly variables: Map<string, Variable>;
+  /** Creates a variable and disposes its initial value. */
+  create<T extends Tensor>(name: string, initial: T): T;
+  /** Disposes the created variables. */
+  dispose(): void;
+}
+
+function createTrainedTensors(): TrainedTensors {
+  const variables = new Map<string, Variable>();
+  const created: Variable[] = [];
+  return {
+    variables,
+    create: <T extends Tensor>(name: string, initial: T): T => {
+      const made = variable(initial, true);
+      initial.dispose();
+      variables.set(name, made);
+      created.push(made);
+      return made as unknown as T;
+    },
+    dispose: () => {
+      for (const each of created) each.dispose();
+    },
+  };
 }
 
 /**
@@ -65,9 +61,9 @@ function initialA(site: LinearSite, rank: number, kind: LoraOptions['initLoraWei
 function trainedTokens(
   model: LanguageModel,
   { trainableTokenIndices }: LoraOptions,
-  saved: ReadonlyMap<string, Variable>,
+  saved: readonly string[],
 ): readonly number[] {
-  const trainsEmbedding = saved.has(`${model.embeddingSite.name}.weight`);
+  const trainsEmbedding = saved.includes(`${model.embeddingSite.name}.weight`);
   if (trainsEmbedding && (trainableTokenIndices?.length ?? 0) > 0) {
     throw new WhetstoneError('CONFIG_CONFLICT', 'modulesToSave already trains the complete embedding.', {
       place: { path: 'strategy.options.trainableTokenIndices' },
@@ -84,186 +80,69 @@ function trainedTokens(
   return trainsEmbedding ? [] : (trainableTokenIndices ?? model.addedTokens);
 }
 
-/** Attaches a new LoRA adapter. The base is frozen. Unless PiSSA is used, the adapter has no effect at first. */
-function attachLora(
-  model: LanguageModel,
+/** Creates the adapted layer of a site. Its variables are added to `trained`. */
+function createLayer(
+  site: LinearSite,
+  variant: LoraVariant,
   options: LoraOptions,
   seed: number,
-  modelFolder: string | null,
-  worker: WorkerRank = { rank: 0, count: 1 },
-): Attachment {
-  const targets = findTargets(model, options);
-  const savedNames = savedParameters(model, targets, options);
-  const constants = createScalars();
-  const undo: (() => void)[] = [constants.dispose];
-  const trainable = new Map<string, Variable>();
-  const randoms = new Map<string, Random>();
-  const pissaStarts = new Map<string, PissaStart>();
-  const layers: LoraLayer[] = [];
-  const createTrainable = <T extends Tensor>(name: string, initial: T): T => {
-    const made = variable(initial, true);
-    initial.dispose();
-    trainable.set(name, made);
-    undo.push(() => made.dispose());
-    return made as unknown as T;
-  };
-  const dropoutOf = (site: LinearSite): LoraDropout | null => {
-    if (options.dropout === 0) return null;
-    // Workers use different streams, because they process different samples.
-    const random = createRandom(
-      seed,
-      worker.rank === 0 ? `dropout ${site.name}` : `dropout ${site.name} of worker ${worker.rank}`,
-    );
-    randoms.set(site.name, random);
-    const shared = { rate: constants(options.dropout), gain: constants(1 / (1 - options.dropout)) };
-    return (tokens) => (model.training ? dropoutMask(tokens, site.inFeatures, random, shared) : null);
-  };
+  trained: TrainedTensors,
+  scalars: Scalars,
+): LoraLayer {
+  const { rank, scale } = rankAndScale(site.name, options);
+  return variant.init({
+    site,
+    rank,
+    scale,
+    scaleTensor: scale === 1 ? null : scalars(scale),
+    initLoraWeights: options.initLoraWeights,
+    seed,
+    tensor: (ending, initial) => trained.create(`${peftPrefix}${site.name}.${ending}`, initial()),
+  });
+}
 
-  for (const site of targets) {
-    const rank = valueByPattern(options.rankPattern, site.name, options.rank, 'strategy.options.rankPattern');
-    const alpha = valueByPattern(options.alphaPattern, site.name, options.alpha, 'strategy.options.alphaPattern');
-    const scale = loraScale(alpha, rank, options.useRslora);
-    const key = `${peftPrefix}${site.name}`;
-    const pissa = options.initLoraWeights === 'pissa' ? startPissa(site, rank, scale, seed) : null;
-    if (pissa !== null) {
-      pissaStarts.set(site.name, pissa);
-      undo.push(pissa.dispose);
-    }
-    const a = createTrainable(
-      `${key}.lora_A.weight`,
-      pissa === null ? initialA(site, rank, options.initLoraWeights, seed) : clone(pissa.a),
-    );
-    const b = createTrainable(
-      `${key}.lora_B.weight`,
-      pissa === null ? zeros<Rank.R2>([site.outFeatures, rank]) : clone(pissa.b),
-    );
-    let dora: LoraLayer['dora'] = null;
-    if (options.useDora) {
-      const weightSquares = squaresByOutput(site);
-      undo.push(() => weightSquares.dispose());
-      dora = {
-        weightSquares,
-        magnitude: createTrainable<Tensor1D>(
-          `${key}.lora_magnitude_vector`,
-          tidy(() => sqrt(weightSquares)),
-        ),
-      };
-    }
-    const layer: LoraLayer = { site, a, b, scale, scaleTensor: scale === 1 ? null : constants(scale), dora };
-    layers.push(layer);
-    const dropout = dropoutOf(site);
-    undo.push(site.wrap((base) => adaptedForward(layer, base, dropout)));
-  }
-  const saved = borrowParameters(model, savedNames, true);
-  undo.push(saved.dispose);
-  const tokenIds = trainedTokens(model, options, saved.parameters);
-  const below = frozenLayersBelow(model, [
-    ...targets.map(({ name }) => name),
-    ...savedNames,
-    ...(tokenIds.length === 0 ? [] : [`${model.embeddingSite.name}.weight`]),
-  ]);
-  if (below !== null && below > 0) {
-    model.setFrozenPrefix?.({ layers: below });
-    undo.push(() => model.setFrozenPrefix?.(null));
-  }
-  for (const [name, parameter] of saved.parameters) trainable.set(savedKey(name, targets), parameter);
-  const tokenRows =
-    tokenIds.length === 0
-      ? []
-      : tokenModules(model).map((module): TokenRows => {
-          const rows = tidy(() =>
-            gather(model.parameters.get(`${module}.weight`) as unknown as Tensor2D, tensor1d([...tokenIds], 'int32')),
-          );
-          return { module, ids: tokenIds, values: createTrainable(peftPrefix + tokenRowsKey(module), rows) };
-        });
-  undo.push(attachTokenRows(model, tokenRows));
+/** Creates the trained rows of the embedding, and of an untied head, with the stored values. */
+function createTokenRows(model: LanguageModel, ids: readonly number[], trained: TrainedTensors): TokenRows[] {
+  if (ids.length === 0) return [];
+  return tokenModules(model).map((module) => {
+    const table = model.parameters.get(`${module}.weight`) as unknown as Tensor2D;
+    const rows = tidy(() => gather(table, tensor1d([...ids], 'int32')));
+    return { module, ids, values: trained.create(peftPrefix + tokenRowsKey(module), rows) };
+  });
+}
 
+/** Declares the layers below the lowest trained one as frozen. Returns a function that revokes this. */
+function freezePrefix(model: LanguageModel, trained: readonly string[]): () => void {
+  const layers = frozenLayersBelow(model, trained);
+  if (layers === null || layers === 0) return () => {};
+  model.setFrozenPrefix?.({ layers });
+  return () => model.setFrozenPrefix?.(null);
+}
+
+/**
+ * Creates the exported adapter. A variant may export other tensors than the trained ones; those are kept until
+ * `dispose`.
+ */
+function createExport(
+  layers: readonly LoraLayer[],
+  trainable: ReadonlyMap<string, Variable>,
+  config: Json,
+): { exported(): ExportedAdapter; dispose(): void } {
   const converted: Tensor[] = [];
-  const disposeConverted = (): void => {
+  const dispose = (): void => {
     for (const tensor of converted.splice(0)) tensor.dispose();
   };
-  let merged: MergedWeights | null = null;
-  const exportAdapter = (): ExportedAdapter => {
-    if (options.initLoraWeights !== 'pissa')
-      return {
-        tensors: new Map(trainable),
-        config: loraAdapterConfig(model, targets, options, modelFolder, tokenRows),
-      };
-    disposeConverted();
-    const tensors = new Map<string, Tensor>(trainable);
-    for (const { site, a, b } of layers) {
-      const start = pissaStarts.get(site.name);
-      if (start === undefined) continue;
-      const lora = pissaAsLora(start, a, b);
-      converted.push(lora.a, lora.b);
-      tensors.set(`${peftPrefix}${site.name}.lora_A.weight`, lora.a);
-      tensors.set(`${peftPrefix}${site.name}.lora_B.weight`, lora.b);
-    }
-    return { tensors, config: loraAdapterConfig(model, targets, pissaOptionsAsLora(options), modelFolder, tokenRows) };
-  };
-  const { loraPlusRatio } = options;
   return {
-    trainable,
-    ...(loraPlusRatio === null
-      ? {}
-      : { learningRateScale: (name: string) => (hasRaisedRate(name, trainable) ? loraPlusRatio : 1) }),
-    effectiveWeights: () =>
-      new Map<string, EffectiveWeight>([
-        ...layers.map(
-          (layer) =>
-            [
-              `${layer.site.name}.weight`,
-              { site: layer.site, weight: () => mergedWeight(layer, pissaStarts.get(layer.site.name)?.residual) },
-            ] as const,
-        ),
-        ...[...saved.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }] as const),
-      ]),
-    exportAdapter,
-    saveState: () => ({
-      tensors: new Map(
-        [...pissaStarts].flatMap(
-          ([name, { a, b }]) =>
-            [
-              [`${name}.pissa_A`, a],
-              [`${name}.pissa_B`, b],
-            ] as [string, Tensor][],
-        ),
-      ),
-      values: { dropout: Object.fromEntries([...randoms].map(([name, random]) => [name, random.saveState()])) },
-    }),
-    loadState: ({ tensors, values }) => {
-      restoreDropout(randoms, values, worker);
-      for (const [name, start] of pissaStarts) {
-        const [a, b] = [tensors.get(`${name}.pissa_A`), tensors.get(`${name}.pissa_B`)];
-        if (a === undefined || b === undefined)
-          throw new WhetstoneError(
-            'CHECKPOINT_INVALID',
-            'The checkpoint lacks the initial matrices of a PiSSA layer.',
-            {
-              place: { tensor: name },
-            },
-          );
-        start.replaceStart(a, b);
-      }
-    },
-    merge: () => {
-      const adapter = exportAdapter();
-      merged?.dispose();
-      merged = mergeAdapter(model, adapter);
-      if (!merged.untiesHead) return;
-      throw new WhetstoneError(
-        'CONFIG_CONFLICT',
-        'The adapter trains the head separately from the embedding with which it shares a weight, so they cannot ' +
-          'be merged into one matrix.',
-        { place: { path: 'strategy.options.modulesToSave' }, hint: 'Remove the head from modulesToSave.' },
-      );
-    },
-    dispose: () => {
-      disposeConverted();
-      for (const step of undo.reverse()) step();
-      for (const [name, weight] of merged?.weights ?? [])
-        model.parameters.get(name)?.assign(weight as ReturnType<Variable['clone']>);
-      merged?.dispose();
+    dispose,
+    exported: () => {
+      dispose();
+      const tensors = new Map<string, Tensor>(trainable);
+      for (const layer of layers)
+        for (const [ending, tensor] of Object.entries(layer.export?.() ?? {})) {
+          converted.push(tensor);
+          tensors.set(`${peftPrefix}${layer.site.name}.${ending}`, tensor);
+        }
+      return { tensors, config };
     },
   };
 }
@@ -275,25 +154,103 @@ function attachLora(
 const hasRaisedRate = (name: string, trainable: ReadonlyMap<string, Variable>): boolean =>
   name.endsWith('.lora_B.weight') || trainable.get(name)?.rank === 1;
 
-/** Restores the dropout generators. Only worker 0 saves its states; the other workers derive theirs from them. */
-function restoreDropout(randoms: ReadonlyMap<string, Random>, values: Json, { rank }: WorkerRank): void {
-  const states = (values as { readonly dropout?: Readonly<Record<string, readonly number[]>> } | null)?.dropout ?? {};
-  for (const [name, random] of randoms) {
-    const state = states[name];
-    if (state === undefined)
-      throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint lacks the dropout state of a layer.', {
-        expected: name,
-      });
-    random.loadState(
-      rank === 0 ? state : state.map((word, index) => (index === 0 ? word ^ Math.imul(rank, 0x9e3779b9) : word)),
-    );
-    if (rank > 0) for (let round = 0; round < 12; round += 1) random.uniform();
-  }
+/** Attaches a new adapter. The base is frozen. */
+function attachLora(
+  model: LanguageModel,
+  options: LoraOptions,
+  variant: LoraVariant,
+  { seed, modelFolder, worker = { rank: 0, count: 1 } }: StrategyRun,
+): Attachment {
+  const targets = findTargets(model, options);
+  const savedNames = savedParameters(model, targets, options);
+  const tokens = trainedTokens(model, options, savedNames);
+  const trained = createTrainedTensors();
+  const trainable = trained.variables;
+  const scalars = createScalars();
+
+  // The adapted layers.
+  const dropout = createDropout(model, options.dropout, seed, worker, scalars);
+  const layers = targets.map((site) => createLayer(site, variant, options, seed, trained, scalars));
+  const unwrap = layers.map((layer) => {
+    const mask = dropout.of(layer.site);
+    return layer.site.wrap((base) => layer.forward(base, mask));
+  });
+
+  // Stored parameters that are trained as well, and rows of the embedding.
+  const saved = borrowParameters(model, savedNames, true);
+  for (const [name, parameter] of saved.parameters) trainable.set(savedKey(name, targets), parameter);
+  const tokenRows = createTokenRows(model, tokens, trained);
+  const restoreRows = attachTokenRows(model, tokenRows);
+  const unfreezePrefix = freezePrefix(model, [
+    ...targets.map(({ name }) => name),
+    ...savedNames,
+    ...(tokens.length === 0 ? [] : [`${model.embeddingSite.name}.weight`]),
+  ]);
+
+  const exportedOptions = variant.exportedOptions?.(options) ?? options;
+  const config = loraAdapterConfig(model, targets, exportedOptions, modelFolder, tokenRows, variant.peftType);
+  const adapter = createExport(layers, trainable, config);
+  const { loraPlusRatio } = options;
+  let merged: MergedWeights | null = null;
+  return {
+    trainable,
+    learningRateScale:
+      loraPlusRatio === null ? undefined : (name) => (hasRaisedRate(name, trainable) ? loraPlusRatio : 1),
+    effectiveWeights: () =>
+      new Map<string, EffectiveWeight>([
+        ...layers.map(({ site, merge }) => [`${site.name}.weight`, { site, weight: merge }] as const),
+        ...[...saved.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }] as const),
+      ]),
+    exportAdapter: adapter.exported,
+    saveState: () => ({
+      tensors: new Map(
+        layers.flatMap((layer) =>
+          Object.entries(layer.saveState?.() ?? {}).map(
+            ([name, tensor]) => [`${layer.site.name}.${name}`, tensor] as const,
+          ),
+        ),
+      ),
+      values: { dropout: dropout.saveState() },
+    }),
+    loadState: ({ tensors, values }) => {
+      dropout.loadState((values as { readonly dropout?: Json } | null)?.dropout);
+      for (const layer of layers) layer.loadState?.((name) => tensors.get(`${layer.site.name}.${name}`));
+    },
+    merge: () => {
+      merged?.dispose();
+      merged = mergeAdapter(model, adapter.exported());
+      if (!merged.untiesHead) return;
+      throw new WhetstoneError(
+        'CONFIG_CONFLICT',
+        'The adapter trains the head separately from the embedding with which it shares a weight, so they cannot ' +
+          'be merged into one matrix.',
+        { place: { path: 'strategy.options.modulesToSave' }, hint: 'Remove the head from modulesToSave.' },
+      );
+    },
+    dispose: () => {
+      adapter.dispose();
+      unfreezePrefix();
+      restoreRows();
+      saved.dispose();
+      for (const step of unwrap.reverse()) step();
+      for (const each of [...layers, trained, scalars]) each.dispose();
+      for (const [name, weight] of merged?.weights ?? [])
+        model.parameters.get(name)?.assign(weight as ReturnType<Variable['clone']>);
+      merged?.dispose();
+    },
+  };
 }
 
-/** Creates the strategy `lora`: low-rank adaptation of linear layers; see {@link LoraOptions}. */
-export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
-  const resolved = { ...defaultLoraOptions, ...options };
+/**
+ * Creates the strategy `lora`: low-rank adaptation of linear layers.
+ *
+ * @param variants the kinds of adapted layers; the first one that the options select is used
+ */
+export function loraStrategy(
+  options: Partial<LoraOptions> = {},
+  variants: readonly LoraVariant[] = loraVariants,
+): Strategy {
+  const resolved: LoraOptions = { ...defaultsOf(loraConfigSchema), ...options };
   if (resolved.useDora && resolved.initLoraWeights === 'pissa') {
     throw new WhetstoneError('CONFIG_CONFLICT', 'DoRA and PiSSA cannot be combined.', {
       place: { path: 'strategy.options' },
@@ -301,24 +258,28 @@ export function loraStrategy(options: Partial<LoraOptions> = {}): Strategy {
     });
   }
   const { adapter } = resolved;
-  if (adapter !== null) {
-    return {
-      role: 'owner',
-      plan: (model) =>
-        withAdapter(adapter, async (files) => planContinued(model, continuedOptions(resolved, files), files)),
-      attach: (model, run) =>
-        withAdapter(adapter, async (files) => {
-          const options = continuedOptions(resolved, files);
-          planContinued(model, options, files);
-          const attachment = attachLora(model, options, run.seed, run.modelFolder, run.worker);
-          copyAdapterValues(attachment.trainable, files);
-          return attachment;
-        }),
-    };
-  }
+  if (adapter !== null) return continuedStrategy(adapter, resolved, variants);
+  const variant = selectVariant(resolved, variants);
   return {
     role: 'owner',
-    plan: (model) => planLora(model, resolved),
-    attach: (model, run) => attachLora(model, resolved, run.seed, run.modelFolder, run.worker),
+    plan: (model) => planLora(model, resolved, variant),
+    attach: (model, run) => attachLora(model, resolved, variant, run),
+  };
+}
+
+/** Creates the strategy that continues the training of a stored adapter. */
+function continuedStrategy(folder: string, configured: LoraOptions, variants: readonly LoraVariant[]): Strategy {
+  return {
+    role: 'owner',
+    plan: (model) =>
+      withAdapter(folder, (files) => planContinued(model, continuedAdapter(configured, files, variants), files)),
+    attach: (model, run) =>
+      withAdapter(folder, (files) => {
+        const continued = continuedAdapter(configured, files, variants);
+        planContinued(model, continued, files);
+        const attachment = attachLora(model, continued.options, continued.variant, run);
+        copyAdapterValues(attachment.trainable, files);
+        return attachment;
+      }),
   };
 }

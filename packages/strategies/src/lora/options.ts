@@ -1,4 +1,4 @@
-import { WhetstoneError } from '@whetstone/core/contract';
+import { WhetstoneError, type FromSchema } from '@whetstone/core/contract';
 
 const names = { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1 } as const;
 
@@ -107,52 +107,8 @@ export const loraConfigSchema = {
   additionalProperties: false,
 } as const;
 
-/** Resolved options of one LoRA adapter. */
-export interface LoraOptions {
-  readonly rank: number;
-  readonly alpha: number;
-  readonly dropout: number;
-  readonly targetModules: string | readonly string[];
-  readonly excludeModules: string | readonly string[] | null;
-  readonly layersToTransform: number | readonly number[] | null;
-  readonly layersPattern: string | readonly string[] | null;
-  readonly rankPattern: Readonly<Record<string, number>>;
-  readonly alphaPattern: Readonly<Record<string, number>>;
-  readonly modulesToSave: readonly string[] | null;
-  readonly trainableTokenIndices: readonly number[] | null;
-  readonly useRslora: boolean;
-  readonly useDora: boolean;
-  readonly bias: 'none' | 'all' | 'lora_only';
-  readonly initLoraWeights: true | 'gaussian' | 'pissa';
-  readonly loraPlusRatio: number | null;
-  /** Absolute path of an adapter whose training continues; it decides most other options. */
-  readonly adapter: string | null;
-}
-
-export const defaultLoraOptions: LoraOptions = {
-  rank: 8,
-  alpha: 8,
-  dropout: 0,
-  targetModules: 'all-linear',
-  excludeModules: null,
-  layersToTransform: null,
-  layersPattern: null,
-  rankPattern: {},
-  alphaPattern: {},
-  modulesToSave: null,
-  trainableTokenIndices: null,
-  useRslora: false,
-  useDora: false,
-  bias: 'none',
-  initLoraWeights: true,
-  loraPlusRatio: null,
-  adapter: null,
-};
-
-/** Returns the scale of the update: alpha ÷ rank, or alpha ÷ √rank with rsLoRA. */
-export function loraScale(alpha: number, rank: number, useRslora: boolean): number {
-  return useRslora ? alpha / Math.sqrt(rank) : alpha / rank;
-}
+/** The options of one LoRA adapter. `adapter` is an absolute path. */
+export type LoraOptions = FromSchema<typeof loraConfigSchema>;
 
 /**
  * Compiles a regular expression of the options.
@@ -175,7 +131,7 @@ export function compilePattern(source: string, path: string): RegExp {
  * Returns the value of the first pattern that matches the module's path or its end after a dot, as PEFT does;
  * `otherwise` if none matches.
  */
-export function valueByPattern(
+function valueByPattern(
   patterns: Readonly<Record<string, number>>,
   name: string,
   otherwise: number,
@@ -185,4 +141,21 @@ export function valueByPattern(
     if (compilePattern(`^(.*\\.)?(${key})$`, `${path}.${key}`).test(name)) return value;
   }
   return otherwise;
+}
+
+const optionPaths = { rank: 'strategy.options.rankPattern', alpha: 'strategy.options.alphaPattern' };
+
+/**
+ * Returns the rank of a module, and the scale of its update: alpha ÷ rank, or alpha ÷ √rank with rsLoRA.
+ *
+ * @param paths where the patterns are written, for errors
+ */
+export function rankAndScale(
+  name: string,
+  { rank: defaultRank, alpha: defaultAlpha, rankPattern, alphaPattern, useRslora }: LoraOptions,
+  paths = optionPaths,
+): { readonly rank: number; readonly scale: number } {
+  const rank = valueByPattern(rankPattern, name, defaultRank, paths.rank);
+  const alpha = valueByPattern(alphaPattern, name, defaultAlpha, paths.alpha);
+  return { rank, scale: useRslora ? alpha / Math.sqrt(rank) : alpha / rank };
 }

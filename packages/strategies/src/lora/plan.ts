@@ -1,9 +1,10 @@
-import { WhetstoneError, type LinearSiteOutline, type ModelOutline, type StrategyPlan } from '@whetstone/core/contract';
+import type { LinearSiteOutline, ModelOutline, StrategyPlan } from '@whetstone/core/contract';
 import { peftPrefix } from './from-peft.js';
-import { valueByPattern, type LoraOptions } from './options.js';
+import { rankAndScale, type LoraOptions } from './options.js';
 import { findSavedModules } from './saved-modules.js';
 import { findTargets } from './targets.js';
 import { tokenModules, tokenRowsKey } from './token-rows.js';
+import type { LoraVariant } from './variants/variant.js';
 
 /** Returns the names of the biases that are trained. */
 function biasNames(model: ModelOutline, targets: readonly LinearSiteOutline[], bias: LoraOptions['bias']): string[] {
@@ -33,18 +34,18 @@ export function savedKey(name: string, targets: readonly LinearSiteOutline[]): s
  * Returns the plan of a LoRA adapter.
  *
  * @throws STRATEGY_TARGETS_NOTHING if an option matches no module.
- * @throws CONFIG_INVALID if a pattern is invalid or the rank is too large for PiSSA.
+ * @throws CONFIG_INVALID if a pattern is invalid or a rank does not fit the variant.
  */
-export function planLora(model: ModelOutline, options: LoraOptions): StrategyPlan {
+export function planLora(model: ModelOutline, options: LoraOptions, variant: LoraVariant): StrategyPlan {
   const targets = findTargets(model, options);
   const trainable = new Map<string, readonly number[]>();
   const effectiveWeights = new Map<string, readonly number[]>();
-  for (const { name, inFeatures, outFeatures, fanInFanOut } of targets) {
-    const rank = valueByPattern(options.rankPattern, name, options.rank, 'strategy.options.rankPattern');
-    if (options.initLoraWeights === 'pissa') checkPissaRank(name, rank, inFeatures, outFeatures);
-    trainable.set(`${peftPrefix}${name}.lora_A.weight`, [rank, inFeatures]);
-    trainable.set(`${peftPrefix}${name}.lora_B.weight`, [outFeatures, rank]);
-    if (options.useDora) trainable.set(`${peftPrefix}${name}.lora_magnitude_vector`, [outFeatures]);
+  for (const site of targets) {
+    const { name, inFeatures, outFeatures, fanInFanOut } = site;
+    const { rank } = rankAndScale(name, options);
+    variant.checkRank?.(site, rank);
+    for (const [ending, shapeOf] of Object.entries(variant.shapes))
+      trainable.set(`${peftPrefix}${name}.${ending}`, shapeOf(site, rank));
     effectiveWeights.set(`${name}.weight`, fanInFanOut ? [inFeatures, outFeatures] : [outFeatures, inFeatures]);
   }
   for (const name of savedParameters(model, targets, options)) {
@@ -59,14 +60,4 @@ export function planLora(model: ModelOutline, options: LoraOptions): StrategyPla
     trainable.set(peftPrefix + tokenRowsKey(module), [options.trainableTokenIndices?.length ?? 0, model.hiddenSize]);
   }
   return { trainable, effectiveWeights };
-}
-
-function checkPissaRank(name: string, rank: number, inFeatures: number, outFeatures: number): void {
-  const maxRank = Math.min(inFeatures, outFeatures);
-  if (rank <= maxRank) return;
-  throw new WhetstoneError('CONFIG_INVALID', 'The rank is too large for PiSSA: it exceeds the size of a layer.', {
-    place: { path: 'strategy.options.rank' },
-    expected: `at most ${maxRank} for ${name}`,
-    found: String(rank),
-  });
 }

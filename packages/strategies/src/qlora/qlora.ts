@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import {
+  defaultsOf,
   WhetstoneError,
   type Attachment,
   type LanguageModel,
@@ -12,7 +13,7 @@ import {
 } from '@whetstone/core/contract';
 import { storePacked } from '@whetstone/core/ops';
 import { loraStrategy } from '../lora/lora.js';
-import { defaultLoraOptions, type LoraOptions } from '../lora/options.js';
+import { loraConfigSchema, type LoraOptions } from '../lora/options.js';
 import { rememberValue } from '../support/unfreeze.js';
 import { quantisedStorage, quantizationConfig, quantizationFile, type QuantizationOptions } from './quantization.js';
 
@@ -20,7 +21,7 @@ import { quantisedStorage, quantizationConfig, quantizationFile, type Quantizati
 export interface QloraOptions extends LoraOptions, QuantizationOptions {}
 
 const defaultQloraOptions: QloraOptions = {
-  ...defaultLoraOptions,
+  ...defaultsOf(loraConfigSchema),
   quantType: 'nf4',
   doubleQuantization: true,
   computeDtype: null,

@@ -1,0 +1,13 @@
+import type { LoraOptions } from '../options.js';
+import { dora } from './dora.js';
+import { lora } from './lora.js';
+import { pissa } from './pissa.js';
+import type { LoraVariant } from './variant.js';
+
+/** The kinds of adapted layers. The first one that the options select is used. */
+export const loraVariants: readonly LoraVariant[] = [dora, pissa, lora];
+
+/** Returns the first variant that the options select. */
+export function selectVariant(options: LoraOptions, variants: readonly LoraVariant[]): LoraVariant {
+  return variants.find((variant) => variant.selects(options)) ?? lora;
+}
