@@ -179,6 +179,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
     backend: options.backend ?? { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined },
     checkpoints: folderCheckpoints,
     clock: { now: () => (performance.now() - started) / 1000, timestamp: () => new Date().toISOString() },
+    random: { seed: 42, dataSeed: 42 },
     logger: { debug: log, info: log, warn: log, error: log },
     signal: options.signal ?? new AbortController().signal,
     outputFolder,

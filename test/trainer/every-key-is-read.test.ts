@@ -2,24 +2,13 @@ import '@tensorflow/tfjs-backend-cpu';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import {
-  BACKEND_RESOLVER,
-  BATCH_SOURCE_FACTORY,
-  CHECKPOINT_STORE,
-  CLOCK,
-  corePlugins,
-  LOGGER,
-  MODEL_LOADER,
-  provide,
-} from '@whetstone/core';
-import { folderCheckpoints } from '@whetstone/core/checkpoint';
+import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, corePlugins, LOGGER, MODEL_LOADER, provide } from '@whetstone/core';
 import { composeSchema, rawConfigOf, resolveConfig, type ResolvedConfig } from '@whetstone/core/config';
 import { runTraining } from '@whetstone/core/training';
 import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
 import { beforeAll, expect, it } from 'vitest';
-import { createServices } from '../../packages/core/src/container.js';
 import { createEventHub } from '../../packages/core/src/events.js';
-import { composeRun } from '../../packages/core/src/trainer/compose.js';
+import { composeRun, runServices } from '../../packages/core/src/trainer/compose/index.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { loadedOf, shuffledSource, tinyModel } from '../support/training.js';
 import { builtIns, recordingLogger, tinyConfig } from './support.js';
@@ -65,7 +54,12 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
     defaults: { dataSource: 'conversations' },
     load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: folder }),
   });
-  const services = createServices([
+  const context = {
+    resolution: { ...resolution, config: watch(resolution.config, reads) },
+    events: createEventHub(recordingLogger),
+    signal: new AbortController().signal,
+  };
+  const services = runServices(context, [
     provide(BACKEND_RESOLVER, {
       resolve: async ({ name, engine, threads }) => ({
         backend: 'cpu',
@@ -76,20 +70,11 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
     }),
     provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),
     provide(BATCH_SOURCE_FACTORY, { create: async () => shuffledSource(8, 2) }),
-    provide(CHECKPOINT_STORE, folderCheckpoints),
-    provide(CLOCK, { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() }),
     provide(LOGGER, recordingLogger()),
   ]);
-  const events = createEventHub(recordingLogger);
-  const { run, dispose } = await composeRun({
-    resolution: { ...resolution, config: watch(resolution.config, reads) },
-    services,
-    events,
-    callbacks: [],
-    signal: new AbortController().signal,
-  });
+  const { run } = await composeRun({ context, services, callbacks: [] });
   for await (const _ of runTraining(run)) continue;
-  dispose();
+  await services.dispose();
   return reads;
 }
 

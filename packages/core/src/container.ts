@@ -28,8 +28,6 @@ export interface Services {
 
 /** The services of one run, and their disposal. */
 export interface RunServices extends Services {
-  /** Returns whether a service is registered for the token. */
-  has(token: Token<unknown>): boolean;
   /** Adds an action to `dispose`. It runs before the disposal of everything that was created earlier. */
   onDispose(action: () => unknown): void;
   /**
@@ -256,7 +254,6 @@ export function createServices(registrations: readonly ServiceRegistration[]): R
     container.register(token as InjectionToken, { useFactory: () => services.get(token as Token<unknown>) });
   return {
     ...services,
-    has: (token) => registered.has(token),
     onDispose: (action) => void disposals.push({ token: null, action }),
     release: (token) => {
       const index = disposals.findIndex((disposal) => disposal.token === token);

@@ -1,9 +1,11 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Callback } from './callback.js';
 import type { BatchSource } from './data.js';
-import type { LoadedModel } from './model.js';
-import type { ReplyGenerator } from './metric.js';
+import type { LoadedModel, ModelOutline } from './model.js';
+import type { Metric, ReplyGenerator } from './metric.js';
+import type { Optimizer, Schedule } from './optimizer.js';
 import type { TensorCluster, TensorCollective } from './workers.js';
-import type { BatchSourceFactory, Logger, ModelLoader, TextGenerator } from './plugin.js';
+import type { BatchSourceFactory, DataSource, Logger, ModelLoader, ScheduleInputs, TextGenerator } from './plugin.js';
 
 declare const service: unique symbol;
 
@@ -86,6 +88,17 @@ export interface Clock {
   timestamp(): string;
 }
 
+/**
+ * The seeds of a run. Every stream of random numbers is a function of a seed and a purpose, so that a resumed run, a
+ * worker thread and another process draw the same numbers.
+ */
+export interface RandomSource {
+  /** The seed of plugins and strategies. */
+  readonly seed: number;
+  /** The seed of the order of the data. */
+  readonly dataSeed: number;
+}
+
 // Services that the caller of a Trainer registers.
 /** Selects the tensor backend. */
 export const BACKEND_RESOLVER = defineToken<BackendResolver>('BACKEND_RESOLVER');
@@ -98,15 +111,31 @@ export const CLOCK = defineToken<Clock>('CLOCK');
 /** Receives the messages of a run. */
 export const LOGGER = defineToken<Logger>('LOGGER');
 
-/** Loads models that generate text for plugins (paraphrases). Optional. */
-export const TEXT_GENERATORS = defineToken<(model: string) => Promise<TextGenerator>>('TEXT_GENERATORS');
+/** Loads models that generate text for plugins (paraphrases); null by default: the program does not support it. */
+export const TEXT_GENERATORS = defineToken<((model: string) => Promise<TextGenerator>) | null>('TEXT_GENERATORS');
 
 /** Generates replies of the trained model to the evaluation data. Needed only by metrics of replies. */
 export const REPLY_GENERATOR = defineToken<ReplyGenerator>('REPLY_GENERATOR');
 
-// Services that a run creates from its configuration unless the caller registers them.
+// Services that a run creates from its configuration. A registered service replaces what the configuration selects.
 /** The tensor backend in use. If it is registered, `backend` of the configuration is ignored. */
 export const TENSOR_BACKEND = defineToken<TensorBackendInfo>('TENSOR_BACKEND');
+/** The seeds of the run: `training.seed` and `training.dataSeed`. */
+export const RANDOM = defineToken<RandomSource>('RANDOM');
+/** Writes metrics: the loggers of the configuration. With several processes, only the one of rank 0 uses them. */
+export const LOGGERS = defineToken<readonly Callback[]>('LOGGERS');
+/** Updates the parameters. */
+export const OPTIMIZER = defineToken<Optimizer>('OPTIMIZER');
+/** Returns the factors of the learning rate for a number of steps. */
+export const SCHEDULE = defineToken<(inputs: ScheduleInputs) => Schedule>('SCHEDULE');
+/** The metrics that every evaluation computes. */
+export const METRICS = defineToken<readonly Metric[]>('METRICS');
+/** The conversations to train on; null if `TRAIN_DATA` is registered. */
+export const TRAIN_SOURCE = defineToken<DataSource | null>('TRAIN_SOURCE');
+/** The conversations to evaluate on; null without any, or if `EVAL_DATA` is registered. */
+export const EVAL_SOURCE = defineToken<DataSource | null>('EVAL_SOURCE');
+/** The structure of the model, which strategies check their options against before weights are read; null: unknown. */
+export const MODEL_OUTLINE = defineToken<ModelOutline | null>('MODEL_OUTLINE');
 /** The model to train. If it is registered, no model is loaded. */
 export const LOADED_MODEL = defineToken<LoadedModel>('LOADED_MODEL');
 /** The training data. If it is registered, `data.train` is not read. */

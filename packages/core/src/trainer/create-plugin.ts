@@ -73,6 +73,8 @@ export interface PluginMaker {
     options: Readonly<Record<string, Json>>,
     path: Path,
   ): Promise<PluginInstances[K]>;
+  /** Returns the name of the plugin that created an instance; null if none did. */
+  nameOf(instance: object): string | null;
   /**
    * Checks that plugins read every key that the user wrote. Skips plugins that have read no key yet.
    *
@@ -86,6 +88,7 @@ export interface PluginMaker {
 /** @param wasWritten returns whether the user wrote a key, as opposed to a default */
 export function createPluginMaker(context: PluginContext, wasWritten: (path: Path) => boolean): PluginMaker {
   const createdPlugins: CreatedPlugin[] = [];
+  const names = new WeakMap<object, string>();
 
   const unusedOf = ({ tracked, path, schema, plugin }: CreatedPlugin): readonly Problem[] =>
     tracked.unread().flatMap((own) => {
@@ -111,6 +114,7 @@ export function createPluginMaker(context: PluginContext, wasWritten: (path: Pat
       try {
         const instance = await plugin.create(tracked.options as never, context);
         validateInstance(kind, instance, plugin.name);
+        names.set(instance, plugin.name);
         return instance as PluginInstances[typeof kind];
       } catch (cause) {
         if (isWhetstoneError(cause)) throw cause;
@@ -121,6 +125,7 @@ export function createPluginMaker(context: PluginContext, wasWritten: (path: Pat
         );
       }
     },
+    nameOf: (instance) => names.get(instance) ?? null,
     checkUnusedKeys: () => {
       // A plugin that has read no option yet may read them later. It is checked again at the end of the run.
       const problems = createdPlugins.filter(({ tracked }) => tracked.touched()).flatMap(unusedOf);

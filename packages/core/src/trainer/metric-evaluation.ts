@@ -7,7 +7,7 @@ import {
   type Metric,
 } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
-import type { RunServices } from '../container.js';
+import type { Services } from '../container.js';
 import { anyNeeds, type MetricEvaluation } from '../training/measure-metrics.js';
 import { noSamples, sampleWindows } from '../training/metric-samples.js';
 import type { Named } from '../training/named.js';
@@ -34,7 +34,7 @@ async function* transformedConversations(
  */
 export async function composeMetrics(
   { evaluation: { replies: most, maxNewTokens }, training, data }: ResolvedConfig,
-  services: RunServices,
+  services: Services,
   source: DataSource | null,
   transforms: readonly DataTransform[],
   metrics: readonly Named<Metric>[],
@@ -47,13 +47,7 @@ export async function composeMetrics(
       'Metrics are computed from conversations, but the evaluation data is given as batches.',
       { place, expected: 'data.eval' },
     );
-  const needsReplies = anyNeeds(metrics, 'replies');
-  if (needsReplies && !services.has(REPLY_GENERATOR))
-    throw new WhetstoneError('CONFIG_CONFLICT', 'The service that generates replies is missing.', {
-      place,
-      expected: 'REPLY_GENERATOR',
-      hint: 'The package "whetstone" registers it in its Trainer and its command.',
-    });
+  const generate = anyNeeds(metrics, 'replies') ? services.get(REPLY_GENERATOR) : null;
   const conversations = () => transformedConversations(source, transforms);
   let isEmpty = true;
   for await (const { length } of sampleWindows(conversations(), 1, 1)) isEmpty = length === 0;
@@ -61,7 +55,7 @@ export async function composeMetrics(
   return {
     metrics,
     conversations,
-    replies: needsReplies ? { generate: services.get(REPLY_GENERATOR), most, maxNewTokens } : null,
+    replies: generate === null ? null : { generate, most, maxNewTokens },
     batchSize: training.perDeviceEvalBatchSize,
     maxLength: data.maxLength,
   };

@@ -4,10 +4,17 @@ import { copyCompanionFiles, writeFolder, writeModel } from '../checkpoint/index
 import type { ResolvedStage } from '../config/resolve-stages.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
 import type { ResolvedConfig } from '../config/types.js';
-import { LOADED_MODEL, WhetstoneError, type LoadedModel, type RunReport, type StepReport } from '../contract/index.js';
+import {
+  LOADED_MODEL,
+  WhetstoneError,
+  type Attachment,
+  type LoadedModel,
+  type RunReport,
+  type StepReport,
+} from '../contract/index.js';
 import { provide, type ServiceRegistration } from '../container.js';
 import type { RunStage } from '../training/train-run.js';
-import type { StageComposition } from './compose.js';
+import type { StageComposition } from './compose/index.js';
 import {
   importState,
   readStageTransfer,
@@ -16,15 +23,22 @@ import {
   type StageTransfer,
 } from './stage-transfer.js';
 import { checkOutputFolder, claimOutputFolder } from './output-folder.js';
-import { findResume, stageFolder, writeDone } from './stage-folders.js';
+import { findResume, stageFolder, writeDone, type StageResume } from './stage-folders.js';
 
-/** Composes and runs one stage. Calls `useModel` with the model of the stage. */
+/** Composes and trains one run, or one stage of a run, with additional services. */
 export type RunOneStage = (
   resolution: ConfigResolution,
   services: readonly ServiceRegistration[],
-  stage: StageComposition,
-  useModel: (loaded: LoadedModel, isOurs: boolean) => void,
+  stage?: StageComposition,
 ) => AsyncGenerator<StepReport, RunReport, void>;
+
+export interface StageRunner {
+  readonly runOne: RunOneStage;
+  /** Whether runs load their model, so that a stage can load it again. False if the program registers the model. */
+  readonly loadsModel: boolean;
+  /** Reports missing files of a stage's data. */
+  checkData(stage: ResolvedStage): Promise<void>;
+}
 
 /**
  * The folder of a stage's merged model, for a next stage whose strategy differs and cannot continue with the adapter.
@@ -40,101 +54,188 @@ const TRANSFER_FOLDER = 'hand-over';
  */
 export async function* runStages(
   stages: readonly ResolvedStage[],
-  runOne: RunOneStage,
-  checkData: (stage: ResolvedStage) => Promise<void>,
+  runner: StageRunner,
 ): AsyncGenerator<StepReport, RunReport, void> {
-  const names = stages.map(({ name }) => name ?? '');
-  const [firstStage] = stages;
-  if (firstStage === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
-  const shared: ResolvedConfig = {
-    ...firstStage.resolution.config,
+  const run = await openStagedRun(stages, runner);
+  try {
+    for (let index = run.doneStages; index < stages.length; index += 1) yield* run.train(index);
+  } finally {
+    run.dispose();
+  }
+  return run.report();
+}
+
+/** Checks the output folder and the data of a staged run, and finds the stage at which it starts. Writes nothing. */
+async function openStagedRun(stages: readonly ResolvedStage[], runner: StageRunner): Promise<StagedRun> {
+  const [first] = stages;
+  if (first === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
+  const config: ResolvedConfig = {
+    ...first.resolution.config,
     stages: stages.map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })),
   };
-  const root = shared.output.folder;
-  await checkOutputFolder(shared);
-  const resume = await findResume(shared, names);
-  const reports: RunReport[] = [...(resume?.done ?? [])];
+  await checkOutputFolder(config);
+  const resume = await findResume(
+    config,
+    stages.map(({ name }) => name ?? ''),
+  );
   // Missing files of all stages are reported before the first stage is trained.
-  for (const stage of stages.slice(reports.length)) await checkData(stage);
-  let loaded: LoadedModel | null = null;
-  let transfer: StageTransfer | null = null;
-  let claimed = false;
-  let ownsModel = false;
-  try {
-    for (const [index, { name, resolution }] of stages.entries()) {
-      if (index < reports.length) continue;
-      const next = stages[index + 1];
-      const folder = root === null ? null : stageFolder(root, index, name ?? '');
-      const readsModel = loaded === null;
-      const modelFolder = root === null ? null : modelBefore(root, names, index);
-      if (readsModel && root !== null && index > 0 && sameOwner(stages[index - 1], stages[index]))
-        transfer = await readTransferFolder(
-          join(stageFolder(root, index - 1, names[index - 1] ?? ''), TRANSFER_FOLDER),
-        );
-      const received = transfer;
-      let exported: StageTransfer | null = null;
-      const continues = next !== undefined && sameOwner(stages[index], next);
-      let isMerged = false;
-      const run: RunStage = {
-        name: name ?? '',
-        index,
-        count: stages.length,
-        modelFolder,
-        resultFolder: next === undefined ? root : folder,
-        importState: (owner) => {
-          if (received !== null) importState(owner, received);
-          if (next === undefined || continues || owner.exportAdapter === undefined || owner.merge !== undefined) return;
-          throw new WhetstoneError(
-            'CONFIG_CONFLICT',
-            `Stage '${next.name}' has a different strategy from stage '${name}', whose adapter cannot be merged ` +
-              'into the model.',
-            {
-              expected: 'the same strategy and options in both, or a strategy whose adapter can be merged',
-              found: `${ownerOf(stages[index])}, then ${ownerOf(next)}`,
-            },
-          );
-        },
-        exportState: async (owner) => {
-          if (next === undefined || owner.exportAdapter === undefined) return;
-          if (continues) exported = await exportState(owner);
-          else {
-            owner.merge?.();
-            isMerged = true;
-          }
-        },
-      };
-      const composition: StageComposition = {
-        run,
-        isLast: next === undefined,
-        claimOutput: async () => {
-          if (!claimed) await claimOutputFolder(shared);
-          claimed = true;
-          if (root !== null && index === reports.length) await writeDone(root, names, reports);
-        },
-      };
-      const services = loaded === null ? [] : [provide(LOADED_MODEL, loaded)];
-      const own = stageResolution(resolution, folder, resume, {
-        index: index - (resume?.done.length ?? 0),
-        path: readsModel ? modelFolder : null,
-      });
-      const report = yield* runOne(own, services, composition, (model, isOurs) => {
-        if (loaded === null) ownsModel = isOurs;
-        loaded = model;
-      });
-      transfer = exported;
-      if (folder !== null && exported !== null) await writeStageTransfer(join(folder, TRANSFER_FOLDER), exported);
-      if (folder !== null && isMerged) await saveMerged(join(folder, MERGED_FOLDER), loaded, shared.chatTemplatePath);
-      reports.push(report);
-      if (root !== null) await writeDone(root, names, reports);
-      // A different strategy may store the weights in another format, so it reads them again, as a resumed run does.
-      if (root === null || next === undefined || continues || !ownsModel) continue;
-      (loaded as LoadedModel | null)?.model.dispose();
-      loaded = null;
-    }
-  } finally {
-    if (ownsModel) (loaded as LoadedModel | null)?.model.dispose();
+  for (const stage of stages.slice(resume?.done.length ?? 0)) await runner.checkData(stage);
+  return new StagedRun(config, stages, resume, runner);
+}
+
+/** What a stage leaves for the next one, besides the model. */
+interface StageResult {
+  /** The state for a next stage with the same strategy. */
+  transfer: StageTransfer | null;
+  /** Whether the adapter was merged into the model, for a next stage with a different strategy. */
+  isMerged: boolean;
+}
+
+/** A run with stages: the reports of those that are done, and what the next stage continues with. */
+class StagedRun {
+  private readonly names: readonly string[];
+  private readonly root: string | null;
+  private readonly reports: RunReport[];
+  /** The model of the previous stage; null if the next stage loads its model. */
+  private loaded: LoadedModel | null = null;
+  private ownsModel = false;
+  private transfer: StageTransfer | null = null;
+  private isClaimed = false;
+
+  constructor(
+    private readonly config: ResolvedConfig,
+    private readonly stages: readonly ResolvedStage[],
+    private readonly resume: StageResume | null,
+    private readonly runner: StageRunner,
+  ) {
+    this.names = stages.map(({ name }) => name ?? '');
+    this.root = config.output.folder;
+    this.reports = [...(resume?.done ?? [])];
   }
-  return combineReports(reports, root);
+
+  get doneStages(): number {
+    return this.reports.length;
+  }
+
+  /** Trains one stage. */
+  async *train(index: number): AsyncGenerator<StepReport, void, void> {
+    const { resolution } = this.stageAt(index);
+    const modelFolder = this.root === null ? null : modelBefore(this.root, this.names, index);
+    const loadedBefore = this.loaded;
+    if (loadedBefore === null) await this.readTransfer(index);
+    const result: StageResult = { transfer: null, isMerged: false };
+    const report = yield* this.runner.runOne(
+      stageResolution(resolution, this.folderOf(index), {
+        resumeFromCheckpoint: index === (this.resume?.done.length ?? 0) ? (this.resume?.next ?? null) : null,
+        path: loadedBefore === null ? modelFolder : null,
+      }),
+      loadedBefore === null ? [] : [provide(LOADED_MODEL, loadedBefore)],
+      {
+        run: this.runOf(index, modelFolder, result),
+        isLast: index === this.stages.length - 1,
+        useModel: (model, isOurs) => {
+          if (this.loaded === null) this.ownsModel = isOurs;
+          this.loaded = model;
+        },
+        claimOutput: () => this.claimOutput(index),
+      },
+    );
+    await this.finish(index, report, result);
+  }
+
+  /** Returns the report of the complete run. */
+  report(): RunReport {
+    return combineReports(this.reports, this.root);
+  }
+
+  dispose(): void {
+    if (this.ownsModel) this.loaded?.model.dispose();
+    this.loaded = null;
+  }
+
+  private stageAt(index: number): ResolvedStage {
+    const stage = this.stages[index];
+    if (stage === undefined) throw new WhetstoneError('INTERNAL', `A staged run has no stage ${index}.`);
+    return stage;
+  }
+
+  private folderOf(index: number): string | null {
+    return this.root === null ? null : stageFolder(this.root, index, this.names[index] ?? '');
+  }
+
+  /** Whether the next stage has the same strategy, and continues with the trained parameters. */
+  private continuesAfter(index: number): boolean {
+    return index + 1 < this.stages.length && sameOwner(this.stages[index], this.stages[index + 1]);
+  }
+
+  /** Reads the state of the previous stage from its folder, if this stage continues with it. */
+  private async readTransfer(index: number): Promise<void> {
+    const folder = this.folderOf(index - 1);
+    if (folder !== null && index > 0 && this.continuesAfter(index - 1))
+      this.transfer = await readTransferFolder(join(folder, TRANSFER_FOLDER));
+  }
+
+  /** Returns how the training of a stage imports the state of the previous one, and exports its own. */
+  private runOf(index: number, modelFolder: string | null, result: StageResult): RunStage {
+    const received = this.transfer;
+    const next = this.stages[index + 1];
+    const continues = this.continuesAfter(index);
+    return {
+      name: this.names[index] ?? '',
+      index,
+      count: this.stages.length,
+      modelFolder,
+      resultFolder: next === undefined ? this.root : this.folderOf(index),
+      importState: (owner) => {
+        if (received !== null) importState(owner, received);
+        if (next !== undefined && !continues) requireMerge(owner, this.stageAt(index), next);
+      },
+      exportState: async (owner) => {
+        if (next === undefined || owner.exportAdapter === undefined) return;
+        if (continues) result.transfer = await exportState(owner);
+        else {
+          owner.merge?.();
+          result.isMerged = true;
+        }
+      },
+    };
+  }
+
+  /** Claims the folder of the run, once, and marks the stages before this one as done. */
+  private async claimOutput(index: number): Promise<void> {
+    if (!this.isClaimed) await claimOutputFolder(this.config);
+    this.isClaimed = true;
+    if (this.root !== null && index === this.reports.length) await writeDone(this.root, this.names, this.reports);
+  }
+
+  /** Stores the result of a stage, so that the next stage or a resumed run continues with it. */
+  private async finish(index: number, report: RunReport, { transfer, isMerged }: StageResult): Promise<void> {
+    const folder = this.folderOf(index);
+    this.transfer = transfer;
+    if (folder !== null && transfer !== null) await writeStageTransfer(join(folder, TRANSFER_FOLDER), transfer);
+    if (folder !== null && isMerged)
+      await saveMerged(join(folder, MERGED_FOLDER), this.loaded, this.config.chatTemplatePath);
+    this.reports.push(report);
+    if (this.root !== null) await writeDone(this.root, this.names, this.reports);
+    const isLast = index === this.stages.length - 1;
+    // A different strategy may store the weights in another format, so it reads them again, as a resumed run does.
+    if (this.root !== null && !isLast && !this.continuesAfter(index) && this.ownsModel && this.runner.loadsModel)
+      this.dispose();
+  }
+}
+
+/** @throws `CONFIG_CONFLICT` if a stage with a different strategy follows, but the adapter cannot be merged */
+function requireMerge(owner: Attachment, stage: ResolvedStage, next: ResolvedStage): void {
+  if (owner.exportAdapter === undefined || owner.merge !== undefined) return;
+  throw new WhetstoneError(
+    'CONFIG_CONFLICT',
+    `Stage '${next.name}' has a different strategy from stage '${stage.name}', whose adapter cannot be merged ` +
+      'into the model.',
+    {
+      expected: 'the same strategy and options in both, or a strategy whose adapter can be merged',
+      found: `${ownerOf(stage)}, then ${ownerOf(next)}`,
+    },
+  );
 }
 
 const ownerOf = (stage: ResolvedStage | undefined): string => JSON.stringify(stage?.resolution.config.strategy ?? null);
@@ -171,11 +272,9 @@ async function saveMerged(folder: string, loaded: LoadedModel | null, chatTempla
 function stageResolution(
   resolution: ConfigResolution,
   folder: string | null,
-  resume: Awaited<ReturnType<typeof findResume>>,
-  { index, path }: { readonly index: number; readonly path: string | null },
+  { resumeFromCheckpoint, path }: { readonly resumeFromCheckpoint: string | true | null; readonly path: string | null },
 ): ConfigResolution {
   const { config } = resolution;
-  const resumeFromCheckpoint = index === 0 ? (resume?.next ?? null) : null;
   const own: ResolvedConfig = {
     ...config,
     model: path === null ? config.model : { ...config.model, path },

@@ -1,7 +1,9 @@
 import {
+  EVAL_SOURCE,
+  LOADED_MODEL,
   LOGGER,
+  TRAIN_SOURCE,
   WhetstoneError,
-  type LoadedModel,
   type Logger,
   type RunReport,
   type StepReport,
@@ -12,19 +14,17 @@ import {
   readConfigFile,
   resolveStages,
   withValue,
-  type ConfigResolution,
   type ResolvedStage,
 } from '../config/index.js';
-import { createServices, type ServiceRegistration, type RunServices } from '../container.js';
+import type { RunServices, ServiceRegistration } from '../container.js';
 import { corePlugins } from '../core-plugins.js';
 import { runTraining } from '../training/index.js';
 import { CLUSTER } from '../distributed/index.js';
 import type { EventHub } from '../events.js';
 import { createRegistry, loadPlugin } from '../plugins/index.js';
-import { checkDataSources, composeRun, type ComposedRun, type StageComposition } from './compose.js';
-import { defaultServices } from './default-services.js';
+import { composeRun, programServices, runServices, type ComposedRun, type ComposeOptions } from './compose/index.js';
 import type { TrainerOptions } from './options.js';
-import { runStages } from './stages.js';
+import { runStages, type RunOneStage } from './stages.js';
 import { messageOf } from '../util/index.js';
 
 export interface TrainingContext {
@@ -59,18 +59,19 @@ export async function* train(
   options: TrainerOptions,
   { events, signal, useLogger }: TrainingContext,
 ): AsyncGenerator<StepReport, RunReport, void> {
-  const servicesWith = (more: readonly ServiceRegistration[] = []): RunServices =>
-    createServices([...defaultServices, ...(options.services ?? []), ...more]);
+  const { services: registered = [], callbacks = [] } = options;
   let current: RunServices | null = null;
-  useLogger(() => (current ?? servicesWith()).get(LOGGER));
-  const trainOne = async function* (
-    resolution: ConfigResolution,
-    stage?: StageServices,
-  ): AsyncGenerator<StepReport, RunReport, void> {
-    const services = servicesWith(stage?.services);
+  useLogger(() => (current ?? programServices(registered)).get(LOGGER));
+  const trainOne: RunOneStage = async function* (resolution, more, stage) {
+    const context = { resolution, events, signal };
+    const services = runServices(context, [...registered, ...more]);
     current = services;
     try {
-      return yield* runOne({ resolution, services, events, signal, options, stage });
+      return yield* runOne({ context, services, callbacks, stage });
+    } catch (error) {
+      // The error of the run is reported, even if disposing fails, too.
+      await services.dispose().catch(() => undefined);
+      throw error;
     } finally {
       await services.dispose();
       current = null;
@@ -85,69 +86,46 @@ export async function* train(
     throw error;
   }
   const [first] = stages;
-  if (first.name === null) return yield* trainOne(first.resolution);
-  const clusterServices = servicesWith();
-  const isInCluster = clusterServices.has(CLUSTER) && clusterServices.get(CLUSTER).membership() !== null;
-  await clusterServices.dispose();
-  if (isInCluster)
-    throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages cannot train in several processes.', {
-      place: { path: 'stages' },
-      hint: 'Train each stage as a separate run, on the model that the previous one wrote.',
-    });
-  return yield* runStages(
-    stages,
-    (resolution, services, stage, useModel) => trainOne(resolution, { services, stage, useModel }),
-    async ({ resolution }) => {
-      const services = servicesWith();
-      await checkDataSources(resolution, services).finally(() => services.dispose());
+  if (first.name === null) return yield* trainOne(first.resolution, []);
+  await rejectCluster(registered);
+  return yield* runStages(stages, {
+    runOne: trainOne,
+    loadsModel: registered.every(({ token }) => token !== LOADED_MODEL),
+    checkData: async ({ resolution }) => {
+      const services = runServices({ resolution, events, signal }, registered);
+      try {
+        await services.resolve(TRAIN_SOURCE);
+        await services.resolve(EVAL_SOURCE);
+      } finally {
+        await services.dispose();
+      }
     },
-  );
+  });
 }
 
-interface StageServices {
-  readonly services: readonly ServiceRegistration[];
-  readonly stage: StageComposition;
-  readonly useModel: (loaded: LoadedModel, isOurs: boolean) => void;
+/** @throws `CONFIG_CONFLICT` if this process is one of several, because they cannot train stages together */
+async function rejectCluster(registered: readonly ServiceRegistration[]): Promise<void> {
+  const services = programServices(registered);
+  const membership = services.get(CLUSTER).membership();
+  await services.dispose();
+  if (membership === null) return;
+  throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages cannot train in several processes.', {
+    place: { path: 'stages' },
+    hint: 'Train each stage as a separate run, on the model that the previous one wrote.',
+  });
 }
 
-interface OneRun {
-  readonly resolution: ConfigResolution;
-  readonly services: RunServices;
-  readonly events: EventHub;
-  readonly signal: AbortSignal;
-  readonly options: TrainerOptions;
-  readonly stage: StageServices | undefined;
-}
-
-/** Composes one run, or one stage of a run, and trains it. */
-async function* runOne({
-  resolution,
-  services,
-  events,
-  signal,
-  options,
-  stage,
-}: OneRun): AsyncGenerator<StepReport, RunReport, void> {
+/** Composes one run, or one stage of a run, and trains it. The caller disposes the services. */
+async function* runOne(options: ComposeOptions): AsyncGenerator<StepReport, RunReport, void> {
   let composed: ComposedRun | null = null;
   let outcome: 'abandoned' | 'done' | 'failed' = 'abandoned';
-  const failAbandoned = async (error: unknown) => {
-    await composed?.explain(error);
-    await fail(error);
-  };
   const fail = async (error: unknown) => {
     outcome = 'failed';
-    if (composed === null) events.emit('run:error', error);
+    if (composed === null) options.context.events.emit('run:error', error);
     else await reportFailure(composed, error);
   };
   try {
-    composed = await composeRun({
-      resolution,
-      services,
-      events,
-      callbacks: options.callbacks ?? [],
-      signal,
-      ...(stage === undefined ? {} : { stage: stage.stage, useModel: stage.useModel }),
-    });
+    composed = await composeRun(options);
     const report = yield* runTraining(composed.run);
     outcome = 'done';
     for (const message of composed.maker.unusedAtEnd()) composed.run.warn(message);
@@ -157,11 +135,11 @@ async function* runOne({
     await fail(error);
     throw error;
   } finally {
-    if (outcome === 'abandoned')
-      await failAbandoned(
-        new WhetstoneError('INTERRUPTED', 'The run was stopped before its end, without a checkpoint.'),
-      );
-    composed?.dispose();
+    if (outcome === 'abandoned') {
+      const error = new WhetstoneError('INTERRUPTED', 'The run was stopped before its end, without a checkpoint.');
+      await composed?.explain(error);
+      await fail(error);
+    }
   }
 }
 

@@ -30,7 +30,7 @@ export const runTraining: RunTraining = async function* (run) {
   } = run;
   const initialPlan = planSteps(training, run.trainData.batchesPerEpoch);
   const attached = await attachStrategies(run, {
-    seed: training.seed,
+    seed: run.random.seed,
     totalSteps: initialPlan.totalSteps,
     modelFolder: run.stage?.modelFolder ?? run.loaded.model.folder,
     ...(run.openData === undefined ? {} : { openData: run.openData }),

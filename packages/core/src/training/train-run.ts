@@ -7,6 +7,7 @@ import type {
   LoadedModel,
   Logger,
   Optimizer,
+  RandomSource,
   RunReport,
   Schedule,
   ScheduleInputs,
@@ -34,7 +35,7 @@ export interface RunStage extends StageInfo {
 }
 
 /**
- * All components of a training run: the interface between composition (`trainer/compose.ts`) and engine.
+ * All components of a training run: the interface between composition (`trainer/compose/`) and engine.
  *
  * The engine attaches the strategies, calls every hook except `onRunError`, evaluates, saves, resumes, and disposes the
  * attachments. The trainer owns and disposes the model, the hooks and the optimizer. It calls `onRunError` and emits
@@ -60,6 +61,7 @@ export interface TrainRun {
   readonly backend: TensorBackendInfo;
   readonly checkpoints: CheckpointStore;
   readonly clock: Clock;
+  readonly random: RandomSource;
   readonly logger: Logger;
   /** If aborted, the loop finishes the current step, saves a checkpoint and throws `INTERRUPTED`. */
   readonly signal: AbortSignal;

@@ -1,0 +1,144 @@
+import type { ConfigResolution } from '../../config/index.js';
+import type { PluginUse } from '../../config/types.js';
+import {
+  BATCH_SOURCE_FACTORY,
+  EVAL_DATA,
+  EVAL_SOURCE,
+  LOADED_MODEL,
+  LOGGER,
+  RANDOM,
+  TENSOR_BACKEND,
+  TRAIN_DATA,
+  TRAIN_SOURCE,
+  WhetstoneError,
+  defineToken,
+  type BatchOptions,
+  type BatchSource,
+  type BatchSourceDependencies,
+  type DataSource,
+  type DataTransform,
+  type StrategyRun,
+  type Token,
+} from '../../contract/index.js';
+import { provideFactory, type ServiceRegistration, type Services } from '../../container.js';
+import { rowLosses } from '../../training/row-losses.js';
+import { batchOptions, furtherData, heldOutOf } from '../batch-options.js';
+import { RUN_LOGGER, type RunContext } from './context.js';
+import { PLUGINS } from './plugins.js';
+
+/** The transforms of the configuration. */
+export const TRANSFORMS: Token<readonly DataTransform[]> = defineToken('TRANSFORMS');
+
+/** Registers the sources of conversations, their transforms, and the batches. */
+export const dataServices = (context: RunContext): readonly ServiceRegistration[] => {
+  const { config } = context.resolution;
+  const { data } = config;
+  const sourceOf = async (services: Services, use: PluginUse | null, key: string): Promise<DataSource | null> =>
+    use === null ? null : (await services.resolve(PLUGINS)).create('data-source', use, ['data', key, 'options']);
+  return [
+    provideFactory(TRAIN_SOURCE, (services) => sourceOf(services, data.train, 'train')),
+    provideFactory(EVAL_SOURCE, (services) => sourceOf(services, data.eval, 'eval')),
+    provideFactory(TRANSFORMS, async (services) =>
+      (await services.resolve(PLUGINS)).createAll('data-transform', data.transforms, ['data', 'transforms']),
+    ),
+    provideFactory(EVAL_DATA, async (services) => {
+      const source = await services.resolve(EVAL_SOURCE);
+      return source === null ? null : createBatches(services, context, source, 'eval');
+    }),
+    provideFactory(TRAIN_DATA, async (services) => {
+      const source = await services.resolve(TRAIN_SOURCE);
+      if (source === null)
+        throw new WhetstoneError('DATA_EMPTY', 'The service TRAIN_SOURCE is null, so there is nothing to train on.', {
+          hint: 'Register TRAIN_SOURCE or TRAIN_DATA.',
+        });
+      return createBatches(services, context, source, 'train', {
+        ...heldOutOf(config, await services.resolve(EVAL_DATA)),
+        qualityGate: data.qualityGate,
+      });
+    }),
+  ];
+};
+
+/** Makes the batches of the training or evaluation data. */
+async function createBatches(
+  services: Services,
+  { resolution, signal }: RunContext,
+  source: DataSource,
+  purpose: BatchOptions['purpose'],
+  further: Pick<BatchSourceDependencies, 'heldOut' | 'qualityGate'> = {},
+): Promise<BatchSource> {
+  const { model, tokenizer, renderer } = await services.resolve(LOADED_MODEL);
+  const backend = await services.resolve(TENSOR_BACKEND);
+  return services.get(BATCH_SOURCE_FACTORY).create(
+    source,
+    {
+      tokenizer,
+      renderer,
+      logger: services.get(RUN_LOGGER),
+      transforms: await services.resolve(TRANSFORMS),
+      transformOrigins: resolution.config.data.transforms.map(({ use, options }) => ({
+        version: resolution.pluginFor('data-transform', use).version ?? null,
+        options,
+      })),
+      signal,
+      rowLosses: (batch) => rowLosses(model, batch, backend),
+      ...further,
+    },
+    { ...batchOptions(resolution.config, purpose), seed: services.get(RANDOM).dataSeed },
+  );
+}
+
+/**
+ * Returns a function that opens additional data of a strategy, such as the old task of ewc or the samples of replay. It
+ * is read as the training data.
+ */
+export const openFurtherData =
+  ({ config, openPlugin }: ConfigResolution, services: Services): NonNullable<StrategyRun['openData']> =>
+  async (data, { batchSize, shuffled = false, learned = false }) => {
+    const further = furtherData(data, config.data.train);
+    const { plugin, options } = await openPlugin('data-source', further.use, further.options, ['data']);
+    const { maker } = await services.resolve(PLUGINS);
+    const source = await maker.create('data-source', plugin, options, ['data']);
+    const { tokenizer, renderer } = await services.resolve(LOADED_MODEL);
+    return services.get(BATCH_SOURCE_FACTORY).create(
+      source,
+      {
+        tokenizer,
+        renderer,
+        logger: services.get(LOGGER),
+        transforms: await services.resolve(TRANSFORMS),
+        ...(learned ? heldOutOf(config, await services.resolve(EVAL_DATA)) : {}),
+      },
+      {
+        ...batchOptions(config, 'eval'),
+        seed: services.get(RANDOM).dataSeed,
+        batchSize,
+        shuffleDataset: shuffled,
+      },
+    );
+  };
+
+/**
+ * Returns warnings about lengths beyond the model's context, whether configured or found in the data. Rotary positions
+ * continue beyond it, but the model was not trained on them.
+ */
+export function contextWarnings(
+  { config, wasWritten }: Pick<ConfigResolution, 'config' | 'wasWritten'>,
+  context: number,
+  sources: readonly (BatchSource | null)[],
+): readonly string[] {
+  const { maxLength } = config.data;
+  const hint = `Set data.maxLength to at most ${context}.`;
+  if (wasWritten(['data', 'maxLength']) && maxLength !== null && maxLength > context)
+    return [
+      `data.maxLength is ${maxLength}, but the model's context is ${context} tokens ` +
+        `(max_position_embeddings). ${hint}`,
+    ];
+  const longest = Math.max(0, ...sources.map((source) => source?.summary.longest ?? 0));
+  return longest > context
+    ? [
+        `The longest conversation has ${longest} tokens, but the model's context is ${context} ` +
+          `(max_position_embeddings). ${hint}`,
+      ]
+    : [];
+}

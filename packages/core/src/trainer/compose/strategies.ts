@@ -1,0 +1,87 @@
+import type { ResolvedConfig } from '../../config/types.js';
+import { WhetstoneError, isWhetstoneError, type ModelOutline, type Strategy } from '../../contract/index.js';
+import type { Named } from '../../training/named.js';
+import type { ConfiguredPlugins } from './plugins.js';
+
+/** The strategies of a run: the owner chooses the trained parameters, companions accompany it. */
+export interface RunStrategies {
+  readonly owner: Named<Strategy>;
+  readonly companions: readonly Named<Strategy>[];
+}
+
+/**
+ * Creates the strategies of a configuration.
+ *
+ * @throws `CONFIG_CONFLICT` if a strategy does not have the role of its key
+ */
+export async function createStrategies(
+  { strategy, companions }: Pick<ResolvedConfig, 'strategy' | 'companions'>,
+  plugins: ConfiguredPlugins,
+): Promise<RunStrategies> {
+  const named = (instance: Strategy): Named<Strategy> => plugins.named(instance, 'a strategy');
+  const owner = requireRole(
+    named(await plugins.create('strategy', strategy, ['strategy', 'options'])),
+    'owner',
+    'strategy.use',
+  );
+  const others = await plugins.createAll('strategy', companions, ['companions']);
+  return {
+    owner,
+    companions: others.map((instance, index) =>
+      requireRole(named(instance), 'companion', `companions[${index}].use`, owner.plugin),
+    ),
+  };
+}
+
+/**
+ * Returns the strategy if it has this role.
+ *
+ * @param owner the owner's name, for the error of a companion
+ * @throws `CONFIG_CONFLICT`
+ */
+function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: string, owner?: string): Named<Strategy> {
+  if (strategy.instance.role === role) return strategy;
+  throw new WhetstoneError(
+    'CONFIG_CONFLICT',
+    role === 'owner'
+      ? `'${strategy.plugin}' does not choose the trained parameters. It can only accompany a strategy that does.`
+      : `'${strategy.plugin}' and '${owner ?? 'the strategy'}' both choose the trained parameters. Only one can.`,
+    {
+      place: { path },
+      expected: role === 'owner' ? 'a strategy of the role owner' : 'a strategy of the role companion',
+      found: `'${strategy.plugin}', role ${String(strategy.instance.role)}`,
+      hint:
+        role === 'owner'
+          ? 'Move it to companions, and set the strategy to one like full or lora.'
+          : 'Set it as the strategy, in place of the current one.',
+    },
+  );
+}
+
+/** Lets the strategies reject options that do not fit the model, before its weights are read. */
+export async function planStrategies({ owner, companions }: RunStrategies, model: ModelOutline | null): Promise<void> {
+  if (model === null) return;
+  const plan = (await owner.instance.plan?.(model, null)) ?? null;
+  for (const [index, { plugin, instance }] of companions.entries()) {
+    try {
+      await instance.plan?.(model, plan);
+    } catch (cause) {
+      throw nameBothStrategies(cause, plugin, owner.plugin, `companions[${index}]`);
+    }
+  }
+}
+
+/** Adds the names of both strategies to a conflict. A companion knows the owner's plan, but not its name. */
+function nameBothStrategies(cause: unknown, companion: string, owner: string, path: string): unknown {
+  if (!isWhetstoneError(cause) || cause.code !== 'CONFIG_CONFLICT') return cause;
+  const { place, expected, hint, problems, details } = cause;
+  return new WhetstoneError('CONFIG_CONFLICT', cause.message, {
+    place: { ...place, path },
+    expected,
+    found: `'${companion}' with '${owner}'`,
+    hint,
+    problems,
+    details,
+    cause,
+  });
+}
