@@ -58,7 +58,7 @@ export const mayImport = {
   'core/index': ['core'],
   backend: ['core/contract', 'core/ops', 'core/tfjs-gradients', 'core/util'],
   models: ['core/contract', 'core/files', 'core/ops', 'core/random', 'core/safetensors', 'core/util'],
-  data: ['core/contract', 'core/random', 'core/util'],
+  data: ['core/contract', 'core/files', 'core/random', 'core/util'],
   strategies: ['core/contract', 'core/files', 'core/ops', 'core/random', 'core/safetensors', 'core/util'],
   plugins: ['core/contract', 'core/files', 'core/ops', 'core/util'],
   evaluation: ['core/contract', 'core/util'],

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { testRandom } from '@whetstone/core/util';
 
 interface Turn {
   readonly role: 'system' | 'user' | 'assistant';
@@ -36,17 +37,14 @@ async function dialogueConversations(train: string, count: number): Promise<Iter
   for await (const line of createInterface({ input: createReadStream(train) }))
     dialogues.push((JSON.parse(line) as { readonly conversation: readonly Turn[] }).conversation);
   const words = dialogues.flatMap((turns) => turns.flatMap(({ content }) => content.split(/\s+/)));
-  let state = 1;
-  const random = (below: number): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 4294967296) * below);
-  };
+  let random = testRandom(1);
+  const below = (limit: number): number => Math.floor(random() * limit);
   const sentence = (): string =>
-    `${Array.from({ length: 6 + random(14) }, () => words[random(words.length)] ?? '').join(' ')}.`;
+    `${Array.from({ length: 6 + below(14) }, () => words[below(words.length)] ?? '').join(' ')}.`;
   return (function* () {
     for (let index = 0; index < count; index++) {
       const row = index % 10 === 9 ? index - 9 : index;
-      state = row + 1;
+      random = testRandom(row + 1);
       yield [
         ...(dialogues[row % dialogues.length] ?? []),
         { role: 'user', content: `${sentence()} (ticket ${row})` },

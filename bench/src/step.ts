@@ -4,6 +4,7 @@ import { resolveBackend } from '@whetstone/backend';
 import { type Batch, type Json, type TensorBackendInfo } from '@whetstone/core/contract';
 import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
+import { testRandom } from '@whetstone/core/util';
 import { createHookRunner } from '@whetstone/core/hooks';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
@@ -212,11 +213,8 @@ async function measureRun(options: StepBenchOptions): Promise<PeerLine> {
 
 /** Random tokens, each of which is a target where one can be. */
 export function randomBatch(rows: number, length: number, vocabulary: number): Batch {
-  let state = 1;
-  const ids = Int32Array.from({ length: rows * length }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * vocabulary);
-  });
+  const random = testRandom(1);
+  const ids = Int32Array.from({ length: rows * length }, () => Math.floor(random() * vocabulary));
   return {
     rows,
     length,

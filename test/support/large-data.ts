@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { testRandom } from '@whetstone/core/util';
 
 const run = promisify(execFile);
 const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
@@ -27,14 +28,11 @@ const memoryScript = `
  */
 export async function writeLargeData(file: string, bytes: number, notes: number): Promise<void> {
   const stream = createWriteStream(file);
-  let state = 1;
-  const word = (): string => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return words[state >>> 28] ?? '';
-  };
+  let random = testRandom(1);
+  const word = (): string => words[Math.floor(random() * 16)] ?? '';
   const sentence = (count: number): string => Array.from({ length: count }, word).join(' ');
   for (let written = 0, index = 0; written < bytes; index++) {
-    state = (index % 50 === 49 ? index - 49 : index) + 1;
+    random = testRandom((index % 50 === 49 ? index - 49 : index) + 1);
     const messages = [
       { role: 'user', content: `${sentence(6)} ${index % 50 === 49 ? index - 49 : index}?` },
       { role: 'assistant', content: `${sentence(9)}.` },

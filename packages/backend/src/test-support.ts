@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { sizeOfShape } from '@whetstone/core/util';
+import { sizeOfShape, testRandom } from '@whetstone/core/util';
 import { findTensorflow, findXlaPlugin } from './install/index.js';
 import type { Engine } from './engines/engine.js';
 import { registerKernels } from './kernels/index.js';
@@ -84,11 +84,8 @@ export async function outcomes(backendName: string, compute: () => tf.Tensor | t
 
 /** Returns numbers in [-1, 1) that repeat for a seed. */
 export function numbers(count: number, seed = 1): Float32Array {
-  let state = seed >>> 0;
-  return Float32Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
+  const random = testRandom(seed);
+  return Float32Array.from({ length: count }, () => 2 * random() - 1);
 }
 
 /** Returns a float32 tensor of {@link numbers}. */

@@ -1,13 +1,5 @@
 import { IGNORED_LABEL, type Batch, type BatchSource, type SupervisedPositions } from '@whetstone/core/contract';
-
-/** Returns a linear congruential generator of test data: each call returns a number in [0, 1). */
-export function testRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
+import { testRandom } from '@whetstone/core/util';
 
 /** One row of a batch: token ids, and which of them are supervised. */
 export interface Row {

@@ -5,7 +5,8 @@
  */
 import '@whetstone/core/tfjs-gradients';
 
-export { batchOf, batchSourceOf, randomRows, supervisedOf, testRandom, type Row } from './batches.js';
+export { testRandom } from '@whetstone/core/util';
+export { batchOf, batchSourceOf, randomRows, supervisedOf, type Row } from './batches.js';
 export { callbackChecks } from './callback-checks.js';
 export { type CallbackSubject, type DescribeCallbackOptions } from './callback-subject.js';
 export { type Check, type Checks } from './check.js';

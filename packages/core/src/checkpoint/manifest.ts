@@ -1,9 +1,8 @@
-import { createHash } from 'node:crypto';
-import { createReadStream, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, type Problem } from '../contract/errors.js';
-import { checkFormatVersion, fileError, writeAtomically, writeFully } from '../files/index.js';
+import { checkFormatVersion, fileError, hashFile, writeAtomically, writeFully } from '../files/index.js';
 import { isRecord } from '../util/index.js';
 
 const MANIFEST_FILE = 'manifest.json';
@@ -18,13 +17,6 @@ interface Manifest {
   readonly whetstone: string;
   readonly step: number;
   readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
-}
-
-/** Returns the hex SHA-256 of a file, which is read as a stream. */
-async function hashFile(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
-  return hash.digest('hex');
 }
 
 /** Writes a JSON file atomically. */

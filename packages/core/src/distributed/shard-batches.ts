@@ -1,5 +1,6 @@
 import { IGNORED_LABEL, type Batch } from '../contract/data.js';
 import type { WorkerRank } from '../contract/workers.js';
+import { FNV_OFFSET, fnv1aStep } from '../util/index.js';
 
 /** The range of one document's tokens in a batch. */
 interface Document {
@@ -130,12 +131,11 @@ function buildBatch(batch: Batch, rows: readonly (readonly Document[])[]): Batch
 
 /** Returns an FNV-1a hash of tokens and labels. Equal if workers have the same step. */
 export function fingerprint(batches: readonly Batch[]): number {
-  let hash = 0x811c9dc5;
+  let hash = FNV_OFFSET;
   for (const { rows, length, ids, labels } of batches) {
-    hash = Math.imul(hash ^ rows, 0x01000193);
-    hash = Math.imul(hash ^ length, 0x01000193);
+    hash = fnv1aStep(fnv1aStep(hash, rows), length);
     for (const values of [ids, labels])
-      for (let index = 0; index < values.length; index++) hash = Math.imul(hash ^ (values[index] ?? 0), 0x01000193);
+      for (let index = 0; index < values.length; index++) hash = fnv1aStep(hash, values[index] ?? 0);
   }
   return hash >>> 0;
 }

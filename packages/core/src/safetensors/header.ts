@@ -1,6 +1,6 @@
 import { WhetstoneError, type Problem } from '../contract/index.js';
 import { bytesPerElement, isSafetensorsDtype, type SafetensorsDtype } from '../dtypes.js';
-import { isRecord, messageOf } from '../util/index.js';
+import { isRecord, messageOf, sizeOfShape } from '../util/index.js';
 
 /** The position and type of a tensor in a file. Offsets are in bytes from the start of the file; `end` is exclusive. */
 export interface TensorEntry {
@@ -115,7 +115,7 @@ function parseEntry(name: string, value: unknown, dataStart: number): TensorEntr
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
     return 'data_offsets is not a pair of byte offsets.';
   const [begin, end] = offsets as [number, number];
-  const bytes = (shape as number[]).reduce((product, size) => product * size, bytesPerElement[dtype]);
+  const bytes = sizeOfShape(shape as number[]) * bytesPerElement[dtype];
   if (!Number.isSafeInteger(bytes)) return `The shape [${shape.join(', ')}] is too large.`;
   if (end - begin !== bytes)
     return `The shape [${shape.join(', ')}] of ${dtype} requires ${bytes} bytes, but the offsets span ${end - begin}.`;

@@ -1,6 +1,7 @@
 import { WhetstoneError } from '../contract/index.js';
 import { writeAtomically, writeFully } from '../files/write.js';
 import { bytesPerElement, narrow, type SafetensorsDtype, type TensorData } from '../dtypes.js';
+import { sizeOfShape } from '../util/index.js';
 
 /**
  * A tensor to write. If `data` is a function, it is called when the tensor is written, so that only one tensor at a
@@ -16,7 +17,7 @@ export interface TensorToWrite {
 
 /** Returns the size of a tensor in bytes. */
 export const byteSize = ({ dtype, shape }: Pick<TensorToWrite, 'dtype' | 'shape'>): number =>
-  shape.reduce((product, size) => product * size, bytesPerElement[dtype]);
+  sizeOfShape(shape) * bytesPerElement[dtype];
 
 /**
  * Writes a safetensors file atomically, one tensor at a time. Tensors are sorted by decreasing element size, so that

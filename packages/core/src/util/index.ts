@@ -5,3 +5,4 @@ export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';
 export { isRecord } from './records.js';
 export { sameShape, sizeOfShape } from './shape.js';
+export { testRandom } from './test-random.js';

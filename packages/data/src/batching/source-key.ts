@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { DataSource } from '@whetstone/core/contract';
+import { hashFile } from '@whetstone/core/files';
 import { sharedSource } from '../parallel/pass.js';
 import { expandFiles } from '../reading/files.js';
-import { hashFile } from '../reading/hash-file.js';
 
 /**
  * Hashes the bytes of a source's files, the options for reading them, and its transforms with their options and files.

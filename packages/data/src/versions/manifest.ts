@@ -7,8 +7,8 @@ import type {
   TransformOrigin,
   TransformReport,
 } from '@whetstone/core/contract';
+import { hashFile } from '@whetstone/core/files';
 import type { BatchOptions } from '../batching/options.js';
-import { hashFile } from '../reading/hash-file.js';
 import type { BatchSourceSummary } from '../batching/summary.js';
 import { isRecord } from '@whetstone/core/util';
 
