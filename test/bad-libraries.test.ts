@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync }
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findTensorflow, findXlaPlugin } from '@whetstone/backend';
+import { findTensorflow, findXlaPlugin } from '@whetstone/backend/install';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { metricsOf, start, writeProject } from './support/workers.js';
 

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { analyseData } from '../packages/data/src/report/analyse.js';
 import { createBatchSource, createConversationSource } from '@whetstone/data';
-import { createRenderer, loadTokenizer } from '@whetstone/models';
+import { loadTokenizer } from '@whetstone/models';
+import { createRenderer } from '../packages/models/src/chat-template/renderer.js';
 import { goldenPath } from './support/golden.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'whetstone-templates-'));

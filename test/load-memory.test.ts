@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { WhetstoneBackend } from '@whetstone/backend';
+import type { WhetstoneBackend } from '@whetstone/backend/internal';
 import type { WeightStorage } from '@whetstone/core/contract';
 import { backend as currentBackend } from '@tensorflow/tfjs-core';
 import { createRandomModel, loadLanguageModel, saveModelFolder } from '@whetstone/models';

@@ -1,6 +1,8 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import { findXlaPlugin, resolveBackend, type WhetstoneBackend } from '@whetstone/backend';
+import { resolveBackend } from '@whetstone/backend';
+import { findXlaPlugin } from '@whetstone/backend/install';
+import type { WhetstoneBackend } from '@whetstone/backend/internal';
 import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep, type StepServices } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';

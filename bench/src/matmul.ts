@@ -1,6 +1,7 @@
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
-import { resolveBackend, WhetstoneBackend } from '@whetstone/backend';
+import { resolveBackend } from '@whetstone/backend';
+import { WhetstoneBackend } from '@whetstone/backend/internal';
 import { medianOf, ratio, report, spread, summarize, type Summary } from './report.js';
 import { shapes } from './shapes.js';
 import { measureStep } from './step.js';

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cacheFolder } from '@whetstone/backend';
+import { cacheFolder } from '@whetstone/backend/install';
 import { checkSkips } from './check-skips.mjs';
 import { repository } from './report.mjs';
 

@@ -6,7 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import util from 'node:util';
-import { findTensorflow, installWheel, tensorflowCpuWheel } from '@whetstone/backend';
+import { findTensorflow, installWheel, tensorflowCpuWheel } from '@whetstone/backend/install';
 import { repository } from './report.mjs';
 
 const version = '4.22.0';

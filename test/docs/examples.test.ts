@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findTensorflow } from '@whetstone/backend';
+import { findTensorflow } from '@whetstone/backend/install';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkCommands } from './check-commands.js';
 import { checkConfigurations } from './check-configurations.js';

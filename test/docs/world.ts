@@ -2,7 +2,9 @@ import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { createRandom } from '@whetstone/core/random';
 import { writeSafetensors } from '@whetstone/core/safetensors';
-import { architectures, parameterShapes, readShape } from '@whetstone/models';
+import { architectures } from '@whetstone/models';
+import { parameterShapes } from '../../packages/models/src/architectures/parameters.js';
+import { readShape } from '../../packages/models/src/architectures/read-shape.js';
 import { createTinyModel } from '../../packages/cli/src/tiny-model.js';
 import { Trainer } from '../../packages/cli/src/trainer.js';
 import { repository } from '../support/execute.js';

@@ -1,6 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
-import { findTensorflow, findXlaPlugin, resolveBackend } from '@whetstone/backend';
+import { resolveBackend } from '@whetstone/backend';
+import { findTensorflow, findXlaPlugin } from '@whetstone/backend/install';
 import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';

@@ -1,7 +1,8 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
-import { findTensorflow, resolveBackend } from '@whetstone/backend';
+import { resolveBackend } from '@whetstone/backend';
+import { findTensorflow } from '@whetstone/backend/install';
 import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';

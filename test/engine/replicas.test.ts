@@ -1,7 +1,8 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
-import { createBackendResolver, findXlaPlugin, resolveBackend } from '@whetstone/backend';
+import { createBackendResolver, resolveBackend } from '@whetstone/backend';
+import { findXlaPlugin } from '@whetstone/backend/install';
 import { provide, Trainer } from '@whetstone/core';
 import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findXlaPlugin } from '@whetstone/backend';
+import { findXlaPlugin } from '@whetstone/backend/install';
 import { expect, it } from 'vitest';
 
 const plugin = await findXlaPlugin();

@@ -1,7 +1,9 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
-import { findXlaPlugin, resolveBackend, type WhetstoneBackend } from '@whetstone/backend';
+import { resolveBackend } from '@whetstone/backend';
+import { findXlaPlugin } from '@whetstone/backend/install';
+import type { WhetstoneBackend } from '@whetstone/backend/internal';
 import { singleProcess } from '@whetstone/core/distributed';
 import { trainStep } from '@whetstone/core/training';
 import { createHookRunner } from '@whetstone/core/hooks';

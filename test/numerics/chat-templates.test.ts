@@ -7,7 +7,8 @@ import {
   type TextSpan,
   type ToolDefinition,
 } from '@whetstone/core/contract';
-import { createRenderer, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
+import { loadTokenizer, type FolderTokenizer } from '@whetstone/models';
+import { createRenderer } from '../../packages/models/src/chat-template/renderer.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 
 // Texts, errors and assistant spans of transformers' render_jinja_template; spans there count code points.

@@ -1,25 +1,23 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
-  badWords,
   epsilonCutoff,
   etaCutoff,
   generateIds,
-  inOrder,
   loadLanguageModel,
-  minNewTokens,
-  minP,
-  noRepeatNgram,
-  repetitionPenalty,
   sequenceBias,
   suppressTokens,
-  temperature,
-  topK,
-  topP,
-  typicalP,
   type GenerationOptions,
   type LogitsProcessor,
 } from '@whetstone/models';
+import { inOrder } from '../../packages/models/src/generation/logits-processor.js';
+import {
+  badWords,
+  minNewTokens,
+  noRepeatNgram,
+  repetitionPenalty,
+} from '../../packages/models/src/generation/penalties.js';
+import { minP, temperature, topK, topP, typicalP } from '../../packages/models/src/generation/truncation.js';
 import type { LanguageModel } from '@whetstone/core/contract';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { testBackends, useBackend } from '../support/backend.js';

@@ -9,7 +9,8 @@ import {
   type ToolDefinition,
 } from '@whetstone/core/contract';
 import { proveSupervision } from '../../packages/data/src/proof/prove.js';
-import { createRenderer, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
+import { loadTokenizer, type FolderTokenizer } from '@whetstone/models';
+import { createRenderer } from '../../packages/models/src/chat-template/renderer.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 
 // Compares the prompt in serving with the text before the turn in training, for the templates and conversations of

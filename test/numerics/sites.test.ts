@@ -1,7 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadLanguageModel, openSafetensors } from '@whetstone/models';
+import { openSafetensors } from '@whetstone/core/safetensors';
+import { loadLanguageModel } from '@whetstone/models';
 import type { LanguageModel } from '@whetstone/core/contract';
 import { goldenPath, readGolden } from '../support/golden.js';
 import { testBackends, useBackend } from '../support/backend.js';

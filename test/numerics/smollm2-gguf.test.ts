@@ -2,17 +2,10 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  createRenderer,
-  importGguf,
-  loadRenderer,
-  loadTokenizer,
-  openGguf,
-  openSafetensors,
-  type FolderTokenizer,
-  type GgufFile,
-  type ImportReport,
-} from '@whetstone/models';
+import { openSafetensors } from '@whetstone/core/safetensors';
+import { importGguf, loadRenderer, loadTokenizer, type FolderTokenizer, type ImportReport } from '@whetstone/models';
+import { createRenderer } from '../../packages/models/src/chat-template/renderer.js';
+import { openGguf, type GgufFile } from '../../packages/models/src/gguf/testing/open-gguf.js';
 import { IGNORED_LABEL, type ChatRenderer } from '@whetstone/core/contract';
 import { readGolden } from '../support/golden.js';
 import { smollm2File, type SmolFixture } from '../support/smollm2.js';

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { cacheFolder } from '@whetstone/backend';
+import { cacheFolder } from '@whetstone/backend/install';
 import { loadLanguageModel } from '@whetstone/models';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { expect, it } from 'vitest';

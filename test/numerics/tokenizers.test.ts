@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createStreamDecoder, encodePadded, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
+import { encodePadded, loadTokenizer, type FolderTokenizer } from '@whetstone/models';
+import { createStreamDecoder } from '../../packages/models/src/tokenizer/stream-decoder.js';
 import { goldenPath, readGolden } from '../support/golden.js';
 
 // Expected values: ids, tokens, offsets and decoded texts of Hugging Face's tokenizers, whose offsets count code

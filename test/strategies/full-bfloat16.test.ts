@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { backend as currentBackend, tidy } from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { WhetstoneBackend } from '@whetstone/backend';
+import type { WhetstoneBackend } from '@whetstone/backend/internal';
 import { writeTrained } from '@whetstone/core/checkpoint';
 import { storageOf } from '@whetstone/core/ops';
 import { openSafetensors } from '@whetstone/core/safetensors';

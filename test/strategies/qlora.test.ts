@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { backend as currentBackend } from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { WhetstoneBackend } from '@whetstone/backend';
+import type { WhetstoneBackend } from '@whetstone/backend/internal';
 import { storageOf } from '@whetstone/core/ops';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { createRandomModel, loadLanguageModel, saveModelFolder } from '@whetstone/models';

@@ -1,4 +1,5 @@
-import { findTensorflow, resolveBackend } from '@whetstone/backend';
+import { resolveBackend } from '@whetstone/backend';
+import { findTensorflow } from '@whetstone/backend/install';
 import type { TensorBackendInfo } from '@whetstone/core/contract';
 
 /**

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openWeights } from '@whetstone/models';
+import { openWeights } from '@whetstone/core/safetensors';
 import { float32Bytes, writeGguf, type TensorToWrite } from '../../packages/models/src/gguf/testing/write-gguf.js';
-import type { GgufValue } from '@whetstone/models';
+import type { GgufValue } from '../../packages/models/src/gguf/header.js';
 
 /**
  * A small Hugging Face model as the GGUF file that llama.cpp's converter would write of it: its names, its order of q

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheFolder } from '@whetstone/backend';
+import { cacheFolder } from '@whetstone/backend/install';
 
 /** The GGUF file of SmolLM2-135M-Instruct in the cache, or null where it was not fetched: that is said aloud. */
 export function smollm2File(): string | null {

@@ -51,7 +51,8 @@ await build({
   logLevel: 'error',
 });
 
-const { findTensorflow, findXlaPlugin, registerWhetstoneBackend } = await import('@whetstone/backend');
+const { findTensorflow, findXlaPlugin } = await import('@whetstone/backend/install');
+const { registerWhetstoneBackend } = await import('@whetstone/backend');
 const found = options.engine === 'xla' ? await findXlaPlugin() : await findTensorflow();
 if ('reasons' in found) {
   console.error(

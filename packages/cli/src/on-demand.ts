@@ -1,24 +1,34 @@
-import type * as backend from '@whetstone/backend';
-import type * as training from '@whetstone/core/training';
-import type * as models from '@whetstone/models';
+import type {
+  createBackendResolver as CreateBackendResolver,
+  resolveBackend as ResolveBackend,
+} from '@whetstone/backend';
+import type { evaluate as Evaluate } from '@whetstone/core/training';
+import type {
+  collectText as CollectText,
+  generateReply as GenerateReply,
+  generateText as GenerateText,
+  importGguf as ImportGguf,
+  loadModel as LoadModel,
+  readOutline as ReadOutline,
+} from '@whetstone/models';
 
 // Functions whose packages are loaded at the first call, so that importing them is fast.
 
-const loadBackend = () => import('@whetstone/backend');
-const loadModels = () => import('@whetstone/models');
+export const resolveBackend: typeof ResolveBackend = async (...inputs) =>
+  (await import('@whetstone/backend')).resolveBackend(...inputs);
 
-export const resolveBackend: typeof backend.resolveBackend = async (...inputs) =>
-  (await loadBackend()).resolveBackend(...inputs);
-
-export const createBackendResolver: typeof backend.createBackendResolver = (options) => ({
-  resolve: async (...inputs) => (await loadBackend()).createBackendResolver(options).resolve(...inputs),
+export const createBackendResolver: typeof CreateBackendResolver = (options) => ({
+  resolve: async (...inputs) => (await import('@whetstone/backend')).createBackendResolver(options).resolve(...inputs),
 });
 
-export const loadModel: typeof models.loadModel = async (...inputs) => (await loadModels()).loadModel(...inputs);
+export const loadModel: typeof LoadModel = async (...inputs) =>
+  (await import('@whetstone/models')).loadModel(...inputs);
 
-export const readOutline: typeof models.readOutline = async (...inputs) => (await loadModels()).readOutline(...inputs);
+export const readOutline: typeof ReadOutline = async (...inputs) =>
+  (await import('@whetstone/models')).readOutline(...inputs);
 
-export const importGguf: typeof models.importGguf = async (...inputs) => (await loadModels()).importGguf(...inputs);
+export const importGguf: typeof ImportGguf = async (...inputs) =>
+  (await import('@whetstone/models')).importGguf(...inputs);
 
 /**
  * Continues texts and streams the result row by row, in complete characters. A text ends at the tokenizer's end token,
@@ -27,8 +37,8 @@ export const importGguf: typeof models.importGguf = async (...inputs) => (await 
  * @function
  * @throws WhetstoneError `USAGE` for an empty prompt, `CONTEXT_EXCEEDED` if a prompt is longer than the model's context
  */
-export const generateText: typeof models.generateText = async function* (...inputs) {
-  yield* (await loadModels()).generateText(...inputs);
+export const generateText: typeof GenerateText = async function* (...inputs) {
+  yield* (await import('@whetstone/models')).generateText(...inputs);
 };
 
 /**
@@ -36,11 +46,12 @@ export const generateText: typeof models.generateText = async function* (...inpu
  *
  * @function
  */
-export const generateReply: typeof models.generateReply = async function* (...inputs) {
-  yield* (await loadModels()).generateReply(...inputs);
+export const generateReply: typeof GenerateReply = async function* (...inputs) {
+  yield* (await import('@whetstone/models')).generateReply(...inputs);
 };
 
-export const collectText: typeof models.collectText = async (...inputs) => (await loadModels()).collectText(...inputs);
+export const collectText: typeof CollectText = async (...inputs) =>
+  (await import('@whetstone/models')).collectText(...inputs);
 
 /**
  * Measures the token-weighted mean loss over a whole data set; null if its signal was aborted.
@@ -48,5 +59,5 @@ export const collectText: typeof models.collectText = async (...inputs) => (awai
  * @function
  * @throws WhetstoneError `DATA_NOTHING_TO_LEARN` if the data has no target
  */
-export const evaluate: typeof training.evaluate = async (...inputs) =>
+export const evaluate: typeof Evaluate = async (...inputs) =>
   (await import('@whetstone/core/training')).evaluate(...inputs);

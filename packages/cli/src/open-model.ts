@@ -60,7 +60,7 @@ export async function openModel(
 
 /** Returns the tokens of one folder's tokenizer that another's lacks. */
 async function addedTokens(from: string, to: string): Promise<readonly string[]> {
-  const { readTokenizerFiles, tokensAddedTo } = await import('@whetstone/models');
+  const { readTokenizerFiles, tokensAddedTo } = await import('@whetstone/models/internal');
   return tokensAddedTo(await readTokenizerFiles(from), await readTokenizerFiles(to));
 }
 

@@ -1,4 +1,4 @@
-import type { InstallOptions, InstallProgress } from '@whetstone/backend';
+import type { InstallOptions, InstallProgress } from '@whetstone/backend/install';
 import type { EvaluationReport, Logger, RunInfo, StepReport } from '@whetstone/core/contract';
 import { MultiBar, type SingleBar } from 'cli-progress';
 import { bytes, duration, loss, rate } from './format.js';

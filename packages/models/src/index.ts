@@ -1,11 +1,24 @@
-export * from './safetensors/index.js';
-export * from './tokenizer/index.js';
-export * from './architectures/index.js';
+/**
+ * Language models, their tokenizers and chat templates, and text generation. Whetstone's own packages also import
+ * `./internal.js`.
+ *
+ * @module @whetstone/models
+ */
+export { architectures, type ArchitectureSpec } from './architectures/index.js';
+export { loadRenderer } from './chat-template/index.js';
+export {
+  collectText,
+  generateIds,
+  generateReply,
+  generateText,
+  type GenerationOptions,
+  type LogitsProcessor,
+} from './generation/index.js';
+export { sequenceBias, suppressTokens } from './generation/penalties.js';
+export { epsilonCutoff, etaCutoff } from './generation/truncation.js';
+export { importGguf, type ImportReport } from './gguf/index.js';
 export { loadLanguageModel, readOutline } from './load-language-model.js';
-export { huggingFaceLoader, loadModel, type LoadModelOptions } from './load-model.js';
-export { huggingFacePlugin, modelPlugins } from './plugins.js';
+export { loadModel } from './load-model.js';
 export { createRandomModel } from './random-model.js';
-export { saveModelFolder, type SaveModelOptions } from './save-model.js';
-export * from './gguf/index.js';
-export * from './generation/index.js';
-export * from './chat-template/index.js';
+export { saveModelFolder } from './save-model.js';
+export { encodePadded, loadTokenizer, type FolderTokenizer } from './tokenizer/index.js';

@@ -11,7 +11,7 @@ import { architectures, parameterShapes, readShape, type ArchitectureSpec } from
 import { loadLanguageModel } from './load-language-model.js';
 import { loadModel } from './load-model.js';
 import { createRandomModel } from './random-model.js';
-import { writeWeights, type TensorToWrite } from './safetensors/index.js';
+import { writeWeights, type TensorToWrite } from '@whetstone/core/safetensors';
 import { saveModelFolder } from './save-model.js';
 
 const config: Record<string, Json> = {

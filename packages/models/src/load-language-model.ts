@@ -22,7 +22,7 @@ import { HEAD_NAME } from './architectures/parameters.js';
 import { readJsonObject } from '@whetstone/core/files';
 import { grownConfig, grownShape, growParameters, type VocabularyGrowth } from './grow-vocabulary.js';
 import { loadParameter, roleOf } from './load-parameter.js';
-import { openWeights, type TensorReader } from './safetensors/index.js';
+import { openWeights, type TensorReader } from '@whetstone/core/safetensors';
 
 /**
  * Reads a model from a Hugging Face folder: config.json and safetensors weights, in one file or in shards. Parameters

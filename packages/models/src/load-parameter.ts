@@ -4,7 +4,7 @@ import { storePacked } from '@whetstone/core/ops';
 import { storeFrom } from '@whetstone/core/ops/internal';
 import { embeddingName, HEAD_NAME, linearShapes, type ParameterShape } from './architectures/parameters.js';
 import type { DecoderShape } from './architectures/shape.js';
-import { narrow, type TensorReader } from './safetensors/index.js';
+import { narrow, type TensorReader } from '@whetstone/core/safetensors';
 
 /** Returns a function that gives the role of a parameter, from which `WeightStorage` decides how to store it. */
 export function roleOf(shape: DecoderShape): (parameter: ParameterShape) => WeightRole {

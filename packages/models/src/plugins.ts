@@ -4,7 +4,7 @@ import { definePlugin, type Plugin } from '@whetstone/core/contract';
 const configSchema = { type: 'object', properties: {}, additionalProperties: false } as const;
 
 /** The model plugin `hugging-face`: loads folders with config.json, safetensors, tokenizer.json and a chat template. */
-export const huggingFacePlugin: Plugin<'model'> = definePlugin({
+const huggingFacePlugin: Plugin<'model'> = definePlugin({
   apiVersion: 2,
   kind: 'model',
   name: 'hugging-face',

@@ -3,7 +3,7 @@ import type { Json, LanguageModel } from '@whetstone/core/contract';
 import { storePacked } from '@whetstone/core/ops';
 import { createLanguageModel, parameterShapes, readShape } from './architectures/index.js';
 import { createParameter } from './load-language-model.js';
-import { narrow } from './safetensors/index.js';
+import { narrow } from '@whetstone/core/safetensors';
 import { createRandom } from '@whetstone/core/random';
 import { sizeOfShape } from '@whetstone/core/util';
 

@@ -4,7 +4,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
 import { fileError, makeFolder, removeStale, temporaryName, writeAtomically, writeFully } from '@whetstone/core/files';
 import { HEAD_NAME } from './architectures/parameters.js';
-import { writeWeights, type TensorToWrite, type WeightDtype } from './safetensors/index.js';
+import { writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
 
 export interface SaveModelOptions {
   /** Data type of the stored weights; F32, which is lossless, by default. */

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { download } from './download.js';
-import { fetchWheel, type InstallProgress, type Wheel } from './index.js';
+import { fetchWheel } from './fetch-wheel.js';
+import type { InstallProgress, Wheel } from './index.js';
 
 const file = randomBytes(300_000);
 let folder = '';

@@ -5,15 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isWhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import {
-  cacheFolder,
-  findTensorflow,
-  installedFolder,
-  installWheel,
-  isInstalled,
-  type InstallProgress,
-  type Wheel,
-} from './index.js';
+import { cacheFolder, findTensorflow, type InstallProgress, type Wheel } from './index.js';
+import { installedFolder, installWheel, isInstalled } from './install-wheel.js';
 
 // A `python3` that provides one file like pip and logs each request.
 const fakePython = (served: string, log: string): string => `#!${process.execPath}

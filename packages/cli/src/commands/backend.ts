@@ -1,21 +1,19 @@
 import { cpus, totalmem } from 'node:os';
 import { backend as currentBackend } from '@tensorflow/tfjs-core';
+import { resolveBackend } from '@whetstone/backend';
 import {
   cacheFolder,
   findTensorflow,
   findXlaPlugin,
   installTensorflow,
   installXlaPlugin,
-  measureMatmul,
-  presentAccelerators,
-  resolveBackend,
   tensorflowCpuWheel,
-  WhetstoneBackend,
   xlaPluginKinds,
   xlaPluginSet,
   type Wheel,
   type XlaPluginKind,
-} from '@whetstone/backend';
+} from '@whetstone/backend/install';
+import { measureMatmul, presentAccelerators, WhetstoneBackend } from '@whetstone/backend/internal';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { bytes } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';

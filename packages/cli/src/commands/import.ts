@@ -1,4 +1,5 @@
-import { importGguf, type ImportDtype } from '@whetstone/models';
+import { importGguf } from '@whetstone/models';
+import type { ImportDtype } from '@whetstone/models/internal';
 import { listenForInterrupt } from '../interrupt.js';
 import { createTerminal } from '../terminal.js';
 

@@ -1,4 +1,4 @@
-import { publishedModels } from '@whetstone/backend';
+import { publishedModels } from '@whetstone/backend/install';
 import { fetchedModelFolder, fetchedModels, fetchModel } from '../fetched-models.js';
 import { table } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';

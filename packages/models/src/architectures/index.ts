@@ -3,11 +3,9 @@
  * `LanguageModel` (`language-model.ts`). A forward pass is planned in `forward-plan.ts` and computed in
  * `forward-pass.ts`, its layers in `decoder.ts`.
  */
-export { createLanguageModel, type LanguageModelOptions } from './language-model.js';
+export { createLanguageModel } from './language-model.js';
 export { outlineOf } from './outline.js';
-export { countParameters, parameterShapes, type ParameterShape } from './parameters.js';
+export { parameterShapes } from './parameters.js';
 export { readShape } from './read-shape.js';
 export type { DecoderShape } from './shape.js';
 export { architectures, type ArchitectureSpec } from './specs/index.js';
-export { gemma2Names, gpt2Names, llamaNames, phi3Names } from './specs/names.js';
-export type { TensorNames } from './shape.js';

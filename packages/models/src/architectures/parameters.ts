@@ -1,5 +1,4 @@
 import type { DecoderShape } from './shape.js';
-import { sizeOfShape } from '@whetstone/core/util';
 
 /** One stored parameter: its name, its shape and its initial values in a new model. */
 export interface ParameterShape {
@@ -132,9 +131,4 @@ export function parameterShapes(shape: DecoderShape): readonly ParameterShape[] 
     ...norms,
     ...normOf(finalNormName(shape), hiddenSize),
   ];
-}
-
-/** Returns the number of stored parameters; a tied head counts once. */
-export function countParameters(shape: DecoderShape): number {
-  return parameterShapes(shape).reduce((total, parameter) => total + sizeOfShape(parameter.shape), 0);
 }

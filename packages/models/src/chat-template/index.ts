@@ -1,1 +1,1 @@
-export { createRenderer, loadRenderer, type RendererOptions } from './renderer.js';
+export { loadRenderer } from './renderer.js';

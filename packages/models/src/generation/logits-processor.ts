@@ -1,5 +1,5 @@
 /** The tokens of the row whose scores are processed. */
-export interface ProcessorContext {
+interface ProcessorContext {
   /** Prompt tokens, then generated tokens. */
   readonly ids: readonly number[];
   /** Number of prompt tokens. */

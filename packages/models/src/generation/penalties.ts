@@ -52,7 +52,11 @@ export const minNewTokens =
     return result;
   };
 
-/** Excludes tokens always. */
+/**
+ * Excludes tokens always.
+ *
+ * @public
+ */
 export const suppressTokens = (tokens: readonly number[]): LogitsProcessor => {
   const suppressed = new Set(tokens);
   return (scores) => without(scores, (id) => suppressed.has(id));

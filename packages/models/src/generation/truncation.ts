@@ -72,13 +72,21 @@ export const typicalP =
     return without(scores, (id) => id !== first && (distance[id] ?? 0) > limit);
   };
 
-/** Keeps tokens with a probability of at least `epsilon`, and the likeliest token (Hewitt et al. 2022). */
+/**
+ * Keeps tokens with a probability of at least `epsilon`, and the likeliest token (Hewitt et al. 2022).
+ *
+ * @public
+ */
 export const epsilonCutoff =
   (epsilon: number): LogitsProcessor =>
   (scores) =>
     cutBelow(scores, () => epsilon);
 
-/** Like {@link epsilonCutoff}, with a limit that decreases as the entropy rises (Hewitt et al. 2022). */
+/**
+ * Like {@link epsilonCutoff}, with a limit that decreases as the entropy rises (Hewitt et al. 2022).
+ *
+ * @public
+ */
 export const etaCutoff =
   (epsilon: number): LogitsProcessor =>
   (scores) =>

@@ -5,7 +5,7 @@ import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isWhetstoneError } from '@whetstone/core/contract';
 import { HeaderTooShort, parseHeader, type GgufHeader } from './header.js';
-import { openGguf } from './read-gguf.js';
+import { openGguf } from './testing/open-gguf.js';
 import { float32Bytes, writeGguf, type HeaderFaults } from './testing/write-gguf.js';
 
 const metadata = {

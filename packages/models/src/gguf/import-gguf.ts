@@ -14,7 +14,7 @@ import { sizeOfShape } from '@whetstone/core/util';
 
 export type ImportDtype = 'float32' | 'float16' | 'bfloat16';
 
-export interface ImportProgress {
+interface ImportProgress {
   readonly tensor: string;
   readonly done: number;
   readonly total: number;

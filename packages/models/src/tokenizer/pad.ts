@@ -20,6 +20,7 @@ export interface PadOptions {
  * Encodes texts, with special tokens, into rows of equal length.
  *
  * @throws TOKENIZER_INVALID if the tokenizer has no padding token.
+ * @public
  */
 export function encodePadded(
   tokenizer: FolderTokenizer,

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { libraryFolder } from '../../test-support.js';
 import { encodeConfigProto } from './config-proto.js';
 import { narrow, typedArray } from '../bytes.js';
-import { probeTensorflow } from './library.js';
+import { loadTensorflowLibrary } from './library.js';
 
 let folder = '';
 beforeAll(async () => {
@@ -21,7 +21,7 @@ function refusal(path: string): {
   readonly found: string | undefined;
 } {
   try {
-    probeTensorflow(path);
+    loadTensorflowLibrary(path);
   } catch (error) {
     if (isWhetstoneError(error)) return { code: error.code, message: error.message, found: error.found };
   }
@@ -65,7 +65,7 @@ test('rounds to bfloat16 to nearest even and preserves NaN', () => {
 
 describe.skipIf(libraryFolder === null)('an installed library', () => {
   test('reports its version', () => {
-    expect(probeTensorflow(libraryFolder ?? '').version).toMatch(/^2\.\d+\.\d+/);
+    expect(loadTensorflowLibrary(libraryFolder ?? '').version).toMatch(/^2\.\d+\.\d+/);
   });
 
   test('prints nothing and lets the process exit normally', () => {

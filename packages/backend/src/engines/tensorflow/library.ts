@@ -284,12 +284,3 @@ function bindCollective(handle: LibraryHandle): CollectiveLibrary | null {
 export function tensorflowFiles(libraryFolder: string): readonly string[] {
   return [...new Set(libraryNames[process.platform] ?? [])].map((name) => join(libraryFolder, name));
 }
-
-/**
- * Loads the library in a folder and returns its version.
- *
- * @throws `BACKEND_UNAVAILABLE` with the reason
- */
-export function probeTensorflow(libraryFolder: string): { readonly version: string } {
-  return { version: loadTensorflowLibrary(libraryFolder).version };
-}

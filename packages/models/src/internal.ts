@@ -1,0 +1,3 @@
+/** Additional exports for the command line. They may change in any release. */
+export type { ImportDtype } from './gguf/index.js';
+export { readTokenizerFiles, tokensAddedTo } from './tokenizer/index.js';
