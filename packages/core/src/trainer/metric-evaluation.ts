@@ -47,7 +47,7 @@ export async function composeMetrics(
       'Metrics are computed from conversations, but the evaluation data is given as batches.',
       { place, expected: 'data.eval' },
     );
-  const generate = anyNeeds(metrics, 'replies') ? services.get(REPLY_GENERATOR) : null;
+  const generate = anyNeeds(metrics, 'replies') ? await services.resolve(REPLY_GENERATOR) : null;
   const conversations = () => transformedConversations(source, transforms);
   let isEmpty = true;
   for await (const { length } of sampleWindows(conversations(), 1, 1)) isEmpty = length === 0;

@@ -1,8 +1,6 @@
 import {
-  EVAL_SOURCE,
   LOADED_MODEL,
   LOGGER,
-  TRAIN_SOURCE,
   WhetstoneError,
   type Logger,
   type RunReport,
@@ -22,7 +20,14 @@ import { runTraining } from '../training/index.js';
 import { CLUSTER } from '../distributed/index.js';
 import type { EventHub } from '../events.js';
 import { createRegistry, loadPlugin } from '../plugins/index.js';
-import { composeRun, programServices, runServices, type ComposedRun, type ComposeOptions } from './compose/index.js';
+import {
+  composeRun,
+  openSources,
+  programServices,
+  runServices,
+  type ComposedRun,
+  type ComposeOptions,
+} from './compose/index.js';
 import type { TrainerOptions } from './options.js';
 import { runStages, type RunOneStage } from './stages.js';
 import { messageOf } from '../util/index.js';
@@ -94,8 +99,7 @@ export async function* train(
     checkData: async ({ resolution }) => {
       const services = runServices({ resolution, events, signal }, registered);
       try {
-        await services.resolve(TRAIN_SOURCE);
-        await services.resolve(EVAL_SOURCE);
+        await openSources(services);
       } finally {
         await services.dispose();
       }

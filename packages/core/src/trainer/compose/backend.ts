@@ -32,7 +32,7 @@ export const backendServices = ({ resolution: { config } }: RunContext): readonl
       const { tensors } = await services.resolve(RUN_CLUSTER);
       const { name, threads, engine, devices, matmul } = config.backend;
       const wanted = { name, threads, engine, devices, matmul, cluster: tensors };
-      return services.get(BACKEND_RESOLVER).resolve(wanted, services.get(LOGGER));
+      return (await services.resolve(BACKEND_RESOLVER)).resolve(wanted, services.get(LOGGER));
     },
     () => undefined,
   ),

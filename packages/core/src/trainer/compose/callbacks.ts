@@ -1,11 +1,11 @@
-import type { ResolvedConfig } from '../../config/types.js';
 import { LOGGERS, type Callback } from '../../contract/index.js';
 import type { RunServices } from '../../container.js';
-import { eventCallback, type EventHub } from '../../events.js';
+import { eventCallback } from '../../events.js';
 import { createHookRunner, type HookedCallback } from '../../hooks/index.js';
 import type { HookRunner } from '../../hooks/types.js';
 import { RUN_CLUSTER } from './cluster.js';
-import type { ConfiguredPlugins } from './plugins.js';
+import type { RunContext } from './context.js';
+import { PLUGINS } from './plugins.js';
 
 /** The callbacks of the program. */
 export interface ProgramCallbacks {
@@ -19,17 +19,11 @@ export interface ProgramCallbacks {
  * The services dispose the callbacks.
  */
 export async function createHooks(
-  config: ResolvedConfig,
+  { resolution: { config }, events }: RunContext,
   services: RunServices,
-  plugins: ConfiguredPlugins,
   program: ProgramCallbacks,
-  events: EventHub,
 ): Promise<HookRunner> {
-  const configured = await plugins.createAll('callback', config.callbacks, ['callbacks']);
-  const { writes } = await services.resolve(RUN_CLUSTER);
-  const loggers = writes ? await services.resolve(LOGGERS) : [];
-  // The hooks dispose loggers with the other callbacks, unless the program owns them.
-  const loggersStay = !services.release(LOGGERS);
+  const plugins = await services.resolve(PLUGINS);
   const hooked = (
     callbacks: readonly Callback[],
     nameOf: (index: number) => string,
@@ -39,6 +33,11 @@ export async function createHooks(
       const { plugin } = plugins.named(callback, nameOf(index));
       return { plugin, callback, stays };
     });
+  const configured = await plugins.createAll('callback', config.callbacks, ['callbacks']);
+  const { writes } = await services.resolve(RUN_CLUSTER);
+  const loggers = writes ? await services.resolve(LOGGERS) : [];
+  // The hooks dispose loggers with the other callbacks, unless the program owns them.
+  const loggersStay = !services.release(LOGGERS);
   const hooks = createHookRunner([
     ...hooked(configured, () => 'a callback', false),
     ...hooked(loggers, (index) => `LOGGERS[${index}] of the program`, loggersStay),

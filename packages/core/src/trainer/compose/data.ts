@@ -17,17 +17,21 @@ import {
   type BatchSourceDependencies,
   type DataSource,
   type DataTransform,
+  type Metric,
   type StrategyRun,
   type Token,
 } from '../../contract/index.js';
 import { provideFactory, type ServiceRegistration, type Services } from '../../container.js';
 import { rowLosses } from '../../training/row-losses.js';
+import type { Named } from '../../training/named.js';
+import type { TrainRun } from '../../training/train-run.js';
 import { batchOptions, furtherData, heldOutOf } from '../batch-options.js';
-import { RUN_LOGGER, type RunContext } from './context.js';
+import { composeMetrics } from '../metric-evaluation.js';
+import { RUN_LOGGER, throwIfAborted, type RunContext } from './context.js';
 import { PLUGINS } from './plugins.js';
 
 /** The transforms of the configuration. */
-export const TRANSFORMS: Token<readonly DataTransform[]> = defineToken('TRANSFORMS');
+const TRANSFORMS: Token<readonly DataTransform[]> = defineToken('TRANSFORMS');
 
 /** Registers the sources of conversations, their transforms, and the batches. */
 export const dataServices = (context: RunContext): readonly ServiceRegistration[] => {
@@ -69,7 +73,8 @@ async function createBatches(
 ): Promise<BatchSource> {
   const { model, tokenizer, renderer } = await services.resolve(LOADED_MODEL);
   const backend = await services.resolve(TENSOR_BACKEND);
-  return services.get(BATCH_SOURCE_FACTORY).create(
+  const factory = await services.resolve(BATCH_SOURCE_FACTORY);
+  return factory.create(
     source,
     {
       tokenizer,
@@ -84,15 +89,41 @@ async function createBatches(
       rowLosses: (batch) => rowLosses(model, batch, backend),
       ...further,
     },
-    { ...batchOptions(resolution.config, purpose), seed: services.get(RANDOM).dataSeed },
+    { ...batchOptions(resolution.config, purpose), seed: (await services.resolve(RANDOM)).dataSeed },
   );
+}
+
+/** Creates the sources of the data, so that missing files are reported before the model is loaded. */
+export async function openSources(services: Services): Promise<void> {
+  await services.resolve(TRAIN_SOURCE);
+  await services.resolve(EVAL_SOURCE);
+}
+
+/** Makes the batches of a run, and the metrics of its evaluations. */
+export async function composeData(
+  context: RunContext,
+  services: Services,
+  configured: readonly Named<Metric>[],
+): Promise<Pick<TrainRun, 'trainData' | 'evalData' | 'metrics' | 'openData'>> {
+  const { resolution } = context;
+  const transforms = await services.resolve(TRANSFORMS);
+  // Evaluation data first, because the training data must not repeat it.
+  const evalData = await services.resolve(EVAL_DATA);
+  const evalSource = await services.resolve(EVAL_SOURCE);
+  const metrics = await composeMetrics(resolution.config, services, evalSource, transforms, configured);
+  const trainData = await services.resolve(TRAIN_DATA);
+  const { model } = await services.resolve(LOADED_MODEL);
+  for (const message of contextWarnings(resolution, model.maxLength, [trainData, evalData]))
+    services.get(RUN_LOGGER).warn(message);
+  throwIfAborted(context);
+  return { trainData, evalData, metrics, openData: openFurtherData(resolution, services) };
 }
 
 /**
  * Returns a function that opens additional data of a strategy, such as the old task of ewc or the samples of replay. It
  * is read as the training data.
  */
-export const openFurtherData =
+const openFurtherData =
   ({ config, openPlugin }: ConfigResolution, services: Services): NonNullable<StrategyRun['openData']> =>
   async (data, { batchSize, shuffled = false, learned = false }) => {
     const further = furtherData(data, config.data.train);
@@ -100,7 +131,8 @@ export const openFurtherData =
     const { maker } = await services.resolve(PLUGINS);
     const source = await maker.create('data-source', plugin, options, ['data']);
     const { tokenizer, renderer } = await services.resolve(LOADED_MODEL);
-    return services.get(BATCH_SOURCE_FACTORY).create(
+    const factory = await services.resolve(BATCH_SOURCE_FACTORY);
+    return factory.create(
       source,
       {
         tokenizer,
@@ -111,7 +143,7 @@ export const openFurtherData =
       },
       {
         ...batchOptions(config, 'eval'),
-        seed: services.get(RANDOM).dataSeed,
+        seed: (await services.resolve(RANDOM)).dataSeed,
         batchSize,
         shuffleDataset: shuffled,
       },
@@ -122,7 +154,7 @@ export const openFurtherData =
  * Returns warnings about lengths beyond the model's context, whether configured or found in the data. Rotary positions
  * continue beyond it, but the model was not trained on them.
  */
-export function contextWarnings(
+function contextWarnings(
   { config, wasWritten }: Pick<ConfigResolution, 'config' | 'wasWritten'>,
   context: number,
   sources: readonly (BatchSource | null)[],

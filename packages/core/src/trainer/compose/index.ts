@@ -1,46 +1,29 @@
 /** Composes a run: creates its services in order of cost, so that mistakes in the configuration fail early. */
 import { CHECKPOINT_STORE } from '../../checkpoint/index.js';
-import {
-  CLOCK,
-  EVAL_DATA,
-  EVAL_SOURCE,
-  LOADED_MODEL,
-  LOGGER,
-  METRICS,
-  MODEL_OUTLINE,
-  OPTIMIZER,
-  RANDOM,
-  SCHEDULE,
-  TRAIN_DATA,
-  TRAIN_SOURCE,
-  type LoadedModel,
-} from '../../contract/index.js';
+import { CLOCK, LOGGER, METRICS, OPTIMIZER, RANDOM, SCHEDULE, type LoadedModel } from '../../contract/index.js';
 import type { RunServices } from '../../container.js';
 import type { RunStage, TrainRun } from '../../training/train-run.js';
 import type { PluginMaker } from '../create-plugin.js';
-import { float32StorageWarning } from '../float32-storage.js';
 import { checkOutputFolder, claimOutputFolder, saveDataManifest } from '../output-folder.js';
-import { composeMetrics } from '../metric-evaluation.js';
 import { useBackend } from './backend.js';
 import { createHooks, type ProgramCallbacks } from './callbacks.js';
 import { RUN_CLUSTER, type RunCluster } from './cluster.js';
 import { RUN_LOGGER, throwIfAborted, type RunContext } from './context.js';
-import { contextWarnings, openFurtherData, TRANSFORMS } from './data.js';
-import { STRATEGIES } from './model.js';
+import { composeData, openSources } from './data.js';
+import { composeModel } from './model.js';
 import { PLUGINS } from './plugins.js';
-import { planStrategies } from './strategies.js';
+import { STRATEGIES } from './strategies.js';
 
+export { openSources } from './data.js';
 export { programServices, runServices } from './services.js';
 
 export interface StageComposition {
   readonly run: RunStage;
   readonly isLast: boolean;
-  /**
-   * Called as soon as the model is loaded. If the run created it, the receiver disposes it.
-   */
-  useModel(loaded: LoadedModel, isOurs: boolean): void;
+  /** Called as soon as the model is loaded. If the run created it, the receiver disposes it. */
+  readonly useModel: (loaded: LoadedModel, isOurs: boolean) => void;
   /** Called once the stage may claim its folder. */
-  claimOutput(): Promise<void>;
+  readonly claimOutput: () => Promise<void>;
 }
 
 export interface ComposeOptions {
@@ -81,75 +64,50 @@ async function compose(
   { context, services, callbacks, stage }: ComposeOptions,
   cluster: RunCluster,
 ): Promise<ComposedRun> {
-  const { resolution, events, signal } = context;
-  const { config } = resolution;
-  const outputFolder = cluster.writes ? config.output.folder : null;
-  const warn = (message: string): void => services.get(RUN_LOGGER).warn(message);
-
+  const { config } = context.resolution;
   const backend = await useBackend(services, cluster, config.backend);
   const workers = cluster.workersOn(backend);
   throwIfAborted(context);
 
   const plugins = await services.resolve(PLUGINS);
   const strategies = await services.resolve(STRATEGIES);
-  const program = { callbacks, stay: stage?.isLast === false };
-  const hooks = await createHooks(config, services, plugins, program, events);
+  const hooks = await createHooks(context, services, { callbacks, stay: stage?.isLast === false });
   throwIfAborted(context);
   const optimizer = plugins.named(await services.resolve(OPTIMIZER), 'OPTIMIZER of the program');
   const schedule = plugins.named(await services.resolve(SCHEDULE), 'SCHEDULE of the program');
   const metrics = (await services.resolve(METRICS)).map((metric, index) =>
     plugins.named(metric, `METRICS[${index}] of the program`),
   );
-
-  await services.resolve(TRAIN_SOURCE);
-  const evalSource = await services.resolve(EVAL_SOURCE);
+  await openSources(services);
   throwIfAborted(context);
 
-  await planStrategies(strategies, await services.resolve(MODEL_OUTLINE));
-  throwIfAborted(context);
-  const loaded = await services.resolve(LOADED_MODEL);
-  const isOurs = services.release(LOADED_MODEL);
-  if (stage !== undefined) stage.useModel(loaded, isOurs);
-  else if (isOurs) services.onDispose(() => loaded.model.dispose());
-  const storageWarning = float32StorageWarning(loaded.model, backend.backend);
-  if (storageWarning !== null) warn(storageWarning);
-  throwIfAborted(context);
-
-  // Evaluation data first, because the training data must not repeat it.
-  const transforms = await services.resolve(TRANSFORMS);
-  const evalData = await services.resolve(EVAL_DATA);
-  const measured = await composeMetrics(config, services, evalSource, transforms, metrics);
-  const trainData = await services.resolve(TRAIN_DATA);
-  for (const message of contextWarnings(resolution, loaded.model.maxLength, [trainData, evalData])) warn(message);
-  throwIfAborted(context);
-
+  const loaded = await composeModel(context, services, backend, stage?.useModel);
+  const data = await composeData(context, services, metrics);
+  const outputFolder = cluster.writes ? config.output.folder : null;
   const run: TrainRun = {
     config,
     ...(stage === undefined ? {} : { stage: stage.run }),
-    ...strategies,
     loaded,
-    trainData,
-    evalData,
-    metrics: measured,
+    ...data,
+    ...strategies,
     hooks,
     optimizer,
     schedule,
     backend,
-    checkpoints: services.get(CHECKPOINT_STORE),
-    clock: services.get(CLOCK),
-    random: services.get(RANDOM),
-    logger: services.get(LOGGER),
-    signal,
-    outputFolder,
-    warn,
-    openData: openFurtherData(resolution, services),
     workers,
+    checkpoints: await services.resolve(CHECKPOINT_STORE),
+    clock: await services.resolve(CLOCK),
+    random: await services.resolve(RANDOM),
+    logger: services.get(LOGGER),
+    warn: services.get(RUN_LOGGER).warn,
+    signal: context.signal,
+    outputFolder,
     checkUnusedKeys: plugins.maker.checkUnusedKeys,
     claimOutput: async () => {
       if (!cluster.writes) return;
       await stage?.claimOutput();
       await claimOutputFolder(config);
-      await saveDataManifest(outputFolder, trainData, evalData);
+      await saveDataManifest(outputFolder, data.trainData, data.evalData);
     },
   };
   return { run, maker: plugins.maker, explain: cluster.explain };

@@ -5,27 +5,26 @@ import {
   MODEL_OUTLINE,
   defineToken,
   type Json,
+  type LoadedModel,
   type ModelLoader,
   type Strategy,
+  type TensorBackendInfo,
   type Token,
   type WeightStorage,
 } from '../../contract/index.js';
-import { provideFactory, type ServiceRegistration } from '../../container.js';
-import type { RunContext } from './context.js';
+import { provideFactory, type RunServices, type ServiceRegistration } from '../../container.js';
+import { float32StorageWarning } from '../float32-storage.js';
+import { RUN_LOGGER, throwIfAborted, type RunContext } from './context.js';
 import { PLUGINS } from './plugins.js';
-import { createStrategies, type RunStrategies } from './strategies.js';
+import { STRATEGIES, planStrategies } from './strategies.js';
 
 /** The loader of the run: the plugin of `model.use`, or the service `MODEL_LOADER`. */
 const RUN_MODEL_LOADER: Token<ModelLoader> = defineToken('RUN_MODEL_LOADER');
-/** The strategies of the run. The owner decides how weights are stored. */
-export const STRATEGIES: Token<RunStrategies> = defineToken('STRATEGIES');
-
-/** Registers the strategies, and the model with its outline. */
+/** Registers the model and its outline. */
 export const modelServices = ({ resolution: { config } }: RunContext): readonly ServiceRegistration[] => {
   const { use, options, path } = config.model;
   const folder = path ?? config.baseFolder;
   return [
-    provideFactory(STRATEGIES, async (services) => createStrategies(config, await services.resolve(PLUGINS))),
     provideFactory(
       RUN_MODEL_LOADER,
       async (services) =>
@@ -53,6 +52,30 @@ export const modelServices = ({ resolution: { config } }: RunContext): readonly 
     }),
   ];
 };
+
+/**
+ * Loads the model of a run, after the strategies have accepted its outline.
+ *
+ * @param useModel receives the model as soon as it is loaded, and disposes it if the run created it. By default, the
+ *   model is disposed with the services
+ */
+export async function composeModel(
+  context: RunContext,
+  services: RunServices,
+  backend: TensorBackendInfo,
+  useModel?: (loaded: LoadedModel, isOurs: boolean) => void,
+): Promise<LoadedModel> {
+  await planStrategies(await services.resolve(STRATEGIES), await services.resolve(MODEL_OUTLINE));
+  throwIfAborted(context);
+  const loaded = await services.resolve(LOADED_MODEL);
+  const isOurs = services.release(LOADED_MODEL);
+  if (useModel !== undefined) useModel(loaded, isOurs);
+  else if (isOurs) services.onDispose(() => loaded.model.dispose());
+  const warning = float32StorageWarning(loaded.model, backend.backend);
+  if (warning !== null) services.get(RUN_LOGGER).warn(warning);
+  throwIfAborted(context);
+  return loaded;
+}
 
 /** Returns the storage of each weight: the owner's choice, or that of the configuration. */
 function storageOf(dtype: ResolvedConfig['model']['dtype'], owner: Strategy): WeightStorage {

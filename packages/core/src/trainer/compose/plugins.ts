@@ -46,10 +46,10 @@ export const pluginServices = ({ resolution }: RunContext): readonly ServiceRegi
       const maker = createPluginMaker(
         {
           logger: services.get(LOGGER),
-          seed: services.get(RANDOM).seed,
+          seed: (await services.resolve(RANDOM)).seed,
           baseFolder: config.baseFolder,
           outputFolder: writes ? config.output.folder : null,
-          openGenerator: services.get(TEXT_GENERATORS) ?? undefined,
+          openGenerator: (await services.resolve(TEXT_GENERATORS)) ?? undefined,
         },
         resolution.wasWritten,
       );

@@ -30,6 +30,7 @@ import { loggerServices, type RunContext } from './context.js';
 import { dataServices } from './data.js';
 import { modelServices } from './model.js';
 import { pluginServices } from './plugins.js';
+import { strategyServices } from './strategies.js';
 
 /** Monotonic seconds since the process started, and the wall-clock time. */
 const systemClock: Clock = {
@@ -90,6 +91,7 @@ export function runServices(context: RunContext, registered: readonly ServiceReg
     ...clusterServices(context),
     ...backendServices(context),
     ...pluginServices(context),
+    ...strategyServices(context),
     ...modelServices(context),
     ...dataServices(context),
     ...registered.flatMap(({ token }) => impliedServices.get(token) ?? []),

@@ -1,7 +1,16 @@
 import type { ResolvedConfig } from '../../config/types.js';
-import { WhetstoneError, isWhetstoneError, type ModelOutline, type Strategy } from '../../contract/index.js';
+import {
+  WhetstoneError,
+  defineToken,
+  isWhetstoneError,
+  type ModelOutline,
+  type Strategy,
+  type Token,
+} from '../../contract/index.js';
+import { provideFactory, type ServiceRegistration } from '../../container.js';
 import type { Named } from '../../training/named.js';
-import type { ConfiguredPlugins } from './plugins.js';
+import type { RunContext } from './context.js';
+import { PLUGINS, type ConfiguredPlugins } from './plugins.js';
 
 /** The strategies of a run: the owner chooses the trained parameters, companions accompany it. */
 export interface RunStrategies {
@@ -9,12 +18,20 @@ export interface RunStrategies {
   readonly companions: readonly Named<Strategy>[];
 }
 
+/** The strategies of the run. The owner also decides how weights are stored. */
+export const STRATEGIES: Token<RunStrategies> = defineToken('STRATEGIES');
+
+/** Registers the strategies of the configuration. */
+export const strategyServices = ({ resolution: { config } }: RunContext): readonly ServiceRegistration[] => [
+  provideFactory(STRATEGIES, async (services) => createStrategies(config, await services.resolve(PLUGINS))),
+];
+
 /**
  * Creates the strategies of a configuration.
  *
  * @throws `CONFIG_CONFLICT` if a strategy does not have the role of its key
  */
-export async function createStrategies(
+async function createStrategies(
   { strategy, companions }: Pick<ResolvedConfig, 'strategy' | 'companions'>,
   plugins: ConfiguredPlugins,
 ): Promise<RunStrategies> {
