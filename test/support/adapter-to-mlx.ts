@@ -3,7 +3,7 @@ import { WhetstoneError, type LanguageModel } from '@whetstone/core/contract';
 import { configFile, readFields, type AdapterFiles } from '../../packages/strategies/src/adapters/adapter-files.js';
 import { mlxEndings } from '../../packages/strategies/src/adapters/mlx.js';
 import { loraOptionsOf, peftPrefix } from '../../packages/strategies/src/lora/from-peft.js';
-import { loraScale, valueByPattern } from '../../packages/strategies/src/lora/options.js';
+import { rankAndScale } from '../../packages/strategies/src/lora/options.js';
 
 /**
  * Converts a LoRA adapter to mlx-lm's format. The caller owns the tensors of the result.
@@ -19,9 +19,8 @@ export function adapterToMlx(model: LanguageModel, files: AdapterFiles): Adapter
     .map((name) => name.slice(peftPrefix.length, -'.lora_A.weight'.length));
   const scales = new Set(
     modules.map((module) => {
-      const rank = valueByPattern(options.rankPattern, module, options.rank, 'rank_pattern');
-      const alpha = valueByPattern(options.alphaPattern, module, options.alpha, 'alpha_pattern');
-      return `${rank} ${loraScale(alpha, rank, options.useRslora)}`;
+      const { rank, scale } = rankAndScale(module, options);
+      return `${rank} ${scale}`;
     }),
   );
   const foreign = names.find((name) => !/\.(lora_[AB]\.weight|lora_magnitude_vector)$/.test(name));
