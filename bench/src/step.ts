@@ -207,7 +207,7 @@ async function measureRun(options: StepBenchOptions): Promise<PeerLine> {
     median_cpu_s: median(processorSeconds.slice(1)),
     host_s: median(hostSeconds.slice(1)),
     peak_rss_gb: peakMemoryBytes() / 1e9,
-    ...(peak === undefined ? {} : { share_of_peak: operationsOf(shape, options) / median(measured) / (peak * 1e12) }),
+    share_of_peak: peak && operationsOf(shape, options) / median(measured) / (peak * 1e12),
   };
 }
 

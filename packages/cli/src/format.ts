@@ -1,3 +1,5 @@
+import type { TransformReport } from '@whetstone/core/contract';
+
 /** Formats seconds: `2 min 05 s`, `12 s`. */
 export function duration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
@@ -31,4 +33,20 @@ export function table(rows: readonly (readonly string[])[]): string {
       row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  '),
     )
     .join('\n');
+}
+
+/** Formats the reports of transforms: conversations in and out, removals by reason and changes by kind. */
+export function transformTable(reports: readonly TransformReport[]): string {
+  const counts = (all: Readonly<Record<string, number>>): string =>
+    Object.entries(all)
+      .map(([kind, count]) => `${count} ${kind}`)
+      .join(', ');
+  return table(
+    reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [
+      name,
+      `${conversationsIn} → ${conversationsOut}`,
+      counts(removed),
+      counts(changed),
+    ]),
+  );
 }

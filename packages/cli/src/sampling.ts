@@ -29,9 +29,9 @@ export function generationOptions({
     maxNewTokens,
     seed,
     temperature: sampled,
-    ...(minNewTokens === undefined ? {} : { minNewTokens }),
-    ...(topK === undefined ? {} : { topK }),
-    ...(topP === undefined ? {} : { topP }),
-    ...(repetitionPenalty === undefined ? {} : { repetitionPenalty }),
+    minNewTokens,
+    topK,
+    topP,
+    repetitionPenalty,
   };
 }

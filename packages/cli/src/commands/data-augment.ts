@@ -5,10 +5,10 @@ import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
 import { WhetstoneError, type Conversation, type DataTransform, type PluginContext } from '@whetstone/core/contract';
 import { writeAtomically } from '@whetstone/core/files';
 import { applyTransforms, createConversationSource } from '@whetstone/data';
-import { checkUnreadable } from '@whetstone/data/internal';
+import { checkUnreadable, rowOf } from '@whetstone/data/internal';
 import type { LayoutName } from '@whetstone/data/choices';
 import { builtInPlugins, openGenerator } from '../built-ins.js';
-import { table } from '../format.js';
+import { transformTable } from '../format.js';
 import { createTerminal, terminalLogger, type Terminal } from '../terminal.js';
 
 export interface AugmentOptions {
@@ -58,23 +58,12 @@ async function openTransforms(given: readonly string[], seed: number, terminal: 
   return transforms;
 }
 
-/**
- * Returns a conversation as a JSON row: `{"messages", "tools"?, …columns}`, or the layout of its form. Augmented ones
- * have `augmentedFrom`.
- */
-function rowOf({ form, messages, tools, columns, origin }: Conversation): string {
-  const content = (index: number): unknown => messages[index]?.content;
-  const parts =
-    form === 'text'
-      ? { text: content(0) }
-      : form === 'completion'
-        ? { prompt: content(0), completion: content(1) }
-        : { messages, ...(tools === undefined ? {} : { tools }) };
-  const from =
-    columns?.['augmentation'] === undefined
-      ? {}
-      : { augmentedFrom: `${origin.file ?? ''}:${origin.line ?? origin.index + 1}` };
-  return `${JSON.stringify({ ...parts, ...columns, ...from })}\n`;
+/** Returns a conversation as a line of JSON Lines. Augmented ones have `augmentedFrom`. */
+function lineOf(conversation: Conversation): string {
+  const { columns, origin } = conversation;
+  if (columns?.['augmentation'] === undefined) return rowOf(conversation);
+  const augmentedFrom = `${origin.file ?? ''}:${origin.line ?? origin.index + 1}`;
+  return rowOf({ ...conversation, columns: { ...columns, augmentedFrom } });
 }
 
 /** `whetstone data augment FILES --out FILE`: writes the conversations and their augmented copies as JSON Lines. */
@@ -90,23 +79,10 @@ export async function dataAugment(paths: readonly string[], options: AugmentOpti
   );
   const file = resolve(options.out);
   await writeAtomically(file, async (handle) => {
-    for await (const conversation of source.conversations()) await handle.write(rowOf(conversation));
+    for await (const conversation of source.conversations()) await handle.write(lineOf(conversation));
     checkUnreadable(source.unreadable);
   });
-  const counts = (all: Readonly<Record<string, number>>): string =>
-    Object.entries(all)
-      .map(([kind, count]) => `${count} ${kind}`)
-      .join(', ');
-  terminal.line(
-    table(
-      source.reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [
-        name,
-        `${conversationsIn} → ${conversationsOut}`,
-        counts(removed),
-        counts(changed),
-      ]),
-    ),
-  );
+  terminal.line(transformTable(source.reports));
   terminal.line(`Written to ${file}`);
   terminal.result({ file, transforms: source.reports.map(({ removals: _removals, ...report }) => report) });
 }

@@ -3,6 +3,7 @@ import { writeSync } from 'node:fs';
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import {
+  batchSchema,
   WhetstoneError,
   type ChatRenderer,
   type DataSource,
@@ -40,10 +41,12 @@ import {
 import { TRUNCATION_MODES, type LayoutName } from '@whetstone/data/choices';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from '../fetched-models.js';
-import { table } from '../format.js';
+import { table, transformTable } from '../format.js';
 import { createLossMeter } from '../loss-meter.js';
 import { openModel } from '../open-model.js';
 import { createTerminal, type Terminal } from '../terminal.js';
+
+const { maxLength: lengthSchema, truncationMode: truncationSchema } = batchSchema.properties;
 
 /** Options of everything that reads data. */
 export interface DataOptions {
@@ -57,7 +60,7 @@ export interface DataOptions {
   readonly workers?: number;
 }
 
-function truncationModeOf({ truncationMode = 'keep_start' }: DataOptions): BatchOptions['truncationMode'] {
+function truncationModeOf({ truncationMode = truncationSchema.default }: DataOptions): BatchOptions['truncationMode'] {
   const mode = TRUNCATION_MODES.find((name) => name === truncationMode);
   if (mode === undefined)
     throw new WhetstoneError('USAGE', `Unknown truncation mode "${truncationMode}".`, {
@@ -144,15 +147,9 @@ export async function dataReport(
   const terminal = createTerminal(options.json === true);
   const gate = options.gate === undefined ? {} : await openGate(options.gate);
   const { model, chatTemplate, backend, losses = 200 } = options;
-  const maxLength = options.maxLength ?? 1024;
+  const maxLength = options.maxLength ?? lengthSchema.default;
   const source = await read(paths, options);
-  const opened =
-    model === undefined || losses === 0
-      ? null
-      : await openModel(model, {
-          ...(backend === undefined ? {} : { backend }),
-          ...(chatTemplate === undefined ? {} : { chatTemplate }),
-        });
+  const opened = model === undefined || losses === 0 ? null : await openModel(model, { backend, chatTemplate });
   const tokenizing = opened ?? (model === undefined ? undefined : await openTokenizing(model, chatTemplate));
   if (opened)
     terminal.line(
@@ -164,8 +161,9 @@ export async function dataReport(
     source,
     options: { maxLength, truncationMode: truncationModeOf(options) },
     threads: threadsOf(options, terminal),
-    ...(tokenizing === undefined ? {} : { tokenizing }),
-    ...(opened === null ? {} : { lossesOf: createLossMeter(opened, maxLength), lossSample: losses }),
+    tokenizing,
+    lossesOf: opened === null ? undefined : createLossMeter(opened, maxLength),
+    lossSample: losses,
   }).finally(() => opened?.dispose());
   const file = resolve(options.out);
   await writeWhole(file, (write) => write(reportToHtml(report, checkGate(report, gate))));
@@ -205,7 +203,7 @@ export async function dataInspect(
 ): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const tokenizing = await openTokenizing(options.model, options.chatTemplate);
-  const batching = { maxLength: options.maxLength ?? 1024, truncationMode: truncationModeOf(options) };
+  const batching = { maxLength: options.maxLength ?? lengthSchema.default, truncationMode: truncationModeOf(options) };
   const inspections = [];
   for await (const conversation of (await read(paths, options)).conversations()) {
     if (inspections.length === options.count) break;
@@ -281,20 +279,7 @@ export async function dataClean(
         for (const removal of removals) write(`${JSON.stringify({ transform: name, ...removal })}\n`);
     });
   }
-  const counts = (all: Readonly<Record<string, number>>): string =>
-    Object.entries(all)
-      .map(([reason, count]) => `${count} ${reason}`)
-      .join(', ');
-  terminal.line(
-    table(
-      source.reports.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [
-        name,
-        `${conversationsIn} → ${conversationsOut}`,
-        counts(removed),
-        counts(changed),
-      ]),
-    ),
-  );
+  terminal.line(transformTable(source.reports));
   terminal.line(`The remaining conversations are in ${file}`);
   terminal.result({ file, transforms: source.reports.map(({ removals: _removals, ...report }) => report) });
 }

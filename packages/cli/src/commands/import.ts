@@ -17,7 +17,7 @@ export async function importModel(
   try {
     const report = await importGguf(gguf, out, {
       signal: interrupt.signal,
-      ...(options.dtype === undefined ? {} : { dtype: options.dtype }),
+      dtype: options.dtype,
       onProgress: ({ tensor, done, total }) => {
         if (terminal.interactive) terminal.write(`\r\u001B[K${done}/${total} ${tensor}`);
       },

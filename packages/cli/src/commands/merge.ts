@@ -42,7 +42,7 @@ export async function merge(model: string, adapter: string, out: string, options
     if (interrupt.signal.aborted)
       throw new WhetstoneError('INTERRUPTED', 'The merge was interrupted; nothing was written.');
   };
-  const opening = { tokenizer: adapter, ...(options.backend === undefined ? {} : { backend: options.backend }) };
+  const opening = { tokenizer: adapter, backend: options.backend };
   let opened: OpenModel | null = null;
   try {
     const quantization = await readQuantization(adapter);
@@ -69,7 +69,7 @@ export async function merge(model: string, adapter: string, out: string, options
           dtype,
           replaced: merged.weights,
           signal: interrupt.signal,
-          ...(opened.companionFiles === undefined ? {} : { companionFiles: opened.companionFiles }),
+          companionFiles: opened.companionFiles,
         });
         terminal.line(
           `${folder}: ${merged.weights.size} weights ` +

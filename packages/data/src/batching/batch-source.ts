@@ -45,7 +45,7 @@ function checkPrepared({ summary, withoutTargets }: Prepared, read: number, opti
   const [file] = summary.files;
   if (summary.conversations === 0) {
     throw new WhetstoneError('DATA_EMPTY', 'The data has no conversations.', {
-      ...(file === undefined ? {} : { place: { file } }),
+      place: file === undefined ? undefined : { file },
       found: summary.unreadable.length > 0 ? `${summary.unreadable.length} rows, all unreadable` : 'no rows',
     });
   }
@@ -132,7 +132,7 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
       : balanceSamples({ names: traits.groupNames, groupOf: traits.groups }, options.balance, options.seed);
   const summary: BatchSourceSummary = {
     ...prepared.summary,
-    ...(balanced === null ? {} : { groups: balanced.shares }),
+    groups: balanced?.shares,
   };
   const table = layOutRows(
     store,

@@ -35,9 +35,9 @@ export function createBatchSourceFactory({
   cacheFromBytes = CACHE_FROM_BYTES,
 }: BatchSourceFactoryOptions = {}): BatchSourceFactory {
   const made = new WeakMap<BatchSource, DataSource>();
-  const heldOutOf = ({ data, threshold }: NonNullable<BatchSourceDependencies['heldOut']>): HeldOut | null => {
+  const heldOutOf = ({ data, threshold }: NonNullable<BatchSourceDependencies['heldOut']>): HeldOut | undefined => {
     const source = made.get(data);
-    if (source === undefined) return null;
+    if (source === undefined) return undefined;
     const options = leakageOptions(threshold);
     return {
       key: `${data.summary.contentHash} ${threshold}`,
@@ -68,16 +68,15 @@ export function createBatchSourceFactory({
         source,
         applied.map(({ transform }) => transform),
       );
-      const held = heldOut === undefined ? null : heldOutOf(heldOut);
       const batches = await createBatchSource({
         source: transformed,
         tokenizer,
         renderer,
         options,
-        ...(rowLosses === undefined ? {} : { rowLosses }),
+        rowLosses,
         cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
         onWarning: (message) => logger.warn(message),
-        ...(held === null ? {} : { heldOut: held }),
+        heldOut: heldOut && heldOutOf(heldOut),
         signal,
         onNote: (message) => logger.info(message),
         onThreads: (count) => logger.info(`${purpose} data: read on ${count} worker thread${count === 1 ? '' : 's'}`),

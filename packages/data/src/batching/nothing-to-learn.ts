@@ -2,6 +2,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation, Origin } from '@whetstone/core/contract';
 import { countTargets, type NothingToLearnCause, type Tokenized } from '../examples/tokenize.js';
 import { supervisedTurns, type SupervisionOptions } from '../examples/supervision.js';
+import { placeOf } from '../sources/origins.js';
 
 export interface SampleWithoutTargets {
   readonly origin: Origin;
@@ -45,7 +46,7 @@ export function nothingToLearn(
     .filter(({ of }) => of.length > 0);
   const first = found[0]?.origin;
   return new WhetstoneError('DATA_NOTHING_TO_LEARN', message, {
-    ...(first?.file === undefined ? {} : { place: { file: first.file, line: first.line } }),
+    place: first && placeOf(first),
     expected: 'at least one target token in every sample',
     found: causes.map(({ cause, of }) => `${of.length} ${explanations[cause].what} (${cause})`).join('; '),
     hint:
@@ -54,7 +55,7 @@ export function nothingToLearn(
     problems: causes.flatMap(({ cause, of }) =>
       of.slice(0, 5).map(({ origin }) => ({
         message: `no target tokens: ${cause}`,
-        ...(origin.file === undefined ? {} : { place: { file: origin.file, line: origin.line } }),
+        place: placeOf(origin),
       })),
     ),
     details: {

@@ -54,10 +54,10 @@ function complete(
 
 async function tokenizeAll(inputs: PrepareInputs, options: BatchOptions): Promise<Tokenized> {
   const { source, tokenizer, renderer, heldOut } = inputs;
-  const held = heldOut === undefined ? null : { fingerprints: heldOut.fingerprints, finder: await heldOut.open() };
-  const onThreads = await tokenizeOnThreads({ ...inputs, ...(held === null ? {} : { held }) }, options);
+  const held = heldOut && { fingerprints: heldOut.fingerprints, finder: await heldOut.open() };
+  const onThreads = await tokenizeOnThreads({ ...inputs, held }, options);
   if (onThreads) return onThreads;
-  const collector = createTokenCollector(held === null ? null : createLeakWatch(held.finder));
+  const collector = createTokenCollector(held === undefined ? null : createLeakWatch(held.finder));
   await tokenizeInOrder(
     source.conversations(),
     createBlockTokenizer({ tokenizer, renderer, options, fingerprints: held?.fingerprints ?? null }),

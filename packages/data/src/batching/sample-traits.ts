@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation } from '@whetstone/core/contract';
+import { placeOf } from '../sources/origins.js';
 import type { BatchOptions } from './options.js';
 
 /** The properties of samples that balance and curriculum need; plain data, which is cached with the tokens. */
@@ -26,7 +27,7 @@ function difficultyOf({ origin, columns }: Conversation, by: string): number {
     'CONFIG_CONFLICT',
     `The curriculum uses the column "${by}", which is not a number in a conversation.`,
     {
-      ...(origin.file === undefined ? {} : { place: { file: origin.file, line: origin.line } }),
+      place: placeOf(origin),
       found: JSON.stringify(columns?.[by] ?? null),
     },
   );

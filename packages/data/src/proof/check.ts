@@ -1,12 +1,13 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Problem } from '@whetstone/core/contract';
+import { placeOf } from '../sources/origins.js';
 import type { SupervisionFindings, TurnFinding } from './observe.js';
 
 const problemOf =
   (what: string) =>
   ({ origin, message, detail }: TurnFinding): Problem => ({
     message: `${what} (message ${message + 1}): ${detail}`,
-    ...(origin.file === undefined ? {} : { place: { file: origin.file, line: origin.line } }),
+    place: placeOf(origin),
   });
 
 /** Returns the problems of a data set's supervision; empty if there are none. */

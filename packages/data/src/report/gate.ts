@@ -64,7 +64,7 @@ export function enforceGate(report: DataReport, gate: QualityGate): void {
   const failed = checkGate(report, gate).filter(({ passed }) => !passed);
   if (failed.length === 0) return;
   throw new WhetstoneError('DATA_QUALITY', `The data violates ${failed.length} of its quality rules.`, {
-    ...(report.files[0] === undefined ? {} : { place: { file: report.files[0] } }),
+    place: report.files[0] === undefined ? undefined : { file: report.files[0] },
     problems: failed.map(({ rule, limit, value }) => ({
       message: rule,
       expected: `${rule.startsWith('min') ? 'at least' : 'at most'} ${limit}`,

@@ -288,7 +288,7 @@ describe('files', () => {
     writeInto(inner, 'a.jsonl', asLines([{ text: 'a' }, { text: 'a2' }]));
     writeInto(inner, 'notes.md', '# not data');
     const contents = async (path: string, limit?: number) => {
-      const source = await createConversationSource({ path, ...(limit === undefined ? {} : { limit }) }, inner);
+      const source = await createConversationSource({ path, limit }, inner);
       return (await collect(source.conversations())).map(({ messages }) => messages[0]?.content);
     };
     expect(await contents('*.jsonl')).toEqual(['a', 'a2', 'b']);

@@ -125,7 +125,7 @@ export async function openFileSet(
   name?: string,
 ): Promise<FileSet> {
   const files = await expandFiles(typeof path === 'string' ? [path] : path, baseFolder);
-  return { files, options, limit, ...(name === undefined ? {} : { name }) };
+  return { files, options, limit, name };
 }
 
 /**

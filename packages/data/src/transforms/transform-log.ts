@@ -24,7 +24,7 @@ export function createLog(name: string): TransformLog {
     out: () => void conversationsOut++,
     remove({ origin }, reason, detail) {
       removed[reason] = (removed[reason] ?? 0) + 1;
-      removals.push({ origin, reason, ...(detail === undefined ? {} : { detail }) });
+      removals.push({ origin, reason, detail });
     },
     changed(kind, count = 1) {
       if (count > 0) changed[kind] = (changed[kind] ?? 0) + count;
@@ -99,7 +99,7 @@ export function createTransform(
       return log.report;
     },
     step,
-    ...(recipe === undefined ? {} : { recipe }),
+    recipe,
   };
 }
 
@@ -115,6 +115,6 @@ export function recipeOf(use: string, options: object, baseFolder: string, files
     module: '@whetstone/data/plugins',
     name: 'remakeTransform',
     argument: { use, options: options as Record<string, never>, baseFolder, version: TRANSFORMS_VERSION },
-    ...(files === undefined ? {} : { files }),
+    files,
   };
 }

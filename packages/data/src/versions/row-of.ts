@@ -8,6 +8,6 @@ export function rowOf({ form, messages, tools, columns }: Conversation): string 
       ? { text: content(0) }
       : form === 'completion'
         ? { prompt: content(0), completion: content(1) }
-        : { messages, ...(tools === undefined ? {} : { tools }) };
+        : { messages, tools };
   return `${JSON.stringify({ ...row, ...columns })}\n`;
 }

@@ -3,7 +3,7 @@ import { textOf } from '../../examples/message-text.js';
 import { createConversationSource } from '../../sources/conversations.js';
 import { checkUnreadable } from '../../sources/unreadable.js';
 import { comparableText, hashText } from '../duplicates/fingerprint.js';
-import { formatOrigin } from '../duplicates/finder.js';
+import { formatOrigin } from '../../sources/origins.js';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
 import type { DecontaminateOptions } from './options.js';
 

@@ -54,7 +54,3 @@ export function createDuplicateFinder({ threshold }: Pick<DuplicateOptions, 'thr
     },
   };
 }
-
-/** Formats an origin as `file:line`. */
-export const formatOrigin = ({ file, line, index }: Origin): string =>
-  file === undefined ? `conversation ${index + 1}` : `${file}:${line ?? index + 1}`;

@@ -1,10 +1,10 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { DataSource, Origin } from '@whetstone/core/contract';
+import { formatOrigin, placeOf } from '../../sources/origins.js';
 import { checkUnreadable } from '../../sources/unreadable.js';
 import {
   createDuplicateFinder,
   fingerprintOf,
-  formatOrigin,
   type DuplicateFinder,
   type Fingerprint,
   type FingerprintOptions,
@@ -66,7 +66,7 @@ export function leakageError({ count, first }: LeakFindings): WhetstoneError {
         'data.leakage to "warn" or "off", or to {"threshold": 1} to report exact duplicates only.',
       problems: first.slice(0, 10).map(({ train, eval: other, similarity }) => ({
         message: `${similarity === 1 ? 'the same as' : `${percent(similarity)} similar to`} ${formatOrigin(other)}`,
-        ...(train.file === undefined ? {} : { place: { file: train.file, line: train.line } }),
+        place: placeOf(train),
       })),
       details: {
         leaks: count,

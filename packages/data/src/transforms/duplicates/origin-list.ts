@@ -24,7 +24,7 @@ export function createOriginList(): OriginList {
     at(number) {
       const file = files[fileOf.at(number)];
       const line = lineOf.at(number);
-      return { index: indexOf.at(number), ...(file === undefined ? {} : { file }), ...(line === 0 ? {} : { line }) };
+      return { file, line: line === 0 ? undefined : line, index: indexOf.at(number) };
     },
   };
 }
@@ -55,5 +55,5 @@ export function packOrigins(origins: readonly Origin[]): PackedOrigins {
 export function originAt({ files, fileOf, lines, indexes }: PackedOrigins, number: number): Origin {
   const file = files[fileOf[number] ?? 0];
   const line = lines[number] ?? 0;
-  return { index: indexes[number] ?? 0, ...(file === undefined ? {} : { file }), ...(line === 0 ? {} : { line }) };
+  return { file, line: line === 0 ? undefined : line, index: indexes[number] ?? 0 };
 }

@@ -1,5 +1,6 @@
 import { defaultsOf } from '@whetstone/core/contract';
 import { createConversationSource } from '../../sources/conversations.js';
+import { formatOrigin } from '../../sources/origins.js';
 import {
   createTransform,
   recipeOf,
@@ -7,7 +8,7 @@ import {
   type ReportingTransform,
   type TransformStep,
 } from '../transform-log.js';
-import { createDuplicateFinder, fingerprintOf, formatOrigin, type Duplicate } from './finder.js';
+import { createDuplicateFinder, fingerprintOf, type Duplicate } from './finder.js';
 import { finderOf, leakageError } from './leakage.js';
 import { deduplicateSchema, type DeduplicateOptions } from './options.js';
 
@@ -58,7 +59,7 @@ export function createDeduplicateTransform(
     trainOnly: all.against.length > 0,
     transform: transform.transform,
     step: transform.step,
-    ...(transform.recipe === undefined ? {} : { recipe: transform.recipe }),
+    recipe: transform.recipe,
     get report() {
       return transform.report;
     },
