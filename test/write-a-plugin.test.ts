@@ -6,7 +6,7 @@ import * as core from '@whetstone/core';
 import * as contract from '@whetstone/core/contract';
 import type { StepReport } from '@whetstone/core/contract';
 import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
-import { createFrom } from '@whetstone/testing';
+import { createFrom, metricSampleOf } from '@whetstone/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readPage } from './docs/markdown.js';
 import { temporaryFolder } from './support/temporary-folder.js';
@@ -66,10 +66,8 @@ describe('docs/write-a-plugin.md', () => {
     })) as contract.Plugin<'metric'>;
     const metric = (await createFrom(plugin, { factor: 0.5 })) as contract.MetricOf<'replies'>;
     const { add, result } = metric.createAccumulator();
-    const conversation: contract.Conversation = { messages: [], origin: { index: 0 }, form: 'chat' };
-    const sample = { conversation, prompt: [], columns: {} };
-    await add({ ...sample, reply: 'one two three', references: ['one two three four five six'] });
-    await add({ ...sample, reply: 'one two', references: ['one two three four five six'] });
+    for (const reply of ['one two three', 'one two'])
+      await add(metricSampleOf('replies', { prompt: 'Count.', reference: 'one two three four five six', reply }));
     // Three and two words; only two words are less than half of six.
     expect(await result()).toEqual({ words: 2.5, shortReplies: 0.5 });
   });

@@ -30,7 +30,7 @@ export async function checkExample(
   const problem = (message: string) => ({ page: block.page, line: block.line + 1, message });
   const file = join(folder, fileOfBlock(block));
   const kind = pluginKind(block);
-  if (kind !== null) return (await trainWith(kind, file)).map(problem);
+  if (kind !== null) return (await trainWith(kind, file, cwd)).map(problem);
   if (isTest(block)) {
     const test = /\.test\.\w+$/.test(file) ? file : file.replace(/\.(\w+)$/, '.test.$1');
     await writeFile(test, await readFile(file));
@@ -88,8 +88,10 @@ function pluginKind({ text }: CodeBlock): PluginKind | null {
   return (/definePlugin\(\{.*?kind: '([\w-]+)'/s.exec(text)?.[1] as PluginKind | undefined) ?? null;
 }
 
-/** Trains two steps with a plugin, and answers what is wrong with it. */
-async function trainWith(kind: PluginKind, file: string): Promise<readonly string[]> {
+/**
+ * Trains two steps with a plugin, and answers what is wrong with it. A metric measures the model of the folder `world`.
+ */
+async function trainWith(kind: PluginKind, file: string, world: string): Promise<readonly string[]> {
   const plugin = { use: file, options: requiredOptions(await readFile(file, 'utf8')) };
   const slot = {
     callback: { callbacks: [plugin] },
@@ -97,11 +99,22 @@ async function trainWith(kind: PluginKind, file: string): Promise<readonly strin
     strategy: { strategy: plugin },
     optimizer: { optimizer: { use: file, learningRate: 0.01, ...plugin.options } },
     schedule: { schedule: { use: file, ...plugin.options } },
+    metric: {
+      model: join(world, 'my-model'),
+      backend: 'cpu',
+      data: { train: join(world, 'train.jsonl'), eval: join(world, 'eval.jsonl') },
+      evaluation: { metrics: [plugin] },
+      strategy: 'lora',
+    },
   }[kind as string];
   if (slot === undefined) return [`A plugin of kind ${kind} is not tried yet: say in check-examples.ts how.`];
   const trainer = new Trainer(
-    { ...tinyConfig, ...slot, training: { maxSteps: 2, saveStrategy: 'no' } },
-    { services: tinyServices() },
+    {
+      ...tinyConfig,
+      ...slot,
+      training: { maxSteps: 2, saveStrategy: 'no', evalStrategy: kind === 'metric' ? 'ends' : 'no' },
+    },
+    kind === 'metric' ? {} : { services: tinyServices() },
   );
   const warnings: string[] = [];
   trainer.on('warning', ({ message }) => warnings.push(message));

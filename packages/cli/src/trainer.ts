@@ -26,7 +26,7 @@ const configDefaults: ConfigDefaults = {
   },
 };
 
-/** The modules that local plugin files share with the running program, so that each has one instance. */
+/** Modules of which a program has one instance. */
 const SHARED_MODULES = [
   '@tensorflow/tfjs-core',
   '@whetstone/core',
@@ -38,8 +38,8 @@ const SHARED_MODULES = [
   'whetstone',
 ];
 
-/** Imported by name because this module is itself part of `whetstone`. */
-const sharedModules: SharedModules = Object.fromEntries(
+/** The modules that local plugin files share. Imported by name because this module is itself part of `whetstone`. */
+export const sharedModules: SharedModules = Object.fromEntries(
   SHARED_MODULES.map((name) => [name, later(() => import(/* @vite-ignore */ name))]),
 );
 

@@ -10,6 +10,7 @@ import { listenForInterrupt } from '../interrupt.js';
 import { openModel, type OpenModelOptions } from '../open-model.js';
 import { generationOptions, type SamplingOptions } from '../sampling.js';
 import { createTerminal, terminalLogger } from '../terminal.js';
+import { sharedModules } from '../trainer.js';
 
 export interface EvaluateOptions extends OpenModelOptions, SamplingOptions {
   readonly data: readonly string[];
@@ -28,6 +29,7 @@ async function createMetric(given: string, logger: Logger): Promise<Named<Metric
   const plugin = (await loadPlugin('metric', use, {
     registry: createRegistry(builtInPlugins),
     baseFolder: process.cwd(),
+    sharedModules,
   })) as Plugin<'metric'>;
   const [problem, ...others] = validateAgainst(plugin.configSchema, options);
   if (problem !== undefined)

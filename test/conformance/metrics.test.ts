@@ -1,0 +1,45 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { builtInPlugins } from '../../packages/cli/src/built-ins.js';
+import type { Plugin } from '@whetstone/core/contract';
+import { describeMetric, type DescribeMetricOptions } from '@whetstone/testing';
+import { useBackend } from '../support/backend.js';
+
+beforeAll(() => useBackend('cpu'));
+
+/** The options with which each built-in metric is tested. A missing one fails below. */
+const settings: Readonly<Record<string, DescribeMetricOptions>> = {
+  'exact-match': {
+    options: { 'by default': {}, 'without case and punctuation': { ignoreCase: true, ignorePunctuation: true } },
+    badOptions: { 'an unknown key': { ignoreSpaces: true } },
+  },
+  'distinct-n': {
+    options: { 'by default': {}, trigrams: { orders: [3] } },
+    badOptions: { 'no n-gram': { orders: [0] }, 'no orders': { orders: [] } },
+  },
+  repetition: { options: { 'by default': {}, bigrams: { order: 2 } }, badOptions: { 'no n-gram': { order: 0 } } },
+  chrf: { options: { 'by default': {}, 'chrF++': { wordOrder: 2 } }, badOptions: { 'long words': { wordOrder: 9 } } },
+  bleu: {
+    options: { 'by default': {}, Chinese: { tokenize: 'zh' }, characters: { tokenize: 'char' } },
+    badOptions: { 'an unknown tokenizer': { tokenize: '14a' } },
+  },
+  rouge: {
+    options: { 'by default': {}, characters: { tokenize: 'characters' } },
+    badOptions: { 'an unknown tokenizer': { tokenize: 'letters' } },
+  },
+};
+
+const isMetric = (plugin: Plugin): plugin is Plugin<'metric'> => plugin.kind === 'metric';
+
+for (const plugin of builtInPlugins.filter(isMetric)) {
+  const own = settings[plugin.name];
+  if (own !== undefined) describeMetric(plugin, own);
+  else
+    describe(plugin.name, () =>
+      it('is tested', () => expect.fail(`Add the options with which '${plugin.name}' is tested to this file.`)),
+    );
+}
+
+it('only existing plugins are tested', () => {
+  const names = builtInPlugins.filter(isMetric).map(({ name }) => name);
+  expect(Object.keys(settings).filter((name) => !names.includes(name))).toEqual([]);
+});
