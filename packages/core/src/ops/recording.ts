@@ -14,6 +14,7 @@ export function constant(value: number, dtype: 'float32' | 'int32' = 'float32'):
 /** Returns a number as a scalar tensor. Equal numbers share one tensor, which belongs to the object. */
 export interface Scalars {
   (value: number): Scalar;
+  /** Disposes all tensors. */
   dispose(): void;
 }
 
