@@ -199,151 +199,153 @@ function withoutFolders(text: string, files: readonly string[]): string {
   return files.reduce((shown, file) => shown.replaceAll(file, file.split(/[/\\]/).at(-1) ?? file), text);
 }
 
-/** Renders a report as one self-contained HTML page without scripts and network access. */
-export function reportToHtml(report: DataReport, gate: readonly GateResult[] = []): string {
-  const { conversations, duplicates, suspects, unreadable, scores, parts, diversity, topics } = report;
+/** Renders the most important figures. */
+function summaryTiles({ conversations, messages, duplicates, suspects, unreadable, scores }: DataReport): string {
   const repeated = duplicates.exact + duplicates.near;
-  const failed = gate.filter(({ passed }) => !passed).length;
-  const tiles = [
+  return tileRow([
     tile(number(conversations), 'conversations'),
-    tile(number(report.messages), 'messages'),
+    tile(number(messages), 'messages'),
     tile(number(Math.round(scores.mean)), 'mean score of 100', scores.mean < 70 ? 'warn' : 'fine'),
     tile(percent(repeated / Math.max(1, conversations)), 'duplicates', repeated > conversations / 20 ? 'warn' : 'fine'),
     tile(number(suspects.count), 'suspects', suspects.count > conversations / 20 ? 'warn' : 'fine'),
     tile(number(unreadable.count), 'unreadable rows', unreadable.count > 0 ? 'bad' : 'fine'),
-  ];
+  ]);
+}
+
+function gateSection(gate: readonly GateResult[]): string {
+  if (gate.length === 0) return '';
+  const failed = gate.filter(({ passed }) => !passed).length;
+  const rows = gate.map(({ rule, limit, value, passed }) => [
+    passed ? '<span class="good">✓</span>' : '<span class="bad">✗</span>',
+    escape(ruleNames[rule]),
+    measured(rule, limit),
+    measured(rule, value),
+  ]);
+  return section(
+    'Quality gate',
+    failed === 0 ? 'The data satisfies every rule.' : `The data violates ${failed} of ${gate.length} rules.`,
+    table(['', 'Rule', 'Limit', 'Measured'], rows, 0, true),
+  );
+}
+
+const lengthsSection = ({ turns, characters }: DataReport): string =>
+  section(
+    'Turns and lengths',
+    '',
+    histogram(turns, 'Turns of a conversation') + histogram(characters, 'Characters of a conversation'),
+  );
+
+const languagesSection = ({ languages, conversations }: DataReport): string =>
+  section(
+    'Languages',
+    'Detected by script and letters; the language of short texts may be unknown.',
+    shares(Object.entries(languages), conversations),
+  );
+
+function topicsSection({ topics: { topics, from, balance }, conversations }: DataReport): string {
+  const source =
+    from === 'column' ? 'From a column of the data' : 'Found by clustering and named by their most distinctive words';
+  const counts = topics.map(({ name, conversations: count }) => [name, count] as const);
+  return section(
+    'Topics',
+    `${source}. Balance: ${percent(balance)} (100 % means equal shares).`,
+    shares(counts, conversations),
+  );
+}
+
+const diversitySection = ({ diversity }: DataReport): string =>
+  section(
+    'Diversity of the replies',
+    'The share of distinct n-grams; it is near 0 % if replies are repetitive.',
+    tileRow([
+      tile(number(diversity.vocabulary), 'different words'),
+      tile(percent(diversity.distinct1), 'distinct words'),
+      tile(percent(diversity.distinct2), 'distinct pairs'),
+      tile(percent(diversity.distinct3), 'distinct triples'),
+    ]),
+  );
+
+function scoresSection({ scores, parts, worst }: DataReport): string {
+  const components = tileRow([
+    tile(percent(parts.completeness), 'completeness'),
+    tile(percent(parts.conciseness), 'conciseness'),
+    tile(percent(parts.consistency), 'consistency'),
+  ]);
+  const rows = worst.map(({ origin, score, preview }) => [
+    `<b>${score.total}</b>`,
+    originCell(origin),
+    escape(preview),
+    [score.note === null ? '' : escape(score.note), componentsOf(score)].filter((line) => line !== '').join('<br>'),
+  ]);
+  const lowest = `\n<h3>Lowest scores</h3>${table(['Score', 'Where', 'Sample', 'Why'], rows)}`;
+  return section(
+    'Scores',
+    'Heuristics that rank samples for review.',
+    components + histogram(scores, 'Score of a sample') + lowest,
+  );
+}
+
+function suspectsSection({ suspects, files }: DataReport): string {
+  const rows = suspects.first.map(({ origin, reason, detail }) => [
+    suspectNames[reason],
+    originCell(origin),
+    escape(withoutFolders(detail, files)),
+  ]);
+  return section(
+    'Suspects',
+    'Samples that may have wrong labels and should be reviewed.',
+    table(['What', 'Where', 'Detail'], rows, suspects.count - suspects.first.length),
+  );
+}
+
+function duplicatesSection({ duplicates: { exact, near, first }, files }: DataReport): string {
+  const rows = first.map(({ origin, detail }) => [originCell(origin), escape(withoutFolders(detail, files))]);
+  return section(
+    'Duplicates',
+    `${number(exact)} exact and ${number(near)} near duplicates of an earlier conversation.`,
+    table(['Where', 'Detail'], rows, exact + near - first.length),
+  );
+}
+
+function unreadableSection({ unreadable: { count, first } }: DataReport): string {
+  if (count === 0) return '';
+  const rows = first.map(({ origin, reason }) => [originCell(origin), escape(reason)]);
+  return section('Unreadable rows', '', table(['Where', 'Why'], rows, count - first.length));
+}
+
+function transformsSection({ transforms }: DataReport): string {
+  if (transforms.length === 0) return '';
+  const rows = transforms.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [
+    escape(name),
+    number(conversationsIn),
+    number(conversationsOut),
+    ...[removed, changed].map((counts) =>
+      Object.entries(counts)
+        .map(([reason, count]) => `${escape(reason)} ${number(count)}`)
+        .join('<br>'),
+    ),
+  ]);
+  return section('Transforms', '', table(['Transform', 'In', 'Out', 'Removed', 'Changed'], rows));
+}
+
+/** Renders a report as one self-contained HTML page without scripts and network access. */
+export function reportToHtml(report: DataReport, gate: readonly GateResult[] = []): string {
   const files = report.files.map((file) => `<code>${escape(file)}</code>`).join(' ');
-  const topicsFrom =
-    topics.from === 'column'
-      ? 'From a column of the data'
-      : 'Found by clustering and named by their most distinctive words';
   const body = [
     `<header><h1>${escape(report.title)}</h1><p>${files}</p></header>`,
-    tileRow(tiles),
-    gate.length === 0
-      ? ''
-      : section(
-          'Quality gate',
-          failed === 0 ? 'The data satisfies every rule.' : `The data violates ${failed} of ${gate.length} rules.`,
-          table(
-            ['', 'Rule', 'Limit', 'Measured'],
-            gate.map(({ rule, limit, value, passed }) => [
-              passed ? '<span class="good">✓</span>' : '<span class="bad">✗</span>',
-              escape(ruleNames[rule]),
-              measured(rule, limit),
-              measured(rule, value),
-            ]),
-            0,
-            true,
-          ),
-        ),
+    summaryTiles(report),
+    gateSection(gate),
     tokensSection(report),
-    section(
-      'Turns and lengths',
-      '',
-      histogram(report.turns, 'Turns of a conversation') + histogram(report.characters, 'Characters of a conversation'),
-    ),
-    section(
-      'Languages',
-      'Detected by script and letters; the language of short texts may be unknown.',
-      shares(Object.entries(report.languages), conversations),
-    ),
-    section(
-      'Topics',
-      `${topicsFrom}. Balance: ${percent(topics.balance)} (100 % means equal shares).`,
-      shares(
-        topics.topics.map(({ name, conversations: count }) => [name, count] as const),
-        conversations,
-      ),
-    ),
-    section(
-      'Diversity of the replies',
-      'The share of distinct n-grams; it is near 0 % if replies are repetitive.',
-      tileRow([
-        tile(number(diversity.vocabulary), 'different words'),
-        tile(percent(diversity.distinct1), 'distinct words'),
-        tile(percent(diversity.distinct2), 'distinct pairs'),
-        tile(percent(diversity.distinct3), 'distinct triples'),
-      ]),
-    ),
-    section(
-      'Scores',
-      'Heuristics that rank samples for review.',
-      tileRow([
-        tile(percent(parts.completeness), 'completeness'),
-        tile(percent(parts.conciseness), 'conciseness'),
-        tile(percent(parts.consistency), 'consistency'),
-      ]) +
-        histogram(scores, 'Score of a sample') +
-        '\n<h3>Lowest scores</h3>' +
-        table(
-          ['Score', 'Where', 'Sample', 'Why'],
-          report.worst.map(({ origin, score, preview: text }) => [
-            `<b>${score.total}</b>`,
-            originCell(origin),
-            escape(text),
-            [score.note === null ? '' : escape(score.note), componentsOf(score)]
-              .filter((line) => line !== '')
-              .join('<br>'),
-          ]),
-        ),
-    ),
-    report.difficulty ? difficultySection(report.difficulty, conversations) : '',
-    section(
-      'Suspects',
-      'Samples that may have wrong labels and should be reviewed.',
-      table(
-        ['What', 'Where', 'Detail'],
-        suspects.first.map(({ origin, reason, detail }) => [
-          suspectNames[reason],
-          originCell(origin),
-          escape(withoutFolders(detail, report.files)),
-        ]),
-        suspects.count - suspects.first.length,
-      ),
-    ),
-    section(
-      'Duplicates',
-      `${number(duplicates.exact)} exact and ${number(duplicates.near)} near duplicates of an earlier conversation.`,
-      table(
-        ['Where', 'Detail'],
-        duplicates.first.map(({ origin, detail }) => [
-          originCell(origin),
-          escape(withoutFolders(detail, report.files)),
-        ]),
-        repeated - duplicates.first.length,
-      ),
-    ),
-    unreadable.count === 0
-      ? ''
-      : section(
-          'Unreadable rows',
-          '',
-          table(
-            ['Where', 'Why'],
-            unreadable.first.map(({ origin, reason }) => [originCell(origin), escape(reason)]),
-            unreadable.count - unreadable.first.length,
-          ),
-        ),
-    report.transforms.length === 0
-      ? ''
-      : section(
-          'Transforms',
-          '',
-          table(
-            ['Transform', 'In', 'Out', 'Removed', 'Changed'],
-            report.transforms.map(({ name, conversationsIn, conversationsOut, removed, changed }) => [
-              escape(name),
-              number(conversationsIn),
-              number(conversationsOut),
-              ...[removed, changed].map((counts) =>
-                Object.entries(counts)
-                  .map(([reason, count]) => `${escape(reason)} ${number(count)}`)
-                  .join('<br>'),
-              ),
-            ]),
-          ),
-        ),
+    lengthsSection(report),
+    languagesSection(report),
+    topicsSection(report),
+    diversitySection(report),
+    scoresSection(report),
+    report.difficulty ? difficultySection(report.difficulty, report.conversations) : '',
+    suspectsSection(report),
+    duplicatesSection(report),
+    unreadableSection(report),
+    transformsSection(report),
   ];
   return `<!doctype html>
 <html lang="en"><head>
