@@ -53,8 +53,19 @@ function addCounts(sums: Map<string, number>, counts: Counts): void {
   for (const [name, count] of counts) sums.set(name, (sums.get(name) ?? 0) + count);
 }
 
-/** Collects the token measurements of blocks. */
-function createTokenCounter(): {
+const noFindings: SupervisionFindings = {
+  turns: 0,
+  withoutStop: { count: 0, first: [] },
+  prefixesChecked: 0,
+  otherPrefix: { count: 0, first: [] },
+};
+
+/**
+ * Collects the token measurements of blocks.
+ *
+ * @param expected whether the result of no blocks has counts of zero instead of being null
+ */
+function createTokenCounter(expected: boolean): {
   take(tokens: MeasuredTokens): void;
   readonly inspections: readonly Inspection[];
   result(): Tokens | null;
@@ -62,7 +73,7 @@ function createTokenCounter(): {
   const lengths = new GrowingInts();
   const inspections: Inspection[] = [];
   const withoutTargets: Partial<Record<NothingToLearnCause, number>> = {};
-  let supervision: SupervisionFindings | null = null;
+  let supervision: SupervisionFindings | null = expected ? noFindings : null;
   let [supervised, total, truncated] = [0, 0, 0];
   return {
     inspections,
@@ -91,95 +102,130 @@ function createTokenCounter(): {
   };
 }
 
-const noFindings: SupervisionFindings = {
-  turns: 0,
-  withoutStop: { count: 0, first: [] },
-  prefixesChecked: 0,
-  otherPrefix: { count: 0, first: [] },
-};
+/** Counts findings and lists the first of them. */
+function createFindings<T>(): { add(finding: T): void; readonly count: number; readonly first: readonly T[] } {
+  const first: T[] = [];
+  let count = 0;
+  return {
+    add(finding) {
+      count++;
+      if (first.length < LISTED) first.push(finding);
+    },
+    get count() {
+      return count;
+    },
+    first,
+  };
+}
+
+/** Finds conversations that repeat an earlier one, exactly or nearly. */
+function createRepeatFinder(): {
+  take(block: MeasuredBlock): void;
+  result(): DataReport['duplicates'];
+} {
+  const finder = createDuplicateFinder(defaultDuplicateOptions);
+  const found = createFindings<{ origin: Origin; detail: string }>();
+  const counts = { exact: 0, near: 0 };
+  return {
+    take({ conversations, origins, fingerprints }) {
+      for (let number = 0; number < conversations; number++) {
+        const origin = originAt(origins, number);
+        const fingerprint = fingerprintAt(fingerprints, number);
+        const duplicate = finder.find(fingerprint);
+        if (duplicate === null) {
+          finder.add(fingerprint, origin);
+          continue;
+        }
+        counts[duplicate.kind]++;
+        const similarity =
+          duplicate.kind === 'exact' ? 'the same as' : `${Math.round(duplicate.similarity * 100)} % similar to`;
+        found.add({ origin, detail: `${similarity} ${formatOrigin(duplicate.of)}` });
+      }
+    },
+    result: () => ({ ...counts, first: found.first }),
+  };
+}
+
+/** Finds conversations whose labels may be wrong: other answers to an earlier question, and inconsistent answers. */
+function createSuspectFinder(): { take(block: MeasuredBlock): void; readonly suspects: CollectedReport['suspects'] } {
+  const contradictions = createContradictionFinder();
+  const suspects = createFindings<Suspect>();
+  return {
+    take(block) {
+      const inconsistent = new Map(block.inconsistent.map(({ number, detail }) => [number, detail]));
+      for (let number = 0; number < block.conversations; number++) {
+        const origin = originAt(block.origins, number);
+        const contradicted = contradictions.add(block.answers, number, origin);
+        if (contradicted)
+          suspects.add({
+            origin,
+            reason: 'contradiction',
+            detail: `the same question has a different answer in ${formatOrigin(contradicted)}`,
+          });
+        const detail = inconsistent.get(number);
+        if (detail !== undefined) suspects.add({ origin, reason: 'inconsistent', detail });
+      }
+    },
+    suspects,
+  };
+}
+
+/** Collects the scores of samples, the sums of their components, and the lowest ones. */
+function createScoreList(): {
+  take(block: MeasuredBlock): void;
+  result(): Pick<DataReport, 'scores' | 'parts' | 'worst'>;
+} {
+  const scores = new GrowingInts();
+  const sums: [number, number, number] = [0, 0, 0];
+  let worst: ListedSample[] = [];
+  return {
+    take(block) {
+      pushAll(scores, block.scores);
+      for (let number = 0; number < block.conversations; number++)
+        for (let component = 0; component < 3; component++)
+          sums[component] = (sums[component] ?? 0) + (block.parts[number * 3 + component] ?? 0);
+      const listed = block.worst.map(({ number, score, preview }) => ({
+        origin: originAt(block.origins, number),
+        score,
+        preview,
+      }));
+      worst = [...worst, ...listed].sort((a, b) => a.score.total - b.score.total).slice(0, LISTED);
+    },
+    result() {
+      const count = Math.max(1, scores.length);
+      const [completeness, conciseness, consistency] = sums.map((sum) => sum / count) as [number, number, number];
+      return { scores: histogramOf(scores.values(), 20), parts: { completeness, conciseness, consistency }, worst };
+    },
+  };
+}
 
 /** @param withTokens whether the report of empty data has tokens */
 export function createReportCollector({ lossSample }: MeasureOptions, withTokens = false): ReportCollector {
-  const [turns, characters, scores] = [new GrowingInts(), new GrowingInts(), new GrowingInts()];
+  const [turns, characters] = [new GrowingInts(), new GrowingInts()];
   const [languages, topicColumns] = [new Map<string, number>(), new Map<string, number>()];
-  const duplicates = createDuplicateFinder(defaultDuplicateOptions);
-  const contradictions = createContradictionFinder();
+  const repeats = createRepeatFinder();
+  const suspected = createSuspectFinder();
+  const scores = createScoreList();
   const diversity = createDiversityCounter();
-  const tokens = createTokenCounter();
+  const tokens = createTokenCounter(withTokens);
   const topics = createBottomSample<Conversation>(TOPIC_SAMPLE);
   const losses = createBottomSample<Conversation>(lossSample);
-  const suspects: Suspect[] = [];
-  const firstDuplicates: { origin: Origin; detail: string }[] = [];
-  const counts = { exact: 0, near: 0 };
-  const parts: [number, number, number] = [0, 0, 0];
-  let suspected = 0;
-  let messages = 0;
-  let worst: ListedSample[] = [];
-  let measuredTokens = withTokens;
-
-  const suspect = (one: Suspect): void => {
-    suspected++;
-    if (suspects.length < LISTED) suspects.push(one);
-  };
-  /** Searches for an earlier conversation that conversation `number` of a block repeats or contradicts. */
-  const compare = (block: MeasuredBlock, number: number): void => {
-    const origin = originAt(block.origins, number);
-    const fingerprint = fingerprintAt(block.fingerprints, number);
-    const duplicate = duplicates.find(fingerprint);
-    if (duplicate) {
-      counts[duplicate.kind]++;
-      if (firstDuplicates.length < LISTED)
-        firstDuplicates.push({
-          origin,
-          detail:
-            (duplicate.kind === 'exact' ? 'the same as ' : `${Math.round(duplicate.similarity * 100)} % similar to `) +
-            formatOrigin(duplicate.of),
-        });
-    } else {
-      duplicates.add(fingerprint, origin);
-    }
-    const contradicted = contradictions.add(block.answers, number, origin);
-    if (contradicted)
-      suspect({
-        origin,
-        reason: 'contradiction',
-        detail: `the same question has a different answer in ${formatOrigin(contradicted)}`,
-      });
-  };
-
+  let [conversations, messages] = [0, 0];
   return {
     take(block) {
+      conversations += block.conversations;
       messages += block.messages;
       pushAll(turns, block.turns);
       pushAll(characters, block.characters);
-      pushAll(scores, block.scores);
       addCounts(languages, block.languages);
       addCounts(topicColumns, block.topicColumns);
       diversity.add(block.words, block.ngrams);
-      const inconsistent = new Map(block.inconsistent.map(({ number, detail }) => [number, detail]));
-      for (let number = 0; number < block.conversations; number++) {
-        compare(block, number);
-        const detail = inconsistent.get(number);
-        if (detail !== undefined) suspect({ origin: originAt(block.origins, number), reason: 'inconsistent', detail });
-        for (let component = 0; component < 3; component++)
-          parts[component] = (parts[component] ?? 0) + (block.parts[number * 3 + component] ?? 0);
-      }
-      worst = [
-        ...worst,
-        ...block.worst.map(({ number, score, preview }) => ({
-          origin: originAt(block.origins, number),
-          score,
-          preview,
-        })),
-      ]
-        .sort((a, b) => a.score.total - b.score.total)
-        .slice(0, LISTED);
+      repeats.take(block);
+      suspected.take(block);
+      scores.take(block);
       for (const { priority, value } of block.topicSample) topics.add(priority, value);
       for (const { priority, value } of block.lossSample) losses.add(priority, value);
-      if (block.tokens) {
-        measuredTokens = true;
-        tokens.take(block.tokens);
-      }
+      if (block.tokens) tokens.take(block.tokens);
     },
     hint: () => ({
       topicsBelow: topics.below,
@@ -188,39 +234,21 @@ export function createReportCollector({ lossSample }: MeasureOptions, withTokens
       inspections: tokens.inspections.length < SHOWN_SAMPLES,
     }),
     result() {
-      const count = Math.max(1, scores.length);
-      const [completeness, conciseness, consistency] = parts.map((sum) => sum / count) as [number, number, number];
-      const noTokens: Tokens | null = measuredTokens
-        ? {
-            lengths: histogramOf([]),
-            supervised: 0,
-            total: 0,
-            truncated: 0,
-            withoutTargets: {},
-            supervision: noFindings,
-            inspections: [],
-          }
-        : null;
+      const topicSample = topics.sample().map(({ value }) => value);
       return {
         report: {
-          conversations: scores.length,
+          conversations,
           messages,
           turns: histogramOf(turns.values()),
           characters: histogramOf(characters.values()),
           languages: Object.fromEntries([...languages].sort(([, a], [, b]) => b - a)),
-          topics: topicsOf(
-            topicColumns,
-            topics.sample().map(({ value }) => value),
-            scores.length,
-          ),
+          topics: topicsOf(topicColumns, topicSample, conversations),
           diversity: diversity.result(),
-          duplicates: { ...counts, first: firstDuplicates },
-          scores: histogramOf(scores.values(), 20),
-          parts: { completeness, conciseness, consistency },
-          worst,
+          duplicates: repeats.result(),
+          ...scores.result(),
         },
-        suspects: { count: suspected, first: suspects },
-        tokens: tokens.result() ?? noTokens,
+        suspects: suspected.suspects,
+        tokens: tokens.result(),
         lossSample: losses.sample().map(({ value }) => value),
       };
     },
