@@ -29,7 +29,6 @@ describe('docs/write-a-plugin.md', () => {
       'small-logits.ts',
       'word-count.ts',
       'staircase.ts',
-      'quiet.ts',
     ]);
   });
 
