@@ -63,6 +63,7 @@ interface Fault {
 }
 
 const SHAPES = 'returns values of the right shapes, and leaves its batch unchanged';
+const ROLLBACK = 'returns to a state that it saved, after further steps';
 const RESUME = 'resumes exactly: 5 + save + load + 5 steps are 10';
 
 const faults: Readonly<Record<string, Fault>> = {
@@ -192,6 +193,57 @@ const faults: Readonly<Record<string, Fault>> = {
     plugin: changed((sound) => ({ saveState: async () => ({ ...(await stateOf(sound)), averages: [] }) })),
     check: RESUME,
     message: /^what it does in a resumed run: /,
+  },
+  'ignores the state of a rollback': {
+    plugin: changed((sound) => {
+      let steps = 0;
+      return {
+        onStep: (...parameters) => {
+          steps += 1;
+          return call(sound, 'onStep')(...parameters);
+        },
+        loadState: (state) => (steps === 0 ? sound.loadState?.(state) : undefined),
+      };
+    }),
+    check: ROLLBACK,
+    message: /^what it does after a rollback: /,
+  },
+  'leaks a tensor in each rollback': {
+    plugin: changed((sound) => {
+      let steps = 0;
+      return {
+        onStep: (...parameters) => {
+          steps += 1;
+          return call(sound, 'onStep')(...parameters);
+        },
+        loadState: (state) => {
+          if (steps > 0) keep(scalar(1));
+          sound.loadState?.(state);
+        },
+      };
+    }),
+    check: ROLLBACK,
+    message: /^tensors after a rollback: /,
+  },
+  'sets a learning rate that is not finite': {
+    plugin: changed((sound) => ({
+      onStep: (report, control) => {
+        control.setLearningRate(report.learningRate / 0, 'too slow');
+        return call(sound, 'onStep')(report, control);
+      },
+    })),
+    check: 'makes valid requests',
+    message: /^learning rates that are not finite numbers of at least 0: /,
+  },
+  'requests a rollback without declaring it': {
+    plugin: changed((sound) => ({
+      onStep: (report, control) => {
+        control.rollback('the loss rose');
+        return call(sound, 'onStep')(report, control);
+      },
+    })),
+    check: 'makes valid requests',
+    message: /^rollbacks requested without rollsBack: expected 5 to be /,
   },
   'restores another state than it saved': {
     plugin: changed((sound) => ({

@@ -74,6 +74,7 @@ function averagedGradients(pattern: RegExp, seed: number) {
     load: (saved: readonly Average[]): void => {
       for (const { name, shape, values } of saved) {
         const value = tensor(values, shape);
+        averages.get(name)?.dispose();
         averages.set(name, variable(value, false));
         value.dispose();
       }

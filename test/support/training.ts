@@ -160,6 +160,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
         greaterIsBetter: null,
         resumeFromCheckpoint: null,
         resumeDespite: [],
+        maxRollbacks: 3,
         ddpTimeout: 1800,
         ddpBucketCapMb: 25,
         ...options.training,

@@ -21,6 +21,8 @@ function recordingControl(): Control & { readonly stops: string[]; best: number 
     evaluate() {},
     save() {},
     skipUpdate() {},
+    setLearningRate: () => undefined,
+    rollback: () => undefined,
     markBest: () => void (control.best += 1),
   };
   return control;

@@ -5,7 +5,15 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Callback, Control, EvaluationReport, RunInfo, RunReport, StepReport } from '@whetstone/core/contract';
 import { appendText, createMetricsLog } from './metrics-jsonl.js';
 
-const control: Control = { stop() {}, evaluate() {}, save() {}, skipUpdate() {}, markBest() {} };
+const control: Control = {
+  stop() {},
+  evaluate() {},
+  save() {},
+  skipUpdate() {},
+  setLearningRate() {},
+  rollback() {},
+  markBest() {},
+};
 const run = (startStep: number): RunInfo => ({
   totalSteps: 4,
   epochs: 1,

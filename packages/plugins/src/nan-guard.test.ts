@@ -29,6 +29,8 @@ async function watch(guard: Callback, ...reports: readonly StepReport[]): Promis
     evaluate: ignore,
     save: ignore,
     skipUpdate: ignore,
+    setLearningRate: () => undefined,
+    rollback: () => undefined,
     markBest: ignore,
   };
   for (const report of reports)

@@ -153,6 +153,26 @@ const resumesExactly = onBench('resumes exactly: 5 + save + load + 5 steps are 1
   expect(await bench.play(resumed, 5, 10), 'what it does in a resumed run').toEqual(expected);
 });
 
+const returnsToState = onBench('returns to a state that it saved, after further steps', async (bench) => {
+  const callback = await bench.start();
+  await bench.play(callback, 0, 5);
+  const saved = throughJson((await callback.saveState?.()) ?? null);
+  const expected = await bench.play(callback, 5, 10);
+  const before = memory().numTensors;
+  callback.loadState?.(saved);
+  expect(await bench.play(callback, 5, 10), 'what it does after a rollback').toEqual(expected);
+  expect(memory().numTensors, 'tensors after a rollback').toBe(before);
+});
+
+const makesValidRequests = onBench('makes valid requests', async (bench, { settings }) => {
+  const callback = await bench.start();
+  const control = recordControl();
+  await playSteps(callback, 0, 5, settings, control);
+  const invalid = control.learningRates.filter((value) => !Number.isFinite(value) || value < 0);
+  expect(invalid, 'learning rates that are not finite numbers of at least 0').toEqual([]);
+  if (callback.rollsBack !== true) expect(control.rollbacks, 'rollbacks requested without rollsBack').toBe(0);
+});
+
 const repeatsItself = onBench('does the same again from the same seed', async (bench) => {
   const first = await bench.play(await bench.start(), 0, 3);
   expect(await bench.play(await bench.start(), 0, 3), 'what it does in a second run').toEqual(first);
@@ -206,6 +226,8 @@ export const callbackChecks: Checks<CallbackSubject> = {
     disposesTensors,
     readsItsState,
     resumesExactly,
+    returnsToState,
+    makesValidRequests,
     repeatsItself,
     usesItsSeed,
     sharesNothing,

@@ -84,8 +84,8 @@ export async function playSteps(
   from: number,
   to: number,
   settings: DescribeCallbackOptions,
+  control: RecordedControl = recordControl(),
 ): Promise<string[]> {
-  const control = recordControl();
   const vocabularySize = settings.vocabularySize ?? 12;
   const results: string[] = [];
   for (let step = from; step < to; step += 1) {

@@ -4,19 +4,34 @@ import type { Control, EvaluationReport, StepReport } from '@whetstone/core/cont
 export interface RecordedControl extends Control {
   /** Each request as its name, with its reason if it has one: `stop: the loss rose`. */
   readonly asked: string[];
+  /** The learning rates that were set. */
+  readonly learningRates: number[];
+  /** The number of rollbacks that were requested. */
+  rollbacks: number;
 }
 
 /** Returns a control that only records what it is asked for. */
 export function recordControl(): RecordedControl {
   const asked: string[] = [];
-  return {
+  const control: RecordedControl = {
     asked,
+    learningRates: [],
+    rollbacks: 0,
     stop: (reason) => void asked.push(`stop: ${reason}`),
     evaluate: () => void asked.push('evaluate'),
     save: () => void asked.push('save'),
     skipUpdate: (reason) => void asked.push(`skipUpdate: ${reason}`),
     markBest: () => void asked.push('markBest'),
+    setLearningRate: (value, reason) => {
+      asked.push(`setLearningRate: ${value}, ${reason}`);
+      control.learningRates.push(value);
+    },
+    rollback: (reason) => {
+      asked.push(`rollback: ${reason}`);
+      control.rollbacks += 1;
+    },
   };
+  return control;
 }
 
 /** Returns a step's report with a loss that falls step by step, and with the given changes. */

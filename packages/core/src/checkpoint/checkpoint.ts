@@ -58,13 +58,17 @@ const identityOf = ({ config, loaded, attachments, optimizer, schedule, dataHash
   configHash: hashConfig(config),
 });
 
-/** Returns the SHA-256 of the configuration without the keys that do not affect results: output, loggers, resuming. */
+/**
+ * Returns the SHA-256 of the configuration without the keys that do not affect results: output, loggers, resuming, the
+ * limit of rollbacks.
+ */
 function hashConfig(config: ResolvedConfig): string {
+  const { maxRollbacks: _limit, ...training } = config.training;
   const relevant = {
     ...config,
     output: null,
     loggers: null,
-    training: { ...config.training, resumeFromCheckpoint: null, resumeDespite: [] },
+    training: { ...training, resumeFromCheckpoint: null, resumeDespite: [] },
   };
   return createHash('sha256').update(JSON.stringify(relevant)).digest('hex');
 }

@@ -1,5 +1,5 @@
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
-import { pruneCheckpoints, removePartial } from './folders.js';
+import { discardCheckpoints, pruneCheckpoints, removePartial } from './folders.js';
 import { findCheckpoint } from './resume.js';
 import type { CheckpointStore } from './store.js';
 
@@ -9,5 +9,6 @@ export const folderCheckpoints: CheckpointStore = {
   find: findCheckpoint,
   load: loadCheckpoint,
   save: saveCheckpoint,
+  discardAfter: discardCheckpoints,
   prune: pruneCheckpoints,
 };

@@ -95,10 +95,19 @@ export async function pruneCheckpoints(
   const kept = new Set(all.filter(({ step }) => protectedSteps.has(step)).map(({ step }) => step));
   for (const { step } of all) if (kept.size < limit) kept.add(step);
   for (const { step, folder } of all) {
-    if (kept.has(step)) continue;
-    // Renamed first, so that a crash leaves no incomplete checkpoint under its final name.
-    const aside = join(root, `.${basename(folder)}.${randomBytes(6).toString('hex')}.partial`);
-    await rename(folder, aside);
-    await rm(aside, { recursive: true, force: true });
+    if (!kept.has(step)) await removeCheckpoint(root, folder);
   }
+}
+
+/** Removes the checkpoints of steps after `step`. */
+export async function discardCheckpoints(root: string, step: number): Promise<void> {
+  for (const checkpoint of await listCheckpoints(root))
+    if (checkpoint.step > step) await removeCheckpoint(root, checkpoint.folder);
+}
+
+/** Removes a checkpoint. It is renamed first, so that a crash leaves no incomplete one under its final name. */
+async function removeCheckpoint(root: string, folder: string): Promise<void> {
+  const aside = join(root, `.${basename(folder)}.${randomBytes(6).toString('hex')}.partial`);
+  await rename(folder, aside);
+  await rm(aside, { recursive: true, force: true });
 }

@@ -13,13 +13,20 @@ interface BestWeights {
   readonly loss: number | null;
 }
 
+/** The batches of a step that a rollback left out: those of an epoch from `begin` to `end`, without `end`. */
+export interface LeftOutBatches {
+  readonly epoch: number;
+  readonly begin: number;
+  readonly end: number;
+}
+
 /** The progress of a run, as immutable plain data. Every checkpoint contains it. */
 export interface RunState {
   /** The number of optimizer steps done. */
   readonly step: number;
   /** The current epoch, counted from 0. */
   readonly epoch: number;
-  /** The number of batches of the current epoch that were consumed. */
+  /** The number of batches of the current epoch that were consumed or left out. */
   readonly batchesConsumed: number;
   readonly samples: number;
   readonly tokens: number;
@@ -32,6 +39,10 @@ export interface RunState {
   readonly logHistory: readonly LogEntry[];
   /** The losses of the steps since the last entry of the log. */
   readonly unloggedLosses: readonly number[];
+  /** The learning rate that a callback set; null if the schedule determines it. */
+  readonly learningRate: { readonly value: number; readonly reason: string } | null;
+  /** The batches that rollbacks left out, one entry per rollback. */
+  readonly leftOut: readonly LeftOutBatches[];
 }
 
 export const initialRunState: RunState = {
@@ -47,7 +58,12 @@ export const initialRunState: RunState = {
   best: null,
   logHistory: [],
   unloggedLosses: [],
+  learningRate: null,
+  leftOut: [],
 };
+
+/** The keys that checkpoints of earlier versions lack. */
+const addedKeys: readonly string[] = ['learningRate', 'leftOut'] satisfies (keyof RunState)[];
 
 /**
  * Checks the run state of a checkpoint and returns it.
@@ -55,14 +71,14 @@ export const initialRunState: RunState = {
  * @throws `CHECKPOINT_INVALID` if keys are missing
  */
 export function parseRunState(value: unknown, file: string): RunState {
-  const keys = Object.keys(initialRunState);
+  const keys = Object.keys(initialRunState).filter((key) => !addedKeys.includes(key));
   const missing = isRecord(value) ? keys.filter((key) => !(key in value)) : keys;
   if (missing.length > 0)
     throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the run lacks keys.', {
       place: { file },
       expected: missing.join(', '),
     });
-  return value as unknown as RunState;
+  return { ...initialRunState, ...(value as unknown as RunState) };
 }
 
 /** The fields of trainer_state.json that are not in the run state. */

@@ -23,6 +23,8 @@ export interface CheckpointStore {
     state: RunState,
     facts: Omit<TrainerStateFacts, 'callbacks'>,
   ): Promise<string>;
+  /** Removes the checkpoints of steps after `step`, to which a run was rolled back. */
+  discardAfter(root: string, step: number): Promise<void>;
   /** Removes the oldest checkpoints until `limit` remain, but none of the protected steps. */
   prune(root: string, limit: number | null, protectedSteps: ReadonlySet<number>): Promise<void>;
 }

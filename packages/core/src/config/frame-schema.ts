@@ -153,6 +153,11 @@ export const training = section({
       'What may differ from the run that wrote the checkpoint: the training data, the chat template. By ' +
       'default a difference is an error.',
   },
+  maxRollbacks: integer(
+    0,
+    3,
+    'The number of rollbacks of the run that callbacks may request. A further request fails the run.',
+  ),
   ddpTimeout: positive(
     1800,
     'With several processes: the number of seconds that a worker waits for the others before the run fails.',

@@ -216,6 +216,7 @@ describe('a valid configuration', () => {
         greaterIsBetter: null,
         resumeFromCheckpoint: null,
         resumeDespite: [],
+        maxRollbacks: 3,
         ddpTimeout: 1800,
         ddpBucketCapMb: 25,
       },

@@ -29,6 +29,26 @@ export interface Control {
    * @throws `CONFIG_CONFLICT` if called from a hook other than `onEvaluate` and `onStep`
    */
   markBest(): void;
+  /**
+   * Sets the learning rate from the next step on. It replaces the base rate and the schedule: every later update has
+   * the rate `value`, times the factor of the strategy for a parameter, until the next call. Checkpoints store it. If
+   * several callbacks call it after one step, the last call counts.
+   *
+   * @param reason becomes `learningRateReason` of the reports of these steps
+   * @throws `CONFIG_CONFLICT` if called from a hook other than `onRunStart`, `onEpochStart`, `onStep` and `onEvaluate`
+   * @throws RangeError if the value is not a finite number of at least 0
+   */
+  setLearningRate(value: number, reason: string): void;
+  /**
+   * Returns the run to its state at the newest checkpoint, or at its start if it has written none, and leaves out the
+   * batches of the last step. Weights, optimizer, strategies, callbacks, the position in the data and the learning rate
+   * become those of that point; a rate that is set after the same step applies. Only a callback with `rollsBack: true`
+   * may call it.
+   *
+   * @param reason becomes part of a warning, and `rollback` of the next step report
+   * @throws `CONFIG_CONFLICT` if called from a hook other than `onStep` and `onEvaluate`, or without `rollsBack`
+   */
+  rollback(reason: string): void;
 }
 
 /** Describes a run, or one stage of a run, at its start. */
@@ -135,11 +155,20 @@ export interface Callback extends Hooks {
    */
   readonly nonFinite?: 'skip';
   /**
+   * True if the callback may call `control.rollback`. The run then keeps a copy of the trained weights, of the
+   * optimizer's state and of the strategies' states in host memory (12 bytes per trained parameter with `adamw`). If no
+   * callback sets it, nothing is kept. Read once, when the run is composed.
+   */
+  readonly rollsBack?: true;
+  /**
    * Returns the state to store in a checkpoint, as plain JSON. May be async, so that tensors can be read without
    * waiting for the device (`await tensor.data()`).
    */
   saveState?(): Json | Promise<Json>;
-  /** Restores the state that `saveState` returned. Called when a run resumes. */
+  /**
+   * Replaces the state by one that `saveState` returned. Called when a run resumes, and when it is rolled back to an
+   * earlier step.
+   */
   loadState?(state: Json): void;
   /** Releases everything that the callback owns. Called once, when the run is over, even if it failed. */
   dispose?(): void;

@@ -57,6 +57,7 @@ export const errorCodes = {
   DATA_QUALITY: failed('The data does not pass its quality gate.'),
   // training
   NON_FINITE: failed('The loss or a gradient is not a finite number.'),
+  ROLLBACK_LIMIT: failed('Callbacks requested more rollbacks than training.maxRollbacks allows.'),
   STRATEGY_TARGETS_NOTHING: usage("A strategy's target matches no module of the model."),
   CHECKPOINT_INVALID: failed('A checkpoint is incomplete, corrupt or from a different run.'),
   WORKER_LOST: failed('Another worker has exited, does not respond, or is too slow.'),

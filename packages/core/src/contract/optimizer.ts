@@ -28,7 +28,10 @@ export interface Optimizer {
   apply(parameters: ReadonlyMap<string, Variable>, gradients: ReadonlyMap<string, Tensor>, step: OptimizerStep): void;
   /** Returns the state to store in a checkpoint, keyed by parameter name. */
   saveState(): SavedState;
-  /** Restores the state that `saveState` returned. */
+  /**
+   * Replaces the state by one that `saveState` returned. Called when a run resumes, and when it is rolled back to an
+   * earlier step: state of parameters that are not in `state` must be removed.
+   */
   loadState(state: SavedState): void;
   /** Disposes the state. */
   dispose(): void;

@@ -19,6 +19,10 @@ export interface StepReport {
   /** The mean loss over the target tokens of the step, in nats, weighted by their weights. Excludes penalties. */
   readonly loss: number;
   readonly learningRate: number;
+  /** The reason that a callback gave for the learning rate. Absent if the schedule determines the rate. */
+  readonly learningRateReason?: string;
+  /** Present in the first step after a rollback: its reason, and the step after which it was requested. */
+  readonly rollback?: { readonly reason: string; readonly fromStep: number };
   /** The number of microbatches whose gradients were accumulated. */
   readonly microbatches: number;
   /** The number of conversations. */

@@ -119,7 +119,7 @@ export interface Attachment {
   merge?(): void;
   /** Returns the state, apart from `trainable`, that a checkpoint must store. */
   saveState(): SavedState;
-  /** Restores the state that `saveState` returned. */
+  /** Restores the state that `saveState` returned. Called when a run resumes, and when it is rolled back. */
   loadState(state: SavedState): void;
   /** Removes all wrappers from the model and disposes all tensors of the attachment. */
   dispose(): void;

@@ -165,11 +165,6 @@ async function reduceMetrics(
   return means;
 }
 
-/** Returns whether `mine` is true in any worker. */
-export async function anyWorker(workers: Workers, what: string, mine: boolean): Promise<boolean> {
-  return (await workers.gather(what, mine)).includes(true);
-}
-
 /** Resolves when all workers have reached this point. */
 export async function barrier(workers: Workers, what: string): Promise<void> {
   await workers.gather(what, null);

@@ -1,76 +1,123 @@
 import { WhetstoneError, type Control, type HookName } from '../contract/index.js';
-import type { ControlRequests } from './types.js';
+import type { ControlRequests, LearningRateRequest } from './types.js';
 
 /** The requests that only some hooks may make. */
-const allowedHooks: Readonly<Record<'skipUpdate' | 'markBest', readonly HookName[]>> = {
-  skipUpdate: ['transformGradients'],
-  markBest: ['onEvaluate', 'onStep'],
-};
+const allowedHooks: Readonly<Record<'skipUpdate' | 'markBest' | 'setLearningRate' | 'rollback', readonly HookName[]>> =
+  {
+    skipUpdate: ['transformGradients'],
+    markBest: ['onEvaluate', 'onStep'],
+    // Not onSave: the checkpoint would lack the rate.
+    setLearningRate: ['onRunStart', 'onEpochStart', 'onStep', 'onEvaluate'],
+    rollback: ['onStep', 'onEvaluate'],
+  };
+
+/** A callback that makes requests. */
+interface Requester {
+  readonly plugin: string;
+  readonly rollsBack: boolean;
+}
 
 /** The pending requests of all callbacks. */
 export interface ControlState {
   readonly requests: ControlRequests;
-  /** Returns the `control` argument of a hook. */
-  controlFor(hook: HookName): Control;
+  /** Returns the `control` argument of a callback's hook. */
+  controlFor(hook: HookName, requester: Requester): Control;
+}
+
+function checkHook(request: keyof typeof allowedHooks, hook: HookName): void {
+  const allowed = allowedHooks[request];
+  if (allowed.includes(hook)) return;
+  const names = allowed.length === 1 ? allowed.join('') : `${allowed.slice(0, -1).join(', ')} or ${allowed.at(-1)}`;
+  throw new WhetstoneError('CONFIG_CONFLICT', `control.${request} can only be called from ${names}, not from ${hook}.`);
+}
+
+function checkLearningRate(value: unknown): void {
+  if (typeof value === 'number' && Number.isFinite(value) && value >= 0) return;
+  throw new RangeError(`control.setLearningRate expects a finite number of at least 0, not ${String(value)}`);
+}
+
+function checkRollsBack({ plugin, rollsBack }: Requester): void {
+  if (rollsBack) return;
+  throw new WhetstoneError('CONFIG_CONFLICT', `'${plugin}' calls control.rollback without the field rollsBack.`, {
+    hint: 'Add `rollsBack: true` beside the hooks, so that the run keeps what a rollback restores.',
+  });
 }
 
 /** Creates a store for requests of callbacks, from which the training loop takes them. */
 export function createControlState(): ControlState {
+  const requested = {
+    evaluate: false,
+    save: false,
+    markBest: false,
+    learningRate: null as LearningRateRequest | null,
+    rollback: null as string | null,
+    skip: null as string | null,
+  };
+  const unrequested = { ...requested };
   let stopReason: string | null = null;
-  let skipReason: string | null = null;
-  const requested = { evaluate: false, save: false, markBest: false };
-  const take = (request: keyof typeof requested) => {
+  const take = <K extends keyof typeof requested>(request: K): (typeof requested)[K] => {
     const answer = requested[request];
-    requested[request] = false;
+    requested[request] = unrequested[request];
     return answer;
   };
-  const checkHook = (request: keyof typeof allowedHooks, hook: HookName) => {
-    if (!allowedHooks[request].includes(hook)) {
-      throw new WhetstoneError(
-        'CONFIG_CONFLICT',
-        `control.${request} can only be called from ${allowedHooks[request].join(' or ')}, not from ${hook}.`,
-      );
-    }
-  };
-
-  return {
-    requests: {
-      get stopReason() {
-        return stopReason;
-      },
-      takeEvaluate: () => take('evaluate'),
-      takeSave: () => take('save'),
-      takeMarkBest: () => take('markBest'),
-      mergeRequests: (requests) => {
-        stopReason ??= requests.stopReason ?? null;
-        requested.evaluate ||= requests.evaluate === true;
-        requested.save ||= requests.save === true;
-        requested.markBest ||= requests.markBest === true;
-      },
-      takeSkipUpdate: () => {
-        const reason = skipReason;
-        skipReason = null;
-        return reason;
-      },
+  const requests: ControlRequests = {
+    get stopReason() {
+      return stopReason;
     },
-    controlFor: (hook) => ({
-      stop: (reason) => {
-        stopReason ??= reason;
-      },
-      evaluate: () => {
-        requested.evaluate = true;
-      },
-      save: () => {
-        requested.save = true;
-      },
-      skipUpdate: (reason) => {
-        checkHook('skipUpdate', hook);
-        skipReason ??= reason;
-      },
-      markBest: () => {
-        checkHook('markBest', hook);
-        requested.markBest = true;
-      },
+    get rollbackReason() {
+      return requested.rollback;
+    },
+    takeEvaluate: () => take('evaluate'),
+    takeSave: () => take('save'),
+    takeMarkBest: () => take('markBest'),
+    takeLearningRate: () => take('learningRate'),
+    takeSkipUpdate: () => take('skip'),
+    takeAll: () => ({
+      evaluate: take('evaluate'),
+      save: take('save'),
+      markBest: take('markBest'),
+      learningRate: take('learningRate'),
+      rollback: take('rollback'),
     }),
+    merge: ({ evaluate, save, markBest, learningRate, rollback }) => {
+      requested.evaluate ||= evaluate;
+      requested.save ||= save;
+      requested.markBest ||= markBest;
+      requested.learningRate ??= learningRate;
+      requested.rollback ??= rollback;
+    },
+    mergeStop: (reason) => {
+      stopReason ??= reason;
+    },
   };
+  const controlFor = (hook: HookName, requester: Requester): Control => ({
+    stop: (reason) => {
+      stopReason ??= reason;
+    },
+    evaluate: () => {
+      requested.evaluate = true;
+    },
+    save: () => {
+      requested.save = true;
+    },
+    skipUpdate: (reason) => {
+      checkHook('skipUpdate', hook);
+      requested.skip ??= reason;
+    },
+    markBest: () => {
+      checkHook('markBest', hook);
+      requested.markBest = true;
+    },
+    setLearningRate: (value, reason) => {
+      checkHook('setLearningRate', hook);
+      checkLearningRate(value);
+      requested.learningRate = { value, reason };
+    },
+    rollback: (reason) => {
+      checkHook('rollback', hook);
+      checkRollsBack(requester);
+      requested.rollback ??= reason;
+    },
+  });
+  return { requests, controlFor };
 }

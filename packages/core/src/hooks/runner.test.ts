@@ -187,6 +187,53 @@ describe('createHookRunner', () => {
       );
     });
 
+    it('allows setLearningRate in four hooks, with a finite number of at least 0; the last call counts', async () => {
+      const hooks = runner({
+        onRunStart: (_, control) => control.setLearningRate(1, 'first'),
+        onEpochStart: (_, control) => control.setLearningRate(0, 'second'),
+        onStep: ({ loss }, control) => control.setLearningRate(loss, 'third'),
+        onSave: (_, control) => control.setLearningRate(1, 'late'),
+      });
+      await hooks.onRunStart({} as never);
+      await hooks.onEpochStart(0);
+      expect([hooks.requests.takeLearningRate(), hooks.requests.takeLearningRate()]).toEqual([
+        { value: 0, reason: 'second' },
+        null,
+      ]);
+      for (const loss of [NaN, Infinity, -1]) {
+        const error = await failureOf(() => hooks.onStep({ ...report, loss }));
+        expect([error.code, error.details]).toMatchObject(['HOOK_FAILED', { plugin: 'callback-0', hook: 'onStep' }]);
+        expect(error.message).toContain(`expects a finite number of at least 0, not ${loss}`);
+      }
+      expect((await failureOf(() => hooks.onSave({ step: 1, folder: 'x' }))).message).toMatch(
+        /setLearningRate can only be called from onRunStart, onEpochStart, onStep or onEvaluate, not from onSave/,
+      );
+      expect(hooks.requests.takeLearningRate()).toBeNull();
+    });
+
+    it('allows rollback in onStep and onEvaluate, to callbacks with rollsBack', async () => {
+      const asking = (more: Partial<Callback> = {}): Callback => ({
+        onStep: (_, control) => control.rollback('first'),
+        onEvaluate: (_, control) => control.rollback('second'),
+        onEpochEnd: (_, control) => control.rollback('late'),
+        ...more,
+      });
+      const hooks = runner(asking({ rollsBack: true }));
+      expect([hooks.rollsBack, runner(asking()).rollsBack]).toEqual([true, false]);
+      await hooks.onStep(report);
+      await hooks.onEvaluate({} as never);
+      expect(hooks.requests.rollbackReason).toBe('first');
+      expect(hooks.requests.takeAll()).toMatchObject({ rollback: 'first' });
+      expect(hooks.requests.rollbackReason).toBeNull();
+      expect((await failureOf(() => hooks.onEpochEnd(0))).message).toMatch(/only be called from onStep or onEvaluate/);
+      // Another callback of the run declares it, but not this one.
+      const error = await failureOf(() =>
+        runner({ rollsBack: true, onSave: () => undefined }, asking()).onStep(report),
+      );
+      expect(error.code).toBe('CONFIG_CONFLICT');
+      expect(error.message).toContain("'callback-1' calls control.rollback without the field rollsBack.");
+    });
+
     it('is not passed to the hooks at the end of a run', async () => {
       let extra: unknown[] = [];
       await runner({

@@ -8,7 +8,7 @@ import {
   type HookOrder,
   type Json,
 } from '../contract/index.js';
-import { createControlState } from './control-state.js';
+import { createControlState, type ControlState } from './control-state.js';
 import type { HookMethods, HookRunner } from './types.js';
 import { isRecord, messageOf } from '../util/index.js';
 
@@ -20,10 +20,19 @@ export interface HookedCallback {
   readonly stays?: boolean;
 }
 
+/** A handler of a hook. */
 interface Entry {
   readonly plugin: string;
   readonly order: HookOrder;
   readonly call: (...values: unknown[]) => unknown;
+}
+
+/** The handlers of one hook, in the order in which they are called. */
+interface HookCalls {
+  readonly hook: HookName;
+  readonly entries: readonly Entry[];
+  /** Throws the error of a handler, with plugin, hook and step. */
+  fail(entry: Entry, cause: unknown): never;
 }
 
 const rank: Readonly<Record<HookOrder, number>> = { pre: 0, normal: 1, post: 2 };
@@ -31,123 +40,124 @@ const isPromise = (value: unknown): boolean =>
   typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
 
 /** Returns the handlers of a hook in the order in which they are called. */
-function entriesOf(hook: HookName, callbacks: readonly HookedCallback[]): readonly Entry[] {
+function entriesOf(
+  hook: HookName,
+  callbacks: readonly HookedCallback[],
+  controlFor: ControlState['controlFor'],
+): readonly Entry[] {
   const entries = callbacks.flatMap(({ plugin, callback }): Entry[] => {
     const member = callback[hook];
     if (member === undefined) return [];
     const [order, handler] =
       typeof member === 'function' ? (['normal', member] as const) : ([member.order, member.handler] as const);
+    const control = hookTable[hook].control
+      ? [controlFor(hook, { plugin, rollsBack: callback.rollsBack === true })]
+      : [];
     // `this` is the callback, so that methods of classes work.
-    return [{ plugin, order, call: (...values) => Reflect.apply(handler, callback, values) as unknown }];
+    const call = (...values: unknown[]): unknown =>
+      Reflect.apply(handler, callback, [...values, ...control]) as unknown;
+    return [{ plugin, order, call }];
   });
   return entries.toSorted((a, b) => rank[a.order] - rank[b.order]);
 }
 
+/** Returns the error of a handler. A WhetstoneError, for example about a full disk, keeps its code, place and hint. */
+function hookFailed({ plugin }: Entry, hook: HookName, step: number, cause: unknown): WhetstoneError {
+  const {
+    code = 'HOOK_FAILED',
+    place,
+    expected,
+    found,
+    hint,
+    problems,
+    details,
+  }: Partial<WhetstoneError> = isWhetstoneError(cause) ? cause : {};
+  return new WhetstoneError(code, `Hook ${hook} of '${plugin}' failed at step ${step}: ${messageOf(cause)}`, {
+    place,
+    expected,
+    found,
+    hint,
+    problems,
+    details: { ...details, plugin, hook, step },
+    cause,
+  });
+}
+
+/** Calls a handler that must not be async. */
+function callSync({ hook, fail }: HookCalls, entry: Entry, values: readonly unknown[]): unknown {
+  let result: unknown;
+  try {
+    result = entry.call(...values);
+  } catch (cause) {
+    return fail(entry, cause);
+  }
+  if (isPromise(result)) {
+    // The promise is not awaited; its rejection must not end the process.
+    void Promise.resolve(result).catch(() => undefined);
+    fail(entry, new TypeError(`${hook} returned a promise, but ${hookTable[hook].kind} hooks are synchronous`));
+  }
+  return result;
+}
+
+/** The method of the runner for each kind of hook. */
+const methodOf: Readonly<
+  Record<(typeof hookTable)[HookName]['kind'], (calls: HookCalls) => (...values: unknown[]) => unknown>
+> = {
+  observe:
+    ({ entries, fail }) =>
+    async (...values) => {
+      for (const entry of entries) {
+        try {
+          await entry.call(...values);
+        } catch (cause) {
+          fail(entry, cause);
+        }
+      }
+    },
+  transform:
+    (calls) =>
+    (value, ...rest) =>
+      calls.entries.reduce((current: unknown, entry) => {
+        const result = callSync(calls, entry, [current, ...rest]);
+        const nothing = `${calls.hook} returned nothing: it must return its first argument or a replacement`;
+        return result ?? calls.fail(entry, new TypeError(nothing));
+      }, value),
+  add:
+    (calls) =>
+    (...values) => {
+      const terms = calls.entries.flatMap((entry): Tensor[] => {
+        const result = callSync(calls, entry, values) as Tensor | null | undefined;
+        if (result === undefined || result === null) return [];
+        if (result.rank === 0) return [result];
+        const shape = `[${String(result.shape)}]`;
+        const message = `${calls.hook} must return a scalar or nothing, not a tensor of shape ${shape}`;
+        return calls.fail(entry, new TypeError(message));
+      });
+      return terms.length <= 1 ? terms[0] : addN(terms);
+    },
+};
+
 /** Creates the hook runner of a run. It has one method for every entry of the hook table. */
 export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunner {
   const controlState = createControlState();
-  const hooks = Object.keys(hookTable) as HookName[];
-  const entries = new Map(hooks.map((hook) => [hook, entriesOf(hook, callbacks)]));
   const state = { step: 0 };
-
-  const fail = (plugin: string, hook: HookName, cause: unknown): never => {
-    const message = messageOf(cause);
-    // A WhetstoneError, for example about a full disk, keeps its code, place and hint.
-    const {
-      code = 'HOOK_FAILED',
-      place,
-      expected,
-      found,
-      hint,
-      problems,
-      details,
-    }: Partial<WhetstoneError> = isWhetstoneError(cause) ? cause : {};
-    throw new WhetstoneError(code, `Hook ${hook} of '${plugin}' failed at step ${state.step}: ${message}`, {
-      place,
-      expected,
-      found,
-      hint,
-      problems,
-      details: { ...details, plugin, hook, step: state.step },
-      cause,
-    });
-  };
-  const callSync = (entry: Entry, hook: HookName, values: readonly unknown[]): unknown => {
-    let result: unknown;
-    try {
-      result = entry.call(...values);
-    } catch (cause) {
-      return fail(entry.plugin, hook, cause);
-    }
-    if (isPromise(result)) {
-      // The promise is not awaited; its rejection must not end the process.
-      void Promise.resolve(result).catch(() => undefined);
-      fail(
-        entry.plugin,
-        hook,
-        new TypeError(`${hook} returned a promise, but ${hookTable[hook].kind} hooks are synchronous`),
-      );
-    }
-    return result;
-  };
-
-  const run = {
-    observe:
-      (hook: HookName, own: readonly Entry[]) =>
-      async (...values: unknown[]) => {
-        for (const entry of own) {
-          try {
-            await entry.call(...values);
-          } catch (cause) {
-            fail(entry.plugin, hook, cause);
-          }
-        }
-      },
-    transform:
-      (hook: HookName, own: readonly Entry[]) =>
-      (value: unknown, ...rest: unknown[]) =>
-        own.reduce((current: unknown, entry) => {
-          const result = callSync(entry, hook, [current, ...rest]);
-          return (
-            result ??
-            fail(
-              entry.plugin,
-              hook,
-              new TypeError(`${hook} returned nothing: it must return its first argument or a replacement`),
-            )
-          );
-        }, value),
-    add:
-      (hook: HookName, own: readonly Entry[]) =>
-      (...values: unknown[]) => {
-        const terms = own.flatMap((entry): Tensor[] => {
-          const result = callSync(entry, hook, values) as Tensor | null | undefined;
-          if (result === undefined || result === null) return [];
-          if (result.rank !== 0)
-            fail(
-              entry.plugin,
-              hook,
-              new TypeError(`${hook} must return a scalar or nothing, not a tensor of shape [${String(result.shape)}]`),
-            );
-          return [result];
-        });
-        return terms.length <= 1 ? terms[0] : addN(terms);
-      },
-  };
-
+  const calls = (Object.keys(hookTable) as HookName[]).map((hook): HookCalls => ({
+    hook,
+    entries: entriesOf(hook, callbacks, controlState.controlFor),
+    fail: (entry, cause) => {
+      throw hookFailed(entry, hook, state.step, cause);
+    },
+  }));
+  const present = new Set(calls.flatMap(({ hook, entries }) => (entries.length > 0 ? [hook] : [])));
   const methods = Object.fromEntries(
-    hooks.map((hook) => {
-      const { kind, control } = hookTable[hook];
-      const method = run[kind](hook, entries.get(hook) ?? []) as (...values: unknown[]) => unknown;
-      const controlArgument = controlState.controlFor(hook);
-      return [hook, control ? (...values: unknown[]) => method(...values, controlArgument) : method];
-    }),
+    calls.map((each) => [each.hook, methodOf[hookTable[each.hook].kind](each)]),
   ) as unknown as HookMethods;
 
   return Object.assign(state, methods, {
     requests: controlState.requests,
     skipsNonFinite: callbacks.some(({ callback }) => callback.nonFinite === 'skip'),
-    has: (hook: HookName) => (entries.get(hook)?.length ?? 0) > 0,
+    rollsBack: callbacks.some(({ callback }) => callback.rollsBack === true),
+    has: (hook: HookName) => present.has(hook),
     saveState: () => saveStates(callbacks),
     loadState: (saved: Json) => loadStates(callbacks, saved),
     dispose: () => disposeAll(callbacks),

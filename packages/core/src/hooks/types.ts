@@ -11,25 +11,40 @@ export type HookMethods = {
   readonly [K in HookName]: (...values: WithoutControl<Parameters<HookSignatures[K]>>) => Result<K>;
 };
 
+/** The learning rate that a callback set. */
+export type LearningRateRequest = { readonly value: number; readonly reason: string };
+
+/** The requests of the callbacks of one process, as plain data for other processes. */
+type PendingRequests = {
+  readonly evaluate: boolean;
+  readonly save: boolean;
+  readonly markBest: boolean;
+  readonly learningRate: LearningRateRequest | null;
+  readonly rollback: string | null;
+};
+
 /** The requests that callbacks made through `control`. The training loop reads them between two steps. */
 export interface ControlRequests {
   /** The first reason for stopping that a callback gave, or null. */
   readonly stopReason: string | null;
+  /** The reason of a requested rollback, or null. */
+  readonly rollbackReason: string | null;
   /** Returns whether an evaluation was requested since the last call. */
   takeEvaluate(): boolean;
   /** Returns whether a checkpoint was requested since the last call. */
   takeSave(): boolean;
   /** Returns whether the weights were marked as best since the last call. */
   takeMarkBest(): boolean;
-  /** Adds the requests of callbacks in another process. */
-  mergeRequests(requests: {
-    readonly stopReason?: string | null;
-    readonly evaluate?: boolean;
-    readonly save?: boolean;
-    readonly markBest?: boolean;
-  }): void;
+  /** Returns the learning rate that was set since the last call, or null. */
+  takeLearningRate(): LearningRateRequest | null;
   /** Returns the reason to skip the update of the current step, or null, and clears it. */
   takeSkipUpdate(): string | null;
+  /** Returns all requests except for stopping, and clears them. */
+  takeAll(): PendingRequests;
+  /** Adds requests. The first learning rate and the first rollback count. */
+  merge(requests: PendingRequests): void;
+  /** Sets the reason for stopping, unless there is one. */
+  mergeStop(reason: string | null): void;
 }
 
 /**
@@ -46,6 +61,8 @@ export interface HookRunner extends HookMethods {
   readonly requests: ControlRequests;
   /** Whether a callback has `nonFinite: 'skip'`. */
   readonly skipsNonFinite: boolean;
+  /** Whether a callback has `rollsBack: true`. */
+  readonly rollsBack: boolean;
   /** Returns whether a callback has this hook, so that work for an absent hook can be avoided. */
   has(hook: HookName): boolean;
   /**

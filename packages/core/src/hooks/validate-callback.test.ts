@@ -55,6 +55,16 @@ describe('validateCallback', () => {
     expect(rejection(new Stops())).toMatchObject({ found: "'stop'", hint: undefined });
   });
 
+  it('accepts rollsBack: true, and rejects other values', () => {
+    const onStep = (): void => undefined;
+    expect(() => validateCallback({ rollsBack: true, onStep }, 'mine')).not.toThrow();
+    expect(rejection({ rollsBack: false, onStep })).toMatchObject({
+      message: "rollsBack of callback 'mine' has an invalid value.",
+      found: 'a boolean',
+    });
+    expect(rejection({ rollsBack: true }).message).toBe("Callback 'mine' has no hook.");
+  });
+
   it('rejects a misspelled nonFinite', () => {
     expect(rejection({ nonFinit: 'skip' }).hint).toBe("Did you mean 'nonFinite'?");
   });

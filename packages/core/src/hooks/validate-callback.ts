@@ -38,21 +38,30 @@ function isHook(value: unknown): boolean {
 
 const isMember = (name: string): name is CallbackMember => (callbackMembers as readonly string[]).includes(name);
 
+/** The only value of a member that is not a function, and its effect if it is absent. */
+const fields = {
+  nonFinite: {
+    value: 'skip',
+    expected: "'skip', or no key 'nonFinite' (a step that is not finite then fails the run)",
+  },
+  rollsBack: { value: true, expected: "true, or no key 'rollsBack' (the callback then cannot call control.rollback)" },
+} as const;
+
 /** Returns the problems of a member that is not a hook. */
 function memberProblems(name: CallbackMember, member: unknown, plugin: string): readonly Problem[] {
   if (member === undefined) return [];
-  if (name !== 'nonFinite') {
+  if (name !== 'nonFinite' && name !== 'rollsBack') {
     if (typeof member === 'function') return [];
     return [{ message: `${name} of callback '${plugin}' is not a function.`, found: describeType(member) }];
   }
-  if (member === 'skip') return [];
-  const hint = typeof member === 'string' ? didYouMean(member, ['skip']) : undefined;
+  const { value, expected } = fields[name];
+  if (member === value) return [];
   return [
     {
-      message: `nonFinite of callback '${plugin}' has an invalid value.`,
-      expected: "'skip', or no key 'nonFinite' (a step that is not finite then fails the run)",
+      message: `${name} of callback '${plugin}' has an invalid value.`,
+      expected,
       found: typeof member === 'string' ? `'${member}'` : describeType(member),
-      hint,
+      hint: typeof member === 'string' && typeof value === 'string' ? didYouMean(member, [value]) : undefined,
     },
   ];
 }

@@ -37,6 +37,13 @@ export function createAdamW(options: AdamWOptions): Optimizer {
   const momentsOf = (name: string, parameter: Tensor): Moments =>
     moments.get(name) ??
     replace(name, { first: initialMoment(parameter), second: initialMoment(parameter), updates: 0 });
+  const clear = (): void => {
+    for (const { first, second } of moments.values()) {
+      first.dispose();
+      second.dispose();
+    }
+    moments.clear();
+  };
 
   const update = (name: string, parameter: Variable, gradient: Tensor, scalars: Scalars, step: OptimizerStep): void => {
     const before = momentsOf(name, parameter);
@@ -85,6 +92,7 @@ export function createAdamW(options: AdamWOptions): Optimizer {
       return { tensors, values: { updates } };
     },
     loadState({ tensors, values }) {
+      clear();
       for (const [name, updates] of Object.entries(updatesOf(values))) {
         const first = tensors.get(`${name}.firstMoment`);
         const second = tensors.get(`${name}.secondMoment`);
@@ -100,13 +108,7 @@ export function createAdamW(options: AdamWOptions): Optimizer {
         replace(name, { first: first.clone(), second: second.clone(), updates });
       }
     },
-    dispose() {
-      for (const { first, second } of moments.values()) {
-        first.dispose();
-        second.dispose();
-      }
-      moments.clear();
-    },
+    dispose: clear,
   };
 }
 

@@ -13,6 +13,10 @@ export function createSgd({ momentum, weightDecay }: SgdOptions): Optimizer {
     velocities.get(name)?.dispose();
     velocities.set(name, keep(velocity));
   };
+  const clear = (): void => {
+    for (const velocity of velocities.values()) velocity.dispose();
+    velocities.clear();
+  };
   return {
     apply(parameters, gradients, step) {
       for (const [name, parameter] of parameters) {
@@ -34,11 +38,9 @@ export function createSgd({ momentum, weightDecay }: SgdOptions): Optimizer {
     },
     saveState: () => ({ tensors: new Map(velocities), values: null }),
     loadState({ tensors }) {
+      clear();
       for (const [name, velocity] of tensors) replace(name, velocity.clone());
     },
-    dispose() {
-      for (const velocity of velocities.values()) velocity.dispose();
-      velocities.clear();
-    },
+    dispose: clear,
   };
 }

@@ -1,7 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { tensor, type Tensor } from '@tensorflow/tfjs-core';
-import { writeFolder, writeJson } from '../checkpoint/index.js';
+import {
+  assignFromHost,
+  copyToDevice,
+  copyToHost,
+  withTensors,
+  writeFolder,
+  writeJson,
+  type HostTensors,
+} from '../checkpoint/index.js';
 import { loadTensors, saveTensors } from '../checkpoint/saved-tensors.js';
 import { WhetstoneError, type Attachment, type Json } from '../contract/index.js';
 import { fileError } from '../files/index.js';
@@ -15,34 +22,10 @@ export interface StageTransfer {
   readonly state: { readonly tensors: HostTensors; readonly values: Json };
 }
 
-type HostTensors = ReadonlyMap<
-  string,
-  {
-    readonly shape: readonly number[];
-    readonly dtype: 'float32' | 'int32' | 'bool';
-    readonly values: Float32Array | Int32Array | Uint8Array;
-  }
->;
-
-async function toHost(tensors: ReadonlyMap<string, Tensor>): Promise<HostTensors> {
-  const host = new Map<string, HostTensors extends ReadonlyMap<string, infer V> ? V : never>();
-  for (const [name, each] of tensors)
-    host.set(name, {
-      shape: [...each.shape],
-      dtype: each.dtype as 'float32' | 'int32' | 'bool',
-      values: (await each.data()).slice() as Float32Array | Int32Array | Uint8Array,
-    });
-  return host;
-}
-
-function toDevice(host: HostTensors): Map<string, Tensor> {
-  return new Map([...host].map(([name, { shape, dtype, values }]) => [name, tensor(values, [...shape], dtype)]));
-}
-
 /** Copies the trained parameters and the state of an owner to host memory. */
 export async function exportState(owner: Attachment): Promise<StageTransfer> {
   const { tensors, values } = owner.saveState();
-  return { trainable: await toHost(owner.trainable), state: { tensors: await toHost(tensors), values } };
+  return { trainable: await copyToHost(owner.trainable), state: { tensors: await copyToHost(tensors), values } };
 }
 
 /**
@@ -62,16 +45,8 @@ export function importState(owner: Attachment, { trainable, state }: StageTransf
       'A stage trains different parameters from the previous one, although both have the same strategy.',
       { found: difference },
     );
-  const tensors = toDevice(state.tensors);
-  try {
-    owner.loadState({ tensors, values: state.values });
-  } finally {
-    for (const each of tensors.values()) each.dispose();
-  }
-  for (const [name, value] of toDevice(trainable)) {
-    owner.trainable.get(name)?.assign(value);
-    value.dispose();
-  }
+  withTensors(state.tensors, (tensors) => owner.loadState({ tensors, values: state.values }));
+  assignFromHost(owner.trainable, trainable);
 }
 
 const TRAINABLE_FILE = 'trainable.safetensors';
@@ -85,7 +60,7 @@ export async function writeStageTransfer(folder: string, { trainable, state }: S
       [TRAINABLE_FILE, trainable],
       [STATE_FILE, state.tensors],
     ] as const) {
-      const tensors = toDevice(host);
+      const tensors = copyToDevice(host);
       try {
         await saveTensors(join(temporary, file), tensors);
       } finally {
@@ -100,7 +75,7 @@ export async function writeStageTransfer(folder: string, { trainable, state }: S
 export async function readStageTransfer(folder: string): Promise<StageTransfer> {
   const read = async (file: string): Promise<HostTensors> => {
     const tensors = await loadTensors(join(folder, file));
-    const host = await toHost(tensors);
+    const host = await copyToHost(tensors);
     for (const each of tensors.values()) each.dispose();
     return host;
   };

@@ -43,6 +43,7 @@ describe('planSteps', () => {
     greaterIsBetter: null,
     resumeFromCheckpoint: null,
     resumeDespite: [],
+    maxRollbacks: 3,
     ddpTimeout: 1800,
     ddpBucketCapMb: 25,
   } as const;

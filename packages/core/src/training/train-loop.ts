@@ -1,33 +1,52 @@
 import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { CheckpointSources } from '../checkpoint/index.js';
-import { WhetstoneError } from '../contract/errors.js';
 import type { RunInfo } from '../contract/callback.js';
+import type { BatchSource } from '../contract/data.js';
+import { WhetstoneError } from '../contract/errors.js';
+import type { RunReport, StepReport } from '../contract/report.js';
 import type { Attachment } from '../contract/strategy.js';
-import type { StepReport } from '../contract/report.js';
-import { attachStrategies, wrapData } from './attach.js';
+import { barrier, createStepSync } from '../distributed/step-sync.js';
+import { attachStrategies, wrapData, type Attached } from './attach.js';
 import { exportResult } from './export-result.js';
-import { planSteps, type StepPlan } from './step-plan.js';
+import { accumulationWindows, type StepBatches } from './gradient-accumulation.js';
 import { createProgress, type RunProgress } from './progress.js';
+import { agreeOnRequests } from './requests.js';
+import { createRollbacks, type Rollbacks } from './rollback.js';
+import { createRunCheckpoints, type RunCheckpoints } from './run-checkpoints.js';
+import { evaluateRun, measure } from './run-evaluation.js';
+import { planSteps, type StepPlan } from './step-plan.js';
 import { stageOf, type RunTraining, type TrainRun } from './train-run.js';
 import { trainStep, type StepServices } from './train-step.js';
-import { barrier, createStepSync } from '../distributed/step-sync.js';
-import { accumulationWindows } from './gradient-accumulation.js';
+
+/** The components of a run that is being trained. */
+interface Training {
+  readonly run: TrainRun;
+  readonly attachments: Attached['all'];
+  /** The training data, after all strategies have wrapped it. */
+  readonly data: BatchSource;
+  readonly plan: StepPlan;
+  readonly progress: RunProgress;
+  readonly checkpoints: RunCheckpoints;
+  readonly rollbacks: Rollbacks;
+  readonly step: StepServices;
+  /** Returns the learning rate of a step. `updates`: the number of steps before it. */
+  learningRate(updates: number): number;
+  /** The epoch for which `onEpochStart` was called last, or null. */
+  startedEpoch: number | null;
+}
 
 /**
  * Executes a run: attaches the strategies, resumes, evaluates, trains the epochs, saves checkpoints, restores the best
  * weights, and exports the result. Requests of callbacks are executed between steps.
  *
  * @throws `INTERRUPTED` after saving a checkpoint, if the signal was aborted
+ * @throws `ROLLBACK_LIMIT` if callbacks request more rollbacks than allowed
  * @throws errors of steps, hooks, data and files
  */
 export const runTraining: RunTraining = async function* (run) {
-  const {
-    config: { training },
-    hooks,
-    outputFolder,
-    workers,
-  } = run;
+  const { training } = run.config;
+  const { workers } = run;
   const initialPlan = planSteps(training, run.trainData.batchesPerEpoch);
   const attached = await attachStrategies(run, {
     seed: run.random.seed,
@@ -37,98 +56,177 @@ export const runTraining: RunTraining = async function* (run) {
     worker: { rank: workers.rank, count: workers.count },
   });
   try {
-    const owner = attached.all[0].instance;
-    const data = wrapData(run.trainData, attached.all);
-    const plan = planSteps(training, data.batchesPerEpoch);
-    const learningRate = run.config.optimizer.learningRate;
-    const schedule = run.schedule.instance({ totalSteps: plan.totalSteps, learningRate });
-    const counts = countParameters(run, owner);
-    const sources: CheckpointSources = { ...run, attachments: attached.all, dataHash: data.summary.contentHash };
-    const sync = createStepSync(workers);
-    const stepServices: StepServices = {
-      model: run.loaded.model,
-      owner,
-      companions: attached.all.slice(1).map(({ instance }) => instance),
-      hooks,
-      optimizer: run.optimizer.instance,
-      backend: run.backend,
-      sync,
-    };
-    const progress = createProgress(run, sources, plan, data.batchesPerEpoch, counts.total);
-    await resume(run, sources, progress);
-    run.checkUnusedKeys();
-    await run.claimOutput?.();
-    await sync.broadcastParameters(owner, run.backend);
-    hooks.step = progress.state.step;
-    await hooks.onRunStart({ ...runInfo(run, plan, progress, counts), loaded: run.loaded });
-    await interruptIfRequested(run, progress);
-    if (training.evalStrategy === 'ends' && progress.state.step === 0) await progress.evaluate();
-
-    while (progress.state.step < plan.totalSteps && hooks.requests.stopReason === null) {
-      const { epoch } = progress.state;
-      const stepsBefore = progress.state.step;
-      const startsMidEpoch = progress.state.batchesConsumed > 0;
-      if (!startsMidEpoch) await hooks.onEpochStart(epoch);
-      let isComplete = true;
-      let started = run.clock.now();
-      for await (const window of accumulationWindows(
-        data,
-        epoch,
-        progress.state.batchesConsumed,
-        training.gradientAccumulationSteps,
-      )) {
-        const { step } = progress.state;
-        hooks.step = step + 1;
-        await hooks.onStepStart(step + 1);
-        const outcome = await trainStep(stepServices, window, step, learningRate * schedule(step));
-        const seconds = run.clock.now() - started;
-        const epochsDone = epoch + (progress.state.batchesConsumed + window.length) / data.batchesPerEpoch;
-        const report: StepReport = {
-          ...outcome,
-          totalSteps: plan.totalSteps,
-          epoch: epochsDone,
-          seconds,
-          metrics: withAllReduceShare(outcome.metrics, seconds),
-          ...stageOf(run),
-        };
-        progress.countStep(report);
-        await hooks.onStep(report);
-        await atStepBoundary(run, plan, progress);
-        yield report;
-        // Lets timers and signals run between steps.
-        await setImmediate();
-        await interruptIfRequested(run, progress);
-        isComplete = progress.state.step < plan.totalSteps && hooks.requests.stopReason === null;
-        if (!isComplete) break;
-        started = run.clock.now();
-      }
-      if (progress.state.step === stepsBefore && !startsMidEpoch)
-        throw new WhetstoneError('DATA_EMPTY', `Epoch ${epoch} of the training data did not yield a batch.`);
-      if (isComplete || progress.state.batchesConsumed >= data.batchesPerEpoch)
-        progress.change({ epoch: epoch + 1, batchesConsumed: 0 });
-      await hooks.onEpochEnd(epoch);
-      if (training.evalStrategy === 'epoch') await progress.evaluate();
-      if (training.saveStrategy === 'epoch') await progress.save();
-      await interruptIfRequested(run, progress);
-    }
-
-    const { state } = progress;
-    if (training.evalStrategy !== 'no' && state.lastEvaluation?.step !== state.step) await progress.evaluate();
-    if (training.saveStrategy !== 'no') await progress.save();
-    await interruptIfRequested(run, progress);
-    await progress.restoreBest();
-    if (outputFolder !== null)
-      await exportResult(run.stage?.resultFolder ?? outputFolder, run.loaded, owner, run.config.chatTemplatePath);
-    await run.stage?.exportState?.(owner);
-    const report = progress.report(hooks.requests.stopReason);
-    await hooks.onRunEnd(report);
-    // No worker may report success before all files are written.
-    await barrier(workers, 'the end');
-    return report;
+    const loop = await prepare(run, attached.all);
+    await start(loop);
+    do {
+      while (continues(loop)) yield* trainEpoch(loop);
+      await evaluateAtEnd(loop);
+    } while (await loop.rollbacks.performIfRequested());
+    return await finish(loop);
   } finally {
     attached.dispose();
   }
 };
+
+const continues = ({ run, progress }: Training): boolean =>
+  progress.state.step < progress.totalSteps && run.hooks.requests.stopReason === null;
+
+/** Creates the components of the run, resumes from a checkpoint, and claims the output folder. */
+async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Training> {
+  const [{ instance: owner }, ...companions] = attachments;
+  const data = wrapData(run.trainData, attachments);
+  const plan = planSteps(run.config.training, data.batchesPerEpoch);
+  const baseRate = run.config.optimizer.learningRate;
+  const schedule = run.schedule.instance({ totalSteps: plan.totalSteps, learningRate: baseRate });
+  const sources: CheckpointSources = { ...run, attachments, dataHash: data.summary.contentHash };
+  const progress = createProgress(run, plan, data.batchesPerEpoch);
+  const checkpoints: RunCheckpoints = createRunCheckpoints(run, sources, progress, {
+    plan,
+    totalParameters: countParameters(run, owner).total,
+    onStored: () => rollbacks.renew(),
+  });
+  const rollbacks = createRollbacks(run, sources, progress, checkpoints);
+  const sync = createStepSync(run.workers);
+  await resume(run, sources, progress);
+  run.checkUnusedKeys();
+  await run.claimOutput?.();
+  await sync.broadcastParameters(owner, run.backend);
+  return {
+    run,
+    attachments,
+    data,
+    plan,
+    progress,
+    checkpoints,
+    rollbacks,
+    step: {
+      model: run.loaded.model,
+      owner,
+      companions: companions.map(({ instance }) => instance),
+      hooks: run.hooks,
+      optimizer: run.optimizer.instance,
+      backend: run.backend,
+      sync,
+    },
+    learningRate: (updates) => progress.state.learningRate?.value ?? baseRate * schedule(updates),
+    startedEpoch: null,
+  };
+}
+
+/** Calls `onRunStart` and, if configured, evaluates before the first step. */
+async function start(loop: Training): Promise<void> {
+  const { run, progress, checkpoints, rollbacks } = loop;
+  run.hooks.step = progress.state.step;
+  await run.hooks.onRunStart({ ...runInfo(loop), loaded: run.loaded });
+  await agreeOnRequests(run, progress, 'the requests at the start');
+  await interruptIfRequested(loop);
+  if (run.config.training.evalStrategy !== 'ends' || progress.state.step > 0) return;
+  await evaluateRun(run, progress, checkpoints);
+  await rollbacks.performIfRequested();
+}
+
+/** Trains to the end of an epoch or of the run, or to a rollback. */
+async function* trainEpoch(loop: Training): AsyncGenerator<StepReport, void, void> {
+  const { run, data, progress, rollbacks } = loop;
+  const { step: stepsBefore, epoch, batchesConsumed, leftOut } = progress.state;
+  const size = run.config.training.gradientAccumulationSteps;
+  await startEpoch(loop);
+  let isComplete = true;
+  let started = run.clock.now();
+  for await (const window of accumulationWindows(data, epoch, { skip: batchesConsumed, leftOut, size })) {
+    await rollbacks.beforeStep(window);
+    const report = await makeStep(loop, window, started);
+    await atStepBoundary(loop);
+    yield report;
+    // Lets timers and signals run between steps.
+    await setImmediate();
+    if (await rollbacks.performIfRequested()) return restartEpoch(loop);
+    await interruptIfRequested(loop);
+    isComplete = continues(loop);
+    if (!isComplete) break;
+    started = run.clock.now();
+  }
+  if (progress.state.step === stepsBefore && batchesConsumed === 0 && leftOut.every((range) => range.epoch !== epoch))
+    throw new WhetstoneError('DATA_EMPTY', `Epoch ${epoch} of the training data did not yield a batch.`);
+  if (isComplete || progress.state.batchesConsumed >= data.batchesPerEpoch)
+    progress.change({ epoch: epoch + 1, batchesConsumed: 0 });
+  await endEpoch(loop, epoch);
+}
+
+/** Calls `onEpochStart`, unless the run continues in the middle of the epoch. */
+async function startEpoch(loop: Training): Promise<void> {
+  const { run, progress, startedEpoch } = loop;
+  const { epoch, batchesConsumed } = progress.state;
+  if (batchesConsumed > 0 || startedEpoch === epoch) return;
+  loop.startedEpoch = epoch;
+  await run.hooks.onEpochStart(epoch);
+  await agreeOnRequests(run, progress, `the requests at the start of epoch ${epoch}`);
+}
+
+/** Continues after a rollback: the states of the callbacks are those after `onEpochStart` of the restored epoch. */
+function restartEpoch(loop: Training): void {
+  loop.startedEpoch = loop.progress.state.epoch;
+}
+
+/** Calls `onEpochEnd`, evaluates and saves. */
+async function endEpoch(loop: Training, epoch: number): Promise<void> {
+  const { run, progress, checkpoints, rollbacks } = loop;
+  const { evalStrategy, saveStrategy } = run.config.training;
+  await run.hooks.onEpochEnd(epoch);
+  if (evalStrategy === 'epoch') await evaluateRun(run, progress, checkpoints);
+  if (await rollbacks.performIfRequested()) return restartEpoch(loop);
+  if (saveStrategy === 'epoch') await checkpoints.save();
+  await interruptIfRequested(loop);
+}
+
+/** Makes one optimizer step and calls the hooks before and after it. */
+async function makeStep(loop: Training, window: StepBatches, started: number): Promise<StepReport> {
+  const { run, data, progress, rollbacks } = loop;
+  const { step, learningRate: setRate } = progress.state;
+  run.hooks.step = step + 1;
+  await run.hooks.onStepStart(step + 1);
+  const outcome = await trainStep(loop.step, window.batches, step, loop.learningRate(step));
+  const seconds = run.clock.now() - started;
+  const report: StepReport = {
+    ...outcome,
+    ...(setRate === null ? {} : { learningRateReason: setRate.reason }),
+    ...rollbacks.takeNotice(),
+    totalSteps: progress.totalSteps,
+    epoch: window.epoch + window.end / data.batchesPerEpoch,
+    seconds,
+    metrics: withAllReduceShare(outcome.metrics, seconds),
+    ...stageOf(run),
+  };
+  progress.countStep(report, window.end);
+  await run.hooks.onStep(report);
+  return report;
+}
+
+/** Evaluates after the last step, if configured. */
+async function evaluateAtEnd({ run, progress, checkpoints }: Training): Promise<void> {
+  const { state } = progress;
+  if (run.config.training.evalStrategy !== 'no' && state.lastEvaluation?.step !== state.step)
+    await evaluateRun(run, progress, checkpoints);
+}
+
+/** Saves the last checkpoint, restores the best weights, and exports the result. */
+async function finish(loop: Training): Promise<RunReport> {
+  const { run, attachments, progress, checkpoints } = loop;
+  const { config, hooks, outputFolder, stage, workers } = run;
+  const owner = attachments[0].instance;
+  if (config.training.saveStrategy !== 'no') await checkpoints.save();
+  await interruptIfRequested(loop);
+  if (await checkpoints.restoreBest())
+    progress.setFinalLoss(progress.state.best?.loss ?? (await measure(run, progress))?.loss ?? null);
+  if (outputFolder !== null)
+    await exportResult(stage?.resultFolder ?? outputFolder, run.loaded, owner, config.chatTemplatePath);
+  await stage?.exportState?.(owner);
+  const report = progress.report(hooks.requests.stopReason);
+  await hooks.onRunEnd(report);
+  // No worker may report success before all files are written.
+  await barrier(workers, 'the end');
+  return report;
+}
 
 /** Resumes from a checkpoint, if configured and if there is one. */
 async function resume(run: TrainRun, sources: CheckpointSources, progress: RunProgress): Promise<void> {
@@ -172,30 +270,23 @@ async function verifySameCheckpoint(workers: TrainRun['workers'], folder: string
 
 /**
  * Evaluates and saves after a step, if due or requested. Evaluates first, so that the checkpoint contains the result.
+ * Ends early if a callback requests a rollback.
  */
-async function atStepBoundary(run: TrainRun, plan: StepPlan, progress: RunProgress): Promise<void> {
+async function atStepBoundary({ run, plan, progress, checkpoints }: Training): Promise<void> {
   const {
     config: { training },
     hooks: { requests },
-    workers,
   } = run;
   const { step } = progress.state;
-  const allRequests = await workers.gather(`the requests after step ${step}`, {
-    evaluate: requests.takeEvaluate(),
-    save: requests.takeSave(),
-    markBest: requests.takeMarkBest(),
-  });
-  requests.mergeRequests({
-    evaluate: allRequests.some(({ evaluate }) => evaluate),
-    save: allRequests.some(({ save }) => save),
-    markBest: allRequests.some(({ markBest }) => markBest),
-  });
+  await agreeOnRequests(run, progress, `the requests after step ${step}`);
+  if (requests.rollbackReason !== null) return;
   const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
-  if (requests.takeEvaluate() || evaluateDue) await progress.evaluate();
-  await progress.storeMarked();
+  if (requests.takeEvaluate() || evaluateDue) await evaluateRun(run, progress, checkpoints);
+  if (requests.rollbackReason !== null) return;
+  await checkpoints.storeMarked();
   // The last step's checkpoint is written once, after the last evaluation.
-  const saveDue = training.saveStrategy === 'steps' && step % plan.saveSteps === 0 && step < plan.totalSteps;
-  if (requests.takeSave() || saveDue) await progress.save();
+  const saveDue = training.saveStrategy === 'steps' && step % plan.saveSteps === 0 && step < progress.totalSteps;
+  if (requests.takeSave() || saveDue) await checkpoints.save();
 }
 
 /** Adds `allReduceShare`, the share of the step's time in which the worker only waited for the all-reduce. */
@@ -213,18 +304,16 @@ function withAllReduceShare(
  * Ends an aborted run after saving a checkpoint. With several workers, all stop if any of them was aborted or asked to
  * stop.
  */
-async function interruptIfRequested(run: TrainRun, progress: RunProgress): Promise<void> {
+async function interruptIfRequested({ run, progress, checkpoints }: Training): Promise<void> {
   const { step } = progress.state;
   const { hooks, signal, workers } = run;
   const allRequests = await workers.gather(`whether to continue after step ${step}`, {
     interrupted: signal.aborted,
     stopReason: hooks.requests.stopReason,
   });
-  hooks.requests.mergeRequests({
-    stopReason: allRequests.find((each) => each.stopReason !== null)?.stopReason ?? null,
-  });
+  for (const { stopReason } of allRequests) hooks.requests.mergeStop(stopReason);
   if (!allRequests.some(({ interrupted }) => interrupted)) return;
-  const checkpoint = step === 0 ? null : await progress.save();
+  const checkpoint = step === 0 ? null : await checkpoints.save();
   await barrier(workers, 'the last checkpoint');
   throw new WhetstoneError(
     'INTERRUPTED',
@@ -253,11 +342,12 @@ function countParameters({ loaded: { model } }: TrainRun, owner: Attachment): Pa
   return { trainable: sizeOf(owner.trainable.values()), total: sizeOf(stored) + sizeOf(added) };
 }
 
-function runInfo(run: TrainRun, plan: StepPlan, progress: RunProgress, counts: ParameterCounts): RunInfo {
+function runInfo({ run, attachments, plan, progress }: Training): RunInfo {
   const { stage } = run;
+  const counts = countParameters(run, attachments[0].instance);
   return {
     ...(stage === undefined ? {} : { stage: { name: stage.name, index: stage.index, count: stage.count } }),
-    totalSteps: plan.totalSteps,
+    totalSteps: progress.totalSteps,
     epochs: plan.epochs,
     startStep: progress.state.step,
     outputFolder: run.outputFolder,

@@ -27,6 +27,8 @@ function clip(
     evaluate() {},
     save() {},
     skipUpdate: (reason) => void skipped.push(reason),
+    setLearningRate: () => undefined,
+    rollback: () => undefined,
     markBest() {},
   };
   const asTensors = (values: Record<string, number[] | number[][]>): Map<string, Tensor> =>

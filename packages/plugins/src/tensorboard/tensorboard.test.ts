@@ -7,7 +7,15 @@ import type { Callback, Control, EvaluationReport, RunInfo, StepReport } from '@
 import { crc32c, encodeEvent, frameRecord } from './event-file.js';
 import { createTensorBoardLog } from './tensorboard.js';
 
-const control: Control = { stop() {}, evaluate() {}, save() {}, skipUpdate() {}, markBest() {} };
+const control: Control = {
+  stop() {},
+  evaluate() {},
+  save() {},
+  skipUpdate() {},
+  setLearningRate() {},
+  rollback() {},
+  markBest() {},
+};
 const run = (startStep: number): RunInfo => ({
   totalSteps: 4,
   epochs: 1,

@@ -1,0 +1,73 @@
+import type { EvaluationReport } from '../contract/report.js';
+import { evaluate } from './evaluate.js';
+import { measureMetrics } from './measure-metrics.js';
+import type { RunProgress } from './progress.js';
+import { agreeOnRequests } from './requests.js';
+import type { RunCheckpoints } from './run-checkpoints.js';
+import { stageOf, type TrainRun } from './train-run.js';
+
+/** Evaluates the current weights. Returns null without evaluation data, or if interrupted. */
+export async function measure(run: TrainRun, { state, epochsDone }: RunProgress): Promise<EvaluationReport | null> {
+  const { backend, clock, signal, workers, evalData, metrics = null } = run;
+  if (evalData === null) return null;
+  const report = await evaluate(
+    { model: run.loaded.model, data: evalData, backend, clock, signal, workers },
+    { step: state.step, epoch: epochsDone },
+  );
+  if (report === null || metrics === null) return report;
+  const started = clock.now();
+  const what = `the metrics at step ${state.step}`;
+  const values = await measureMetrics(run.loaded, metrics, { backend, signal, workers, what });
+  return values === null ? null : { ...report, seconds: report.seconds + clock.now() - started, metrics: values };
+}
+
+/**
+ * Evaluates, calls the callbacks, and stores the weights if they are the best so far, unless a callback requests a
+ * rollback. Does nothing without evaluation data.
+ */
+export async function evaluateRun(run: TrainRun, progress: RunProgress, checkpoints: RunCheckpoints): Promise<void> {
+  const { hooks } = run;
+  const { training } = run.config;
+  const measured = await measure(run, progress);
+  if (measured === null) return;
+  const report: EvaluationReport = { ...measured, ...stageOf(run) };
+  progress.countEvaluation(report);
+  await hooks.onEvaluate(report);
+  await agreeOnRequests(run, progress, `the requests after the evaluation at step ${report.step}`);
+  const metric = metricOf(report, training.metricForBestModel);
+  if (training.loadBestModelAtEnd && metric === undefined)
+    run.warn(
+      `The evaluation does not report the metric '${training.metricForBestModel}': the best weights are unknown.`,
+    );
+  if (hooks.requests.rollbackReason !== null) return;
+  const improved =
+    training.loadBestModelAtEnd &&
+    metric !== undefined &&
+    isBetter(
+      metric,
+      progress.state.best?.metric,
+      training.greaterIsBetter ?? !lessIsBetter(training.metricForBestModel),
+    );
+  if (hooks.requests.takeMarkBest() || improved) await checkpoints.storeBest(metric ?? report.loss, report.loss);
+}
+
+/** Returns a metric of an evaluation by its name, with or without the prefix `eval_` of transformers. */
+function metricOf(report: EvaluationReport, name: string): number | undefined {
+  const plain = name.replace(/^eval_/, '');
+  if (plain === 'loss') return report.loss;
+  return plain === 'perplexity' ? report.perplexity : report.metrics[plain];
+}
+
+/**
+ * Returns whether lower values of a metric are better. Decided by the name, as transformers does: losses and
+ * perplexities.
+ */
+function lessIsBetter(metric: string): boolean {
+  return /(loss|perplexity)$/i.test(metric);
+}
+
+function isBetter(value: number, best: number | undefined, greaterIsBetter: boolean): boolean {
+  if (!Number.isFinite(value)) return false;
+  if (best === undefined) return true;
+  return greaterIsBetter ? value > best : value < best;
+}
