@@ -169,6 +169,41 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     }
   });
 
+  it('measure the metrics of one process: 2 and 3 workers like one', async () => {
+    await writeFile(
+      join(folder, 'likelihood.mjs'),
+      `export default {
+        apiVersion: 2, kind: 'metric', name: 'likelihood',
+        configSchema: { type: 'object', additionalProperties: false },
+        create: () => ({
+          needs: 'logProbabilities',
+          createAccumulator: (sum = 0, tokens = 0) => ({
+            add: ({ likelihoods: [{ logProbabilities }] }) => {
+              for (const value of logProbabilities) { sum += value; tokens += 1; }
+            },
+            result: () => ({ likelihood: sum / tokens, tokens }),
+          }),
+        }),
+      };`,
+    );
+    // Before the first step, the weights are the same to the last bit.
+    await writeConfig(folder, {
+      evaluation: { metrics: ['chrf', 'distinct-n', './likelihood.mjs'], replies: 9, maxNewTokens: 6 },
+      training: { maxSteps: 1, evalStrategy: 'ends', evalSteps: null, perDeviceEvalBatchSize: 2 },
+    });
+    try {
+      const first = async (out: string): Promise<unknown[]> => {
+        const line = (await metricsOf(out)).find(({ type }) => type === 'evaluation');
+        return ['chrf', 'distinct1', 'distinct2', 'likelihood'].map((name) => line?.[name]);
+      };
+      const expected = await first(await alone());
+      expect(expected.every((value) => typeof value === 'number')).toBe(true);
+      for (const count of [2, 3]) expect(await first(await together(count))).toEqual(expected);
+    } finally {
+      await writeConfig(folder);
+    }
+  });
+
   it('end in bounded time if one hangs', async () => {
     const out = output();
     const pair = await startWorkers(folder, 2, into(out, 'training.maxSteps=4000', 'training.ddpTimeout=8'));

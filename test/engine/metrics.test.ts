@@ -328,6 +328,21 @@ describe('a metric that', () => {
     expect(await failureOf(...metrics)).toMatchObject({ code: 'PLUGIN_FAILED', ...expected });
   });
 
+  it('throws when an evaluation starts fails it', async () => {
+    expect(await failureOf({ needs: 'none', createAccumulator: oops })).toMatchObject({
+      code: 'PLUGIN_FAILED',
+      message: "The metric 'metric-0' failed: oops",
+    });
+  });
+
+  it('gets too few replies from the generator fails the evaluation', async () => {
+    const replies = { generate: async () => ['only one'], most: 4, maxNewTokens: 1 };
+    const measured = measureMetrics(noModel, evaluationOf(rows(4), [noting('replies').metric], { replies }), {
+      backend,
+    });
+    await expect(measured).rejects.toMatchObject({ code: 'PLUGIN_FAILED', expected: '2 replies', found: '1 replies' });
+  });
+
   it('throws an error with a code fails the evaluation with that error', async () => {
     const add = (): never => {
       throw new WhetstoneError('DATA_UNREADABLE', 'The reference is not a number.');

@@ -55,6 +55,25 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
+/** Writes a metric plugin whose `create` has this body. */
+const writeMetric = (name: string, body: string): Promise<void> =>
+  writeFile(
+    join(folder, `${name}.mjs`),
+    `export default { apiVersion: 2, kind: 'metric', name: '${name}',
+      configSchema: { type: 'object', additionalProperties: false }, create: () => (${body}) };`,
+  );
+beforeAll(async () => {
+  await writeMetric(
+    'rows',
+    `{ needs: 'none', createAccumulator: (rows = 0) => ({ add: () => { rows += 1; }, result: () => ({ rows }) }) }`,
+  );
+  await writeMetric('old', `{ compute: () => ({ old: 1 }) }`);
+  await writeMetric(
+    'throws',
+    `{ needs: 'none', createAccumulator: () => ({ add: () => { throw new Error('oops'); }, result: () => ({}) }) }`,
+  );
+});
+
 async function train(
   evaluation: object,
   training: object,
@@ -156,6 +175,11 @@ describe('metrics of the configuration', () => {
       /orders/,
     ],
     ['not at all, but how many replies', { evaluation: { replies: 3 } }, /evaluation\.replies has no effect/],
+    [
+      'that need no replies, but how many replies',
+      { evaluation: { metrics: ['./rows.mjs'], replies: 3 } },
+      /evaluation\.replies has no effect: no metric needs replies/,
+    ],
   ])('asked for %s are a mistake of the configuration', async (_, more, expected) => {
     const config = {
       baseFolder: folder,
@@ -169,4 +193,23 @@ describe('metrics of the configuration', () => {
     expect(String(error)).toMatch(expected);
     expect(error).toMatchObject({ exitCode: 2 });
   });
+
+  test('of which none needs replies are computed from all conversations, without a generator', async () => {
+    const { reports } = await train({ metrics: [join(folder, 'rows.mjs')] }, { maxSteps: 1, evalStrategy: 'ends' });
+    expect(reports.map(({ metrics }) => metrics)).toEqual([{ rows: 3 }, { rows: 3 }]);
+  }, 60_000);
+
+  test.each([
+    ['of version 1', 'old.mjs', 'PLUGIN_INVALID', /Upgrading plugins to version 2/],
+    ['that throw', 'throws.mjs', 'PLUGIN_FAILED', /The metric 'throws' failed: oops/],
+  ])(
+    '%s fail the run',
+    async (_, file, code, message) => {
+      const run = train({ metrics: [join(folder, file)] }, { maxSteps: 1, evalStrategy: 'ends' });
+      const error: unknown = await run.catch((reason: unknown) => reason);
+      expect(error).toMatchObject({ code });
+      expect(String(error)).toMatch(message);
+    },
+    60_000,
+  );
 });

@@ -104,7 +104,13 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
     );
     if (report === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
     const needsReplies = anyNeeds(metrics, 'replies');
+    let replies = 0;
+    // The texts are kept only for the JSON object.
     const pairs: ReplyPair[] = [];
+    const onReply = (pair: ReplyPair): void => {
+      replies += 1;
+      if (terminal.json) pairs.push(pair);
+    };
     const values = await measureMetrics(
       opened,
       {
@@ -120,7 +126,7 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
         batchSize: options.batchSize,
         maxLength: options.maxLength,
       },
-      { backend: opened.backend, signal: interrupt.signal, onReply: (pair) => void pairs.push(pair) },
+      { backend: opened.backend, signal: interrupt.signal, onReply },
     );
     if (values === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
     terminal.line(
@@ -129,7 +135,7 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
         ['perplexity', report.perplexity.toFixed(3)],
         ['tokens', String(report.supervisedTokens)],
         ['conversations', String(report.samples)],
-        ...(pairs.length === 0 ? [] : [['replies', String(pairs.length)]]),
+        ...(replies === 0 ? [] : [['replies', String(replies)]]),
         ...Object.entries(values).map(([name, value]) => [name, value.toPrecision(4)]),
       ]),
     );

@@ -76,6 +76,41 @@ export const wrongKind = definePlugin({
 // @ts-expect-error a transform hook is synchronous
 export const asyncTransform: Callback = { transformBatch: async (batch) => batch };
 
+export const replyLength = definePlugin({
+  apiVersion: 2,
+  kind: 'metric',
+  name: 'reply-length',
+  configSchema,
+  create: ({ patience }) => ({
+    needs: 'replies',
+    createAccumulator: () => {
+      let length = patience;
+      return { add: ({ reply }) => void (length += reply.length), result: () => ({ length }) };
+    },
+  }),
+});
+
+export const undeclaredNeed = definePlugin({
+  apiVersion: 2,
+  kind: 'metric',
+  name: 'undeclared-need',
+  configSchema,
+  create: () => ({
+    needs: 'none',
+    // @ts-expect-error the samples of a metric that needs nothing have no reply
+    createAccumulator: () => ({ add: ({ reply }) => void reply, result: () => ({}) }),
+  }),
+});
+
+export const metricOfVersion1 = definePlugin({
+  apiVersion: 2,
+  kind: 'metric',
+  name: 'version-1',
+  configSchema,
+  // @ts-expect-error a metric receives its samples one after another
+  create: () => ({ compute: () => ({ score: 1 }) }),
+});
+
 definePlugin({
   // @ts-expect-error a different version of the plugin contract
   apiVersion: 1,

@@ -6,6 +6,8 @@ import {
   type DataTransform,
   type Metric,
 } from '../contract/index.js';
+import { evaluationOptions } from '../config/frame-schema.js';
+import type { ConfigResolution } from '../config/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import type { Services } from '../container.js';
 import { anyNeeds, type MetricEvaluation } from '../training/measure-metrics.js';
@@ -29,17 +31,19 @@ async function* transformedConversations(
  * Collects the metrics and what they are computed from: the conversations of the evaluation data, after its transforms,
  * and the generator of replies if a metric needs it. Returns null if no metrics are configured.
  *
+ * @throws `CONFIG_UNUSED_KEY` if options of replies are set, but no metric needs replies
  * @throws `CONFIG_CONFLICT` if there are no conversations, or no generator although a metric needs replies
  * @throws `DATA_EMPTY` if no conversation ends with an answer
  */
 export async function composeMetrics(
-  { evaluation: { replies: most, maxNewTokens }, training, data }: ResolvedConfig,
+  { config, wasWritten }: Pick<ConfigResolution, 'config' | 'wasWritten'>,
   services: Services,
   source: DataSource | null,
   transforms: readonly DataTransform[],
   metrics: readonly Named<Metric>[],
 ): Promise<MetricEvaluation | null> {
   if (metrics.length === 0) return null;
+  const { evaluation, training, data } = config;
   const place = { path: 'evaluation.metrics' };
   if (source === null)
     throw new WhetstoneError(
@@ -48,6 +52,7 @@ export async function composeMetrics(
       { place, expected: 'data.eval' },
     );
   const generate = anyNeeds(metrics, 'replies') ? await services.resolve(REPLY_GENERATOR) : null;
+  if (generate === null) checkReplyOptions(evaluation, wasWritten);
   const conversations = () => transformedConversations(source, transforms);
   let isEmpty = true;
   for await (const { length } of sampleWindows(conversations(), 1, 1)) isEmpty = length === 0;
@@ -55,8 +60,19 @@ export async function composeMetrics(
   return {
     metrics,
     conversations,
-    replies: generate === null ? null : { generate, most, maxNewTokens },
+    replies: generate === null ? null : { generate, most: evaluation.replies, maxNewTokens: evaluation.maxNewTokens },
     batchSize: training.perDeviceEvalBatchSize,
     maxLength: data.maxLength,
   };
+}
+
+/** Refuses options of replies that were set although nothing is generated. */
+function checkReplyOptions(evaluation: ResolvedConfig['evaluation'], wasWritten: ConfigResolution['wasWritten']): void {
+  for (const key of ['replies', 'maxNewTokens'] as const)
+    if (wasWritten(['evaluation', key]) && evaluation[key] !== evaluationOptions[key].default)
+      throw new WhetstoneError('CONFIG_UNUSED_KEY', `evaluation.${key} has no effect: no metric needs replies.`, {
+        place: { path: `evaluation.${key}` },
+        found: String(evaluation[key]),
+        hint: `Remove ${key}, or add a metric of replies, such as chrf.`,
+      });
 }

@@ -10,6 +10,7 @@ import type {
   ReplyGenerator,
   TensorBackendInfo,
 } from '../contract/index.js';
+import { WhetstoneError } from '../contract/errors.js';
 import type { Workers } from '../contract/workers.js';
 import { singleWorker } from '../distributed/single-worker.js';
 import { startMetrics, type ComputedSample } from './metric-runs.js';
@@ -64,7 +65,8 @@ export const anyNeeds = (metrics: readonly Named<Metric>[], needs: MetricNeeds):
  * Each worker computes every n-th batch. Rank 0 receives the results of all workers, so that the metrics see the same
  * samples in the same order as in a single process.
  *
- * @throws `PLUGIN_FAILED` if a metric fails, or returns something else than finite numbers with names of its own
+ * @throws `PLUGIN_FAILED` if a metric fails, or returns something else than finite numbers with names of its own; if
+ *   the generator does not reply to all conversations
  * @throws `DATA_EMPTY` if no conversation ends with an answer
  */
 export async function measureMetrics(
@@ -125,6 +127,11 @@ async function computeBatch(
           answered.map(({ prompt, conversation }) => ({ messages: prompt, tools: conversation.tools })),
           { maxNewTokens: replies.maxNewTokens, signal },
         );
+  if (generated.length !== answered.length && signal?.aborted !== true)
+    throw new WhetstoneError('PLUGIN_FAILED', 'The service REPLY_GENERATOR did not reply to all conversations.', {
+      expected: `${answered.length} replies`,
+      found: `${generated.length} replies`,
+    });
   const likelihoods =
     samples.length > 0 && signal?.aborted !== true && anyNeeds(metrics, 'logProbabilities')
       ? await referenceLikelihoods(loaded, samples, { maxLength: maxLength ?? loaded.model.maxLength, backend })

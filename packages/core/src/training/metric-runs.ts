@@ -36,13 +36,21 @@ export interface MetricRuns {
 /** Names that an evaluation reports in addition to metrics. */
 const reservedNames = ['loss', 'perplexity'];
 
-/** Creates the accumulators of all metrics. */
+/**
+ * Creates the accumulators of all metrics.
+ *
+ * @throws `PLUGIN_FAILED` if a metric fails
+ */
 export function startMetrics(metrics: readonly Named<Metric>[]): MetricRuns {
   const runs = metrics.map(({ plugin, instance }) => {
     const { needs } = instance;
-    // The type of `needs` determines that of the accumulator's samples, which TypeScript cannot follow in a list.
-    const accumulator = instance.createAccumulator() as MetricAccumulator<MetricSample>;
-    return { plugin, needs, accumulator };
+    try {
+      // The type of `needs` determines that of the accumulator's samples, which TypeScript cannot follow in a list.
+      const accumulator = instance.createAccumulator() as MetricAccumulator<MetricSample>;
+      return { plugin, needs, accumulator };
+    } catch (cause) {
+      throw failureOf(plugin, null, cause);
+    }
   });
   return {
     add: async (computed) => {
@@ -83,18 +91,21 @@ function samplesFor({ sample, reply, likelihoods }: ComputedSample): {
 const failed = (message: string, options: WhetstoneErrorOptions): WhetstoneError =>
   new WhetstoneError('PLUGIN_FAILED', message, options);
 
-/** Calls a method of a metric. An error without a code gets the metric's name, and the place of the sample. */
+/** Calls a method of a metric. */
 async function naming<T>(plugin: string, sample: MetricSample | null, call: () => T | Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (cause) {
-    if (isWhetstoneError(cause)) throw cause;
-    const { file, line } = sample?.conversation.origin ?? {};
-    throw failed(`The metric '${plugin}' failed: ${messageOf(cause)}`, {
-      ...(file === undefined ? {} : { place: { file, line } }),
-      cause,
-    });
+    throw failureOf(plugin, sample, cause);
   }
+}
+
+/** Returns the error of a metric. An error without a code gets the metric's name, and the place of the sample. */
+function failureOf(plugin: string, sample: MetricSample | null, cause: unknown): WhetstoneError {
+  if (isWhetstoneError(cause)) return cause;
+  const { file, line } = sample?.conversation.origin ?? {};
+  const place = file === undefined ? undefined : { file, line };
+  return failed(`The metric '${plugin}' failed: ${messageOf(cause)}`, { place, cause });
 }
 
 /** Returns the numbers that a metric returned, by name. */

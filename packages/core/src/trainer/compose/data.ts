@@ -110,7 +110,7 @@ export async function composeData(
   // Evaluation data first, because the training data must not repeat it.
   const evalData = await services.resolve(EVAL_DATA);
   const evalSource = await services.resolve(EVAL_SOURCE);
-  const metrics = await composeMetrics(resolution.config, services, evalSource, transforms, configured);
+  const metrics = await composeMetrics(resolution, services, evalSource, transforms, configured);
   const trainData = await services.resolve(TRAIN_DATA);
   const { model } = await services.resolve(LOADED_MODEL);
   for (const message of contextWarnings(resolution, model.maxLength, [trainData, evalData]))
