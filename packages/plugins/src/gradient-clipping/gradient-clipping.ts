@@ -47,7 +47,7 @@ const mapGradients = (gradients: Gradients, change: (gradient: Tensor, name: str
 /** Returns 1 if any of the norms is above its limit, otherwise 0. */
 const anyAbove = (pairs: readonly (readonly [Tensor, Tensor])[]): Scalar =>
   pairs
-    .map(([norm, bound]) => cast(max(greater(norm, bound)), 'float32'))
+    .map(([norm, bound]) => max(cast(greater(norm, bound), 'float32')))
     .reduce((one, other) => maximum(one, other)) as Scalar;
 
 /** Returns the norm of each unit: over all axes except the first, or over all elements of a vector. */
