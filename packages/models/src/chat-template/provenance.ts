@@ -1,4 +1,5 @@
 import type { Value } from './library.js';
+import { isList, isText, printed } from './values.js';
 
 /**
  * A range of a text that relates to a message, in UTF-16 units with an exclusive end. `content`: text of the message
@@ -18,7 +19,14 @@ export interface Trace {
  */
 export interface Provenance {
   of(value: Value): readonly Trace[];
+  /** Sets the traces of a value and returns it. */
   set<T extends Value>(value: T, traces: readonly Trace[]): T;
+  /** Returns the traces of a value and of the values in it. */
+  within(value: Value): readonly Trace[];
+  /** Returns the traces of the printed text of a value. */
+  ofPrinted(value: Value): readonly Trace[];
+  /** Sets the traces of a text that is derived from another text, and returns it. Other values have none. */
+  derive(result: Value, source: Value): Value;
 }
 
 const NO_TRACES: readonly Trace[] = [];
@@ -26,12 +34,20 @@ const NO_TRACES: readonly Trace[] = [];
 /** Creates the record of one run of a template. */
 export function createProvenance(): Provenance {
   const known = new WeakMap<Value, readonly Trace[]>();
+  const of = (value: Value): readonly Trace[] => known.get(value) ?? NO_TRACES;
+  const set = <T extends Value>(value: T, traces: readonly Trace[]): T => {
+    if (traces.length > 0) known.set(value, traces);
+    return value;
+  };
+  const within = (value: Value): readonly Trace[] =>
+    isList(value) ? [...of(value), ...value.value.flatMap(within)] : of(value);
   return {
-    of: (value) => known.get(value) ?? NO_TRACES,
-    set(value, traces) {
-      if (traces.length > 0) known.set(value, traces);
-      return value;
-    },
+    of,
+    set,
+    within,
+    ofPrinted: (value) => (isText(value) ? of(value) : coverAll(printed(value).length, within(value))),
+    derive: (result, source) =>
+      isText(result) && isText(source) ? set(result, deriveTraces(result.value, source.value, of(source))) : result,
   };
 }
 
@@ -64,7 +80,7 @@ export function coverAll(length: number, traces: readonly Trace[]): readonly Tra
 /**
  * Returns the traces of a text derived from `source`: exact if it is a slice of the source, else of the complete text.
  */
-export function deriveTraces(result: string, source: string, traces: readonly Trace[]): readonly Trace[] {
+function deriveTraces(result: string, source: string, traces: readonly Trace[]): readonly Trace[] {
   if (traces.length === 0 || result === source) return traces;
   if (traces.every(({ start, end }) => start === 0 && end === source.length)) return coverAll(result.length, traces);
   const at = source.indexOf(result);

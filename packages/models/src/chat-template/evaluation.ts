@@ -1,0 +1,41 @@
+import type { Environment, Node, Value } from './library.js';
+import type { Callables } from './macros.js';
+import type { Provenance } from './provenance.js';
+
+/** The services that an evaluation uses. */
+export interface EvaluationContext {
+  readonly provenance: Provenance;
+  /** Returns the index of the message that a value represents; undefined for other values. */
+  messageOf(value: Value): number | undefined;
+  readonly callables: Callables;
+}
+
+/** One evaluation of a template: what the functions for statements and expressions share. */
+export interface Evaluation extends EvaluationContext {
+  /** Evaluates a node by the rules of this folder. */
+  readonly evaluate: (at: Node | undefined, scope: Environment) => Value;
+  /** Evaluates a node by the rules of the library. */
+  readonly evaluateByLibrary: (at: Node | undefined, scope: Environment) => Value;
+  /** The number of nodes and items that were evaluated; see {@link countSteps}. */
+  steps: number;
+  /** Where the output of the template belongs. */
+  readonly position: MessagePosition;
+}
+
+/** The message to which the output of a template belongs. */
+interface MessagePosition {
+  /** Index of the message that is the item of the innermost loop over messages; -1 outside of such a loop. */
+  message: number;
+  /** False in a loop over other values (positions, tool calls), until a message is assigned to a variable. */
+  atMessage: boolean;
+}
+
+/** Maximum number of evaluation steps; it turns a template that does not terminate into an error. */
+const MAX_STEPS = 2_000_000;
+
+/** Counts evaluation steps. @throws an error if there are too many, because the template does not terminate. */
+export function countSteps(evaluation: Evaluation, count: number): void {
+  evaluation.steps += count;
+  if (evaluation.steps > MAX_STEPS)
+    throw new Error(`the template does not terminate: stopped after ${MAX_STEPS} steps`);
+}
