@@ -139,8 +139,11 @@ function recordingPlugins(seen: Seen): readonly Plugin[] {
   ];
 }
 
-/** Two steps with an evaluation before and after, on a tiny model, with these services in addition. */
-async function run(config: object, services: readonly ServiceRegistration[]): Promise<Outcome> {
+/** A trainer of two steps with an evaluation before and after, on a tiny model, with these services in addition. */
+function trainerOf(
+  config: object,
+  services: readonly ServiceRegistration[],
+): { readonly trainer: Trainer; readonly seen: Seen } {
   const seen: Seen = { sources: [], dataSeeds: [], replies: [] };
   const trainer = new Trainer(
     {
@@ -171,6 +174,11 @@ async function run(config: object, services: readonly ServiceRegistration[]): Pr
       ],
     },
   );
+  return { trainer, seen };
+}
+
+async function run(config: object, services: readonly ServiceRegistration[]): Promise<Outcome> {
+  const { trainer, seen } = trainerOf(config, services);
   const steps: StepReport[] = [];
   const evaluations: EvaluationReport[] = [];
   trainer.on('step', (report) => steps.push(report));
@@ -446,6 +454,48 @@ describe('services of a run', () => {
     await expect(failing).rejects.toThrow('no data');
     expect(disposed).toEqual(['schedule']);
     expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('keep a model that a factory loaded for all stages, and dispose it after the last', async () => {
+    const models: LanguageModel[] = [];
+    const load = async () => {
+      const model = tinyModel();
+      models.push(model);
+      return loadedOf(model);
+    };
+    const config = {
+      stages: [
+        { name: 'one', strategy: 'recorded' },
+        { name: 'two', strategy: { use: 'lora', options: { rank: 2 } } },
+      ],
+      output: { folder: join(await temporaryFolder(), 'run') },
+    };
+    const { report, seen } = await run(config, [provideFactory(LOADED_MODEL, load)]);
+    expect(report.steps).toBe(4);
+    expect(models).toEqual([seen.model]);
+    expect(models.map(isDisposed)).toEqual([true]);
+  });
+
+  it('share the backend of a concurrent run, which another run cannot change', async () => {
+    const requests: string[] = [];
+    const resolver = provide(BACKEND_RESOLVER, {
+      resolve: async ({ name }) => {
+        requests.push(name);
+        return cpu;
+      },
+    });
+    const first = trainerOf({ backend: 'cpu' }, [resolver]).trainer.reports();
+    await first.next();
+    await expect(run({ backend: 'wasm' }, [resolver])).rejects.toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+      message: 'Another run in this process uses the backend cpu. A process has one backend at a time.',
+    });
+    const { report } = await run({ backend: 'auto' }, [resolver]);
+    expect(report.backend).toBe('cpu');
+    expect(requests).toEqual(['cpu']);
+    for (let next = await first.next(); next.done !== true; next = await first.next());
+    await run({ backend: 'wasm' }, [resolver]);
+    expect(requests).toEqual(['cpu', 'wasm']);
   });
 
   it('that need each other end the run with an error', async () => {

@@ -171,8 +171,8 @@ class WaitGraph {
   }
 }
 
+/** The state of a service that was requested. */
 type ServiceState =
-  | { readonly kind: 'absent' }
   | { readonly kind: 'pending'; readonly promise: Promise<unknown> }
   | { readonly kind: 'ready'; readonly value: unknown }
   | { readonly kind: 'failed'; readonly error: unknown };
@@ -180,98 +180,121 @@ type ServiceState =
 const isPromise = (value: unknown): value is Promise<unknown> =>
   typeof (value as { readonly then?: unknown } | null)?.then === 'function';
 
-/**
- * Creates the services of one run, in a container of its own. A later registration of a token replaces an earlier one.
- */
-export function createServices(registrations: readonly ServiceRegistration[]): RunServices {
-  const container = root.createChildContainer();
-  const registered = new Map(registrations.map((registration) => [registration.token, registration]));
-  const states = new Map<symbol, ServiceState>();
-  const disposals: { readonly token: symbol | null; readonly action: () => unknown }[] = [];
-  const waits = new WaitGraph();
+/** Creates services at their first use, and disposes them in reverse order. */
+class ServiceContainer implements RunServices {
+  private readonly registered: ReadonlyMap<symbol, ServiceRegistration>;
+  private readonly states = new Map<symbol, ServiceState>();
+  private readonly disposals: { readonly token: symbol | null; readonly action: () => unknown }[] = [];
+  private readonly waits = new WaitGraph();
+  /** Calls constructors with the services of their tokens. */
+  private readonly constructors = root.createChildContainer();
+  private readonly services = this.servicesFor(null);
+  readonly get = this.services.get;
+  readonly resolve = this.services.resolve;
 
-  const ready = ({ token, dispose }: ServiceRegistration, value: unknown): ServiceState => {
-    if (dispose !== null) disposals.push({ token, action: () => dispose(value) });
-    return { kind: 'ready', value };
-  };
+  constructor(registrations: readonly ServiceRegistration[]) {
+    this.registered = new Map(registrations.map((registration) => [registration.token, registration]));
+    for (const token of this.registered.keys())
+      this.constructors.register(token as InjectionToken, { useFactory: () => this.get(token as Token<unknown>) });
+  }
 
-  /** Calls the factory of a service. */
-  const create = (registration: ServiceRegistration): ServiceState => {
-    const { token } = registration;
-    const set = (state: ServiceState): ServiceState => {
-      states.set(token, state);
-      return state;
-    };
-    try {
-      const made = registration.create(servicesFor(token), (type) => container.resolve(type as InjectionToken));
-      if (!isPromise(made)) return set(ready(registration, made));
-      const promise = made.then(
-        (value) => {
-          set(ready(registration, value));
-          return value;
-        },
-        (error: unknown) => {
-          set({ kind: 'failed', error });
-          throw error;
-        },
-      );
-      return set({ kind: 'pending', promise });
-    } catch (error) {
-      return set({ kind: 'failed', error });
+  onDispose(action: () => unknown): void {
+    this.disposals.push({ token: null, action });
+  }
+
+  release(token: Token<unknown>): boolean {
+    const index = this.disposals.findIndex((disposal) => disposal.token === token);
+    if (index >= 0) this.disposals.splice(index, 1);
+    return index >= 0;
+  }
+
+  async dispose(): Promise<void> {
+    const pending = [...this.states.values()].flatMap((state) => (state.kind === 'pending' ? [state.promise] : []));
+    await Promise.allSettled(pending);
+    const failures: unknown[] = [];
+    for (let last = this.disposals.pop(); last !== undefined; last = this.disposals.pop()) {
+      try {
+        await last.action();
+      } catch (failure) {
+        failures.push(failure);
+      }
     }
-  };
+    this.constructors.clearInstances();
+    if (failures.length > 0) throw failures[0];
+  }
 
-  /** Returns the state of a service, which is created if it does not exist. `needer` is the service that needs it. */
-  const request = (token: symbol, needer: symbol | null): ServiceState => {
-    const registration = registered.get(token);
+  /** Returns the services as the factory of `needer` receives them; null: as the caller of the container does. */
+  private servicesFor(needer: symbol | null): Services {
+    return {
+      get: <T>(token: Token<T>): T => {
+        const state = this.request(token, needer);
+        if (state.kind === 'failed') throw state.error;
+        if (state.kind === 'pending') throw asynchronous(token);
+        return state.value as T;
+      },
+      resolve: async <T>(token: Token<T>): Promise<T> => {
+        const state = this.request(token, needer);
+        if (state.kind === 'failed') throw state.error;
+        return (state.kind === 'pending' ? await state.promise : state.value) as T;
+      },
+    };
+  }
+
+  /** Returns the state of a service, which is created if it does not exist. */
+  private request(token: symbol, needer: symbol | null): ServiceState {
+    const registration = this.registered.get(token);
     if (registration === undefined) throw notRegistered(token);
-    const known = states.get(token) ?? { kind: 'absent' };
-    if (known.kind === 'ready' || known.kind === 'failed') return known;
-    if (needer !== null) waits.add(needer, token);
-    const state = known.kind === 'pending' ? known : create(registration);
-    const forget = (): void => (needer === null ? undefined : waits.remove(needer, token));
+    const known = this.states.get(token);
+    if (known !== undefined && known.kind !== 'pending') return known;
+    if (needer === null) return known ?? this.create(registration);
+    this.waits.add(needer, token);
+    const state = known ?? this.create(registration);
+    const forget = (): void => this.waits.remove(needer, token);
     if (state.kind === 'pending') state.promise.then(forget, forget);
     else forget();
     return state;
-  };
+  }
 
-  const servicesFor = (needer: symbol | null): Services => ({
-    get: <T>(token: Token<T>): T => {
-      const state = request(token, needer);
-      if (state.kind === 'failed') throw state.error;
-      if (state.kind !== 'ready') throw asynchronous(token);
-      return state.value as T;
-    },
-    resolve: async <T>(token: Token<T>): Promise<T> => {
-      const state = request(token, needer);
-      if (state.kind === 'failed') throw state.error;
-      return (state.kind === 'pending' ? await state.promise : state.kind === 'ready' ? state.value : undefined) as T;
-    },
-  });
+  /** Calls the factory of a service. */
+  private create(registration: ServiceRegistration): ServiceState {
+    const { token } = registration;
+    const failed = (error: unknown): ServiceState => this.setState(token, { kind: 'failed', error });
+    try {
+      const made = registration.create(this.servicesFor(token), (type) =>
+        this.constructors.resolve(type as InjectionToken),
+      );
+      if (!isPromise(made)) return this.setReady(registration, made);
+      const promise = made.then(
+        (value) => {
+          this.setReady(registration, value);
+          return value;
+        },
+        (error: unknown) => {
+          failed(error);
+          throw error;
+        },
+      );
+      // Those who resolve the service receive its error.
+      promise.catch(() => undefined);
+      return this.setState(token, { kind: 'pending', promise });
+    } catch (error) {
+      return failed(error);
+    }
+  }
 
-  const services = servicesFor(null);
-  for (const token of registered.keys())
-    container.register(token as InjectionToken, { useFactory: () => services.get(token as Token<unknown>) });
-  return {
-    ...services,
-    onDispose: (action) => void disposals.push({ token: null, action }),
-    release: (token) => {
-      const index = disposals.findIndex((disposal) => disposal.token === token);
-      if (index >= 0) disposals.splice(index, 1);
-      return index >= 0;
-    },
-    dispose: async () => {
-      await Promise.allSettled([...states.values()].map((state) => (state.kind === 'pending' ? state.promise : null)));
-      const failures: unknown[] = [];
-      for (let last = disposals.pop(); last !== undefined; last = disposals.pop()) {
-        try {
-          await last.action();
-        } catch (failure) {
-          failures.push(failure);
-        }
-      }
-      container.clearInstances();
-      if (failures.length > 0) throw failures[0];
-    },
-  };
+  private setReady({ token, dispose }: ServiceRegistration, value: unknown): ServiceState {
+    if (dispose !== null) this.disposals.push({ token, action: () => dispose(value) });
+    return this.setState(token, { kind: 'ready', value });
+  }
+
+  private setState(token: symbol, state: ServiceState): ServiceState {
+    this.states.set(token, state);
+    return state;
+  }
 }
+
+/**
+ * Creates the services of one run, in a container of its own. A later registration of a token replaces an earlier one.
+ */
+export const createServices = (registrations: readonly ServiceRegistration[]): RunServices =>
+  new ServiceContainer(registrations);
