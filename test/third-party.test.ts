@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createScratchProject } from '../scripts/tests/scratch-project.mjs';
+import { readPage } from './docs/markdown.js';
 import { execute, repository, type CommandResult } from './support/execute.js';
 
 // Needs the built packages, as `npm test` makes them.
@@ -11,6 +12,22 @@ import { execute, repository, type CommandResult } from './support/execute.js';
 const node = process.env['WHETSTONE_TEST_NODE'] ?? process.execPath;
 
 let folder: string;
+let scales: string;
+
+/** Writes the strategy with its own type of adapter of docs/write-a-strategy.md as a package. Returns its folder. */
+async function outputScalesPackage(): Promise<string> {
+  const { blocks } = await readPage('docs/write-a-strategy.md');
+  const block = blocks.find(({ file }) => file === 'output-scales.js');
+  const to = await mkdtemp(join(tmpdir(), 'whetstone-output-scales-'));
+  await writeFile(join(to, 'index.js'), block?.text ?? expect.fail('The page has no output-scales.js.'));
+  const example = JSON.parse(
+    await readFile(join(repository, 'examples/custom-strategy/package.json'), 'utf8'),
+  ) as object;
+  const manifest = { ...example, name: 'whetstone-plugin-output-scales', exports: './index.js', files: ['index.js'] };
+  await writeFile(join(to, 'package.json'), JSON.stringify(manifest));
+  return to;
+}
+
 const whetstone = (...parameters: readonly string[]): Promise<CommandResult> =>
   execute(join(folder, 'node_modules/.bin/whetstone'), parameters, folder, {
     ...process.env,
@@ -19,9 +36,11 @@ const whetstone = (...parameters: readonly string[]): Promise<CommandResult> =>
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-third-party-'));
+  scales = await outputScalesPackage();
   await createScratchProject(folder, [
     join(repository, 'examples/third-party-callback'),
     join(repository, 'examples/custom-strategy'),
+    scales,
   ]);
   await writeFile(
     join(folder, 'make-model.mjs'),
@@ -37,7 +56,9 @@ beforeAll(async () => {
   }));
   await writeFile(join(folder, 'train.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
 }, 240_000);
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(async () => {
+  for (const each of [folder, scales]) await rm(each, { recursive: true, force: true });
+});
 
 async function train(name: string, callback: object, more: object = {}): Promise<CommandResult> {
   const config = {
@@ -111,6 +132,58 @@ describe("a third party's strategy, packed, installed and named in a configurati
     expect(result.code).toBe(2);
     expect(result.stderr).toMatch(/strategy\.options\.rank/);
     expect(result.stderr).toMatch(/Did you mean 'targetModules'/);
+  });
+});
+
+describe("a third party's strategy with a type of adapter of its own", () => {
+  const name = 'whetstone-plugin-output-scales';
+  let adapter = '';
+  const lossOf = async (model: string, ...parameters: readonly string[]): Promise<number> => {
+    const shared = ['--data', 'train.jsonl', '--backend', 'cpu', '--json'];
+    const result = await whetstone('evaluate', model, ...shared, ...parameters);
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    return (JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { readonly loss: number }).loss;
+  };
+
+  it('trains', async () => {
+    const result = await train(
+      'scales',
+      { use: 'nan-guard' },
+      { strategy: { use: name }, optimizer: { use: 'sgd', learningRate: 50 } },
+    );
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    const { outputFolder } = JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { outputFolder: string };
+    adapter = join(resolve(folder, outputFolder), 'adapter');
+  });
+
+  it('is used by generate', async () => {
+    const parameters = ['--backend', 'cpu', '--prompt', 'What is 1?', '--max-new-tokens', '2'];
+    const reply = await whetstone('generate', 'tiny', '--adapter', adapter, '--plugin', name, ...parameters);
+    expect(reply, reply.stderr).toMatchObject({ code: 0 });
+  });
+
+  it('is merged', async () => {
+    const merged = await whetstone('merge', 'tiny', adapter, 'merged-scales', '--plugin', name, '--backend', 'cpu');
+    expect(merged, merged.stderr).toMatchObject({ code: 0 });
+  });
+
+  it('has the same loss as the merged model', async () => {
+    const adapted = await lossOf('tiny', '--adapter', adapter, '--plugin', name);
+    expect(Math.abs(adapted - (await lossOf('tiny')))).toBeGreaterThan(1e-4);
+    expect(await lossOf('merged-scales')).toBeCloseTo(adapted, 5);
+  });
+
+  it('is explained if the strategy is not named', async () => {
+    for (const command of [
+      ['generate', 'tiny', '--adapter', adapter, '--prompt', 'What is 1?'],
+      ['merge', 'tiny', adapter, 'never-written'],
+    ]) {
+      const result = await whetstone(...command, '--backend', 'cpu');
+      expect(result.code).toBe(1);
+      expect(result.stderr).toMatch(/OUTPUT_SCALES/);
+      expect(result.stderr).toMatch(/LORA, PREFIX_TUNING, PROMPT_TUNING/);
+      expect(result.stderr).toMatch(/--plugin.*"whetstone-plugin-output-scales"/s);
+    }
   });
 });
 

@@ -16,9 +16,8 @@ import {
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Attachment, Json, LanguageModel, Strategy, StrategyRun } from '@whetstone/core/contract';
+import type { AdapterFormat, Attachment, Json, LanguageModel, Strategy, StrategyRun } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import { loadAdapter, mergeAdapter } from '@whetstone/strategies';
 import { createFrom, strategyChecks, type Options, type StrategySubject, type TestedPlugin } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
 import { allChecks, failureOf } from './run-checks.js';
@@ -48,8 +47,6 @@ const subjectOf = (plugin: StrategyPlugin, options: Options): StrategySubject =>
     model: () => createRandomModel(config, 5),
     options: {},
     seeded: true,
-    load: loadAdapter,
-    merge: (model, adapter) => mergeAdapter(model, adapter).weights,
   },
 });
 
@@ -82,6 +79,12 @@ function replaceTrained({ trainable }: Attachment, end: string, by: (matrix: Ten
     next.dispose();
   }
 }
+
+/** The sound strategy, with something changed in how it reads and merges adapters. */
+const reading = (change: (sound: AdapterFormat) => Partial<AdapterFormat>): StrategyPlugin => {
+  const sound = anchoredLora.adapter ?? expect.fail('no adapter');
+  return { ...anchoredLora, adapter: { ...sound, ...change(sound) } };
+};
 
 const firstSite = (model: LanguageModel) => [...model.linearSites.values()][0] ?? expect.fail('no linear layer');
 
@@ -392,6 +395,59 @@ const faults: Readonly<Record<string, Fault>> = {
     })),
     check: 'exports an adapter that gives the same logits when loaded',
     message: /^the attachment exports no adapter/,
+  },
+  'exports a type that it does not read': {
+    plugin: reading(() => ({ peftTypes: ['ANCHORED_LORA'] })),
+    check: 'exports an adapter of a type that it reads',
+    message: /^types that the plugin's adapter reads: expected .*ANCHORED_LORA/,
+  },
+  'changes the model when it reads an adapter': {
+    plugin: reading((sound) => ({
+      load: async (model, files) => {
+        const prepared = await sound.load(model, files);
+        prepared.attach();
+        return prepared;
+      },
+    })),
+    check: 'exports an adapter that gives the same logits when loaded',
+    message: /^logits after adapter\.load, before attach: /,
+  },
+  'leaves an adapter on the model': {
+    plugin: reading((sound) => ({
+      load: async (model, files) => {
+        const { attach, dispose } = await sound.load(model, files);
+        return { attach: () => (attach(), () => {}), dispose };
+      },
+    })),
+    check: 'exports an adapter that gives the same logits when loaded',
+    message: /^logits after an adapter was attached and detached: /,
+  },
+  'leaks a tensor when it reads an adapter': {
+    plugin: reading((sound) => ({
+      load: (model, files) => {
+        keep(scalar(1));
+        return sound.load(model, files);
+      },
+    })),
+    check: 'exports an adapter that gives the same logits when loaded',
+    message: /^tensors left over by the loaded adapter: /,
+  },
+  'merges some layers only': {
+    plugin: reading((sound) => ({
+      merge: async (model, files) => new Map([...((await sound.merge?.(model, files)) ?? [])].slice(1)),
+    })),
+    check: 'exports an adapter that gives the same logits when merged',
+    message: /^difference of a logit between the trained model and the merged adapter: /,
+  },
+  'changes the model when it merges': {
+    plugin: reading((sound) => ({
+      merge: async (model, files) => {
+        (await sound.load(model, files)).attach();
+        return new Map();
+      },
+    })),
+    check: 'exports an adapter that gives the same logits when merged',
+    message: /^logits of the base model after merging: /,
   },
 };
 

@@ -12,6 +12,7 @@ import {
   type Variable,
 } from '@tensorflow/tfjs-core';
 import { definePlugin, WhetstoneError, type Attachment, type Json } from '@whetstone/core/contract';
+import { mergeLora, prepareLora } from '../../packages/strategies/src/lora/adapter.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 
 const updatesIn = (values: Json): number => {
@@ -86,6 +87,7 @@ export const anchoredLora = definePlugin({
       targetModules: { type: 'array', items: { type: 'string' }, default: ['q_proj', 'down_proj'] },
     },
   },
+  adapter: { peftTypes: ['LORA'], load: prepareLora, merge: mergeLora },
   create: ({ rank, weight, targetModules }) => {
     const lora = loraStrategy({ rank, alpha: 2 * rank, targetModules });
     return {

@@ -1,19 +1,8 @@
 import '@whetstone/core/tfjs-gradients';
 import { beforeAll, expect, it } from 'vitest';
-import type { ExportedAdapter, Json, LanguageModel } from '@whetstone/core/contract';
+import type { Json, LanguageModel } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import {
-  ewc,
-  frozenLayers,
-  full,
-  hardSamples,
-  loadAdapter,
-  lora,
-  mergeAdapter,
-  pTuningV2,
-  qlora,
-  replay,
-} from '@whetstone/strategies';
+import { ewc, frozenLayers, full, hardSamples, lora, pTuningV2, qlora, replay } from '@whetstone/strategies';
 import { frozenLayersStrategy } from '../../packages/strategies/src/frozen-layers/frozen-layers.js';
 import { fullStrategy } from '../../packages/strategies/src/full/full.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
@@ -58,9 +47,6 @@ const gpt2: Readonly<Record<string, Json>> = {
 
 const llamaModel = (): LanguageModel => createRandomModel(llama, 3);
 const gpt2Model = (): LanguageModel => createRandomModel(gpt2, 3);
-const load = (model: LanguageModel, adapter: ExportedAdapter): { dispose(): void } => loadAdapter(model, adapter);
-const merge = (model: LanguageModel, adapter: ExportedAdapter): ReturnType<typeof mergeAdapter>['weights'] =>
-  mergeAdapter(model, adapter).weights;
 
 beforeAll(() => useBackend('cpu'));
 
@@ -125,8 +111,6 @@ describeStrategy(frozenLayers, {
 
 describeStrategy(lora, {
   model: llamaModel,
-  load,
-  merge,
   seeded: true,
   options: {
     'all linear layers': { rank: 2, alpha: 4 },
@@ -164,16 +148,12 @@ describeStrategy(lora, {
 // Its initial values come from the base's weights, not from the seed.
 describeStrategy(lora, {
   model: llamaModel,
-  load,
-  merge,
   options: { PiSSA: { rank: 2, alpha: 4, targetModules: ['v_proj', 'gate_proj'], initLoraWeights: 'pissa' } },
 });
 
 // DoRA holds a norm constant in the backward pass: only the magnitudes' gradients are those of the loss.
 describeStrategy(lora, {
   model: gpt2Model,
-  load,
-  merge,
   seeded: true,
   exactGradients: (name) => name.endsWith('lora_magnitude_vector'),
   options: {
@@ -183,8 +163,6 @@ describeStrategy(lora, {
 
 describeStrategy(lora, {
   model: gpt2Model,
-  load,
-  merge,
   seeded: true,
   options: {
     'a tied head of its own': { rank: 2, targetModules: ['c_fc'], modulesToSave: ['lm_head'] },
@@ -228,7 +206,6 @@ describeStrategy(qlora, {
 
 describeStrategy(pTuningV2, {
   model: llamaModel,
-  load,
   startsAsBase: false,
   seeded: true,
   options: {
@@ -245,7 +222,6 @@ describeStrategy(pTuningV2, {
 
 describeStrategy(pTuningV2, {
   model: llamaModel,
-  load,
   startsAsBase: false,
   options: { 'from zero': { virtualTokens: 2, init: 'zero' } },
 });

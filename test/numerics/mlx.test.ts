@@ -53,7 +53,7 @@ describe.skipIf(!exists).each(await testBackends())('adapters of mlx-lm, on %s',
       'the adapter has an effect',
     ).toBeGreaterThan(0.05);
     const files = await readAdapterFolder(folder);
-    const loaded = loadAdapter(model, files);
+    const loaded = await loadAdapter(model, files);
     expectLogits(name);
     loaded.dispose();
 

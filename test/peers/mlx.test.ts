@@ -83,7 +83,7 @@ it.runIf(python !== undefined)(
         attachment.dispose();
         // And back: what mlx-lm would hand over is this folder.
         const files = await readAdapterFolder(adapter);
-        const loaded = loadAdapter(model, files);
+        const loaded = await loadAdapter(model, files);
         expect(largestDifference(logits(), ours.at(-1) ?? [])).toBeLessThanOrEqual(1e-6);
         loaded.dispose();
         files.dispose();

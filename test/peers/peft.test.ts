@@ -277,7 +277,7 @@ describe.runIf(python !== undefined)('adapters go to PEFT and back', () => {
       const model = modelOf(base);
       const adapter = join(folder, `theirs-${index}`);
       const tensors = await readTensorFile(join(adapter, 'adapter_model.safetensors'));
-      const loaded = loadAdapter(model, {
+      const loaded = await loadAdapter(model, {
         config: JSON.parse(await readFile(join(adapter, 'adapter_config.json'), 'utf8')) as Json,
         tensors,
       });

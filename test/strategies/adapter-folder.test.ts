@@ -61,7 +61,7 @@ it("reads an adapter folder of mlx-lm in PEFT's format", async () => {
     attachment.dispose();
 
     const files = await readAdapterFolder(folder);
-    const adapter = loadAdapter(model, files);
+    const adapter = await loadAdapter(model, files);
     files.dispose();
     expect(logits()).toEqual(trained);
     adapter.dispose();

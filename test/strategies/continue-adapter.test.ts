@@ -128,7 +128,7 @@ describe('training of an adapter continues', () => {
       };
       attachment.dispose();
       expect(logitsOf(model)).toEqual(base);
-      const loaded = loadAdapter(model, copy);
+      const loaded = await loadAdapter(model, copy);
       expect(farthest(logitsOf(model), made.logits)).toBeLessThanOrEqual(1e-5);
       loaded.dispose();
       tf.dispose([...copy.tensors.values()]);
@@ -200,7 +200,7 @@ describe('training of an adapter continues', () => {
     await expectNoLeak(async () => {
       const path = goldenPath('peft', name);
       const files = await readAdapterFolder(path);
-      const loaded = loadAdapter(model, files);
+      const loaded = await loadAdapter(model, files);
       files.dispose();
       const expected = logitsOf(model);
       loaded.dispose();
@@ -274,7 +274,7 @@ describe('several adapters of one base', () => {
         ['second', second],
       ] as const) {
         const files = await readAdapterFolder(path);
-        adapters.add(name, files);
+        await adapters.add(name, files);
         files.dispose();
       }
       expect([adapters.names, adapters.active]).toEqual([['first', 'second'], null]);

@@ -1,14 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Attachment, Json, LanguageModel, StrategyRun } from '@whetstone/core/contract';
+import type { Attachment, Json, LanguageModel, StrategyRun, AdapterFiles } from '@whetstone/core/contract';
 import { createAdamW } from '@whetstone/core/optimizers';
 import { createRandomModel } from '@whetstone/models';
 import { adapterFromMlx, isMlxConfig } from '../../packages/strategies/src/adapters/mlx.js';
 import { adapterToMlx } from '../support/adapter-to-mlx.js';
 import { loadAdapter, mergeAdapter } from '@whetstone/strategies';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
-import type { AdapterFiles } from '../../packages/strategies/src/adapters/adapter-files.js';
 import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
@@ -168,19 +167,20 @@ describe('lora', () => {
   });
 
   it('switches between adapters of one base without reading files', async () => {
-    await expectNoLeak(() => {
+    await expectNoLeak(async () => {
       const base = logits();
-      const adapters = [1, 2].map((seed) => {
+      const load = async (seed: number) => {
         const attachment = attach({ rank: 2, modulesToSave: ['lm_head'] });
         fill(attachment, seed * 100);
         const expected = logits();
         const files = exported(attachment);
         attachment.dispose();
-        const adapter = loadAdapter(model, files);
+        const adapter = await loadAdapter(model, files);
         adapter.setActive(false);
         tf.dispose([...files.tensors.values()]);
         return { adapter, expected };
-      });
+      };
+      const adapters = [await load(1), await load(2)];
       expect(logits()).toEqual(base);
       for (const { adapter, expected } of [...adapters, ...adapters]) {
         adapter.setActive(true);
@@ -194,7 +194,7 @@ describe('lora', () => {
 
   it('exports PiSSA as LoRA on the original weights', async () => {
     for (const useRslora of [false, true]) {
-      await expectNoLeak(() => {
+      await expectNoLeak(async () => {
         const attachment = attach({
           rank: 3,
           alpha: 6,
@@ -208,7 +208,7 @@ describe('lora', () => {
         const files = exported(attachment);
         attachment.dispose();
         expect(files.config).toMatchObject({ r: 6, rank_pattern: { up_proj: 4 }, init_lora_weights: true });
-        const adapter = loadAdapter(model, files);
+        const adapter = await loadAdapter(model, files);
         const loaded = logits();
         expect(Math.max(...loaded.map((value, index) => Math.abs(value - (trained[index] ?? NaN))))).toBeLessThan(1e-4);
         adapter.dispose();
@@ -218,7 +218,7 @@ describe('lora', () => {
   });
 
   it("converts to mlx-lm's format and back", async () => {
-    await expectNoLeak(() => {
+    await expectNoLeak(async () => {
       const attachment = attach({ rank: 3, alpha: 6, targetModules: ['q_proj', 'up_proj'] });
       fill(attachment, 4);
       const trained = logits();
@@ -234,7 +234,7 @@ describe('lora', () => {
       expect(mlx.tensors.get('model.layers.2.mlp.up_proj.lora_a')?.shape).toEqual([32, 3]);
       expect(mlx.tensors.get('model.layers.2.mlp.up_proj.lora_b')?.shape).toEqual([3, 40]);
       const back = adapterFromMlx(mlx);
-      const adapter = loadAdapter(model, back);
+      const adapter = await loadAdapter(model, back);
       expect(logits()).toEqual(trained);
       adapter.dispose();
       tf.dispose([...files.tensors.values(), ...mlx.tensors.values(), ...back.tensors.values()]);
@@ -256,14 +256,14 @@ describe('lora', () => {
     const attachment = attach({ rank: 2, targetModules: ['q_proj'] });
     const files = exported(attachment);
     attachment.dispose();
-    await expectNoLeak(() => {
+    await expectNoLeak(async () => {
       const key = (layer: number, part: string): string =>
         `base_model.model.model.layers.${layer}.self_attn.q_proj.lora_${part}.weight`;
       const broken = new Map(files.tensors);
       broken.delete(key(0, 'B'));
       const [misshapen, foreign] = [tf.zeros([2, 5]), tf.zeros([2, 2])];
       broken.set(key(1, 'A'), misshapen);
-      expect(() => loadAdapter(model, { ...files, tensors: broken })).toThrow(
+      await expect(loadAdapter(model, { ...files, tensors: broken })).rejects.toThrow(
         expect.objectContaining({
           code: 'ADAPTER_INVALID',
           problems: [
@@ -280,15 +280,15 @@ describe('lora', () => {
         }),
       );
       broken.set('base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight', foreign);
-      expect(() => mergeAdapter(model, { ...files, tensors: broken })).toThrow(/does not match the model/);
+      await expect(mergeAdapter(model, { ...files, tensors: broken })).rejects.toThrow(/does not match the model/);
       const changed = (fields: object): AdapterFiles => ({
         ...files,
         config: { ...(files.config as object), ...fields } as Json,
       });
-      expect(() => loadAdapter(model, changed({ peft_type: 'LOHA' }))).toThrow(
+      await expect(loadAdapter(model, changed({ peft_type: 'LOHA' }))).rejects.toThrow(
         expect.objectContaining({ code: 'ADAPTER_INVALID', found: 'LOHA' }),
       );
-      expect(() => loadAdapter(model, changed({ r: 'two', use_qalora: true }))).toThrow(
+      await expect(loadAdapter(model, changed({ r: 'two', use_qalora: true }))).rejects.toThrow(
         expect.objectContaining({
           problems: expect.arrayContaining([
             expect.objectContaining({ expected: 'a number' }),
@@ -296,7 +296,7 @@ describe('lora', () => {
           ]),
         }),
       );
-      expect(() => loadAdapter(model, { config: null, tensors: new Map() })).toThrow(/not an object/);
+      await expect(loadAdapter(model, { config: null, tensors: new Map() })).rejects.toThrow(/not an object/);
       tf.dispose([misshapen, foreign]);
     });
     tf.dispose([...files.tensors.values()]);

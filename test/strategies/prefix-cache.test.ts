@@ -62,7 +62,7 @@ describe.each(await testBackends())(
       };
       attachment.dispose();
       expect(await generate(), 'the prefix does something').not.toEqual(expected);
-      const loaded = loadAdapter(model, files);
+      const loaded = await loadAdapter(model, files);
       expect(await generate()).toEqual(expected);
       loaded.dispose();
       tf.dispose([...files.tensors.values()]);

@@ -1,6 +1,6 @@
 import { clone, tidy, transpose, type Tensor2D } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type LanguageModel } from '@whetstone/core/contract';
-import { configFile, readFields, type AdapterFiles } from '../../packages/strategies/src/adapters/adapter-files.js';
+import { WhetstoneError, type LanguageModel, type AdapterFiles } from '@whetstone/core/contract';
+import { configFile, readFields } from '../../packages/strategies/src/adapters/adapter-files.js';
 import { mlxEndings } from '../../packages/strategies/src/adapters/mlx.js';
 import { loraOptionsOf, peftPrefix } from '../../packages/strategies/src/lora/from-peft.js';
 import { rankAndScale } from '../../packages/strategies/src/lora/options.js';

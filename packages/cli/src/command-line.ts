@@ -25,6 +25,7 @@ function wholeNumber(text: string): number {
 function withSampling(command: Command): Command {
   return command
     .option('--adapter <folder>', 'PEFT adapter to put on the model')
+    .addOption(pluginOption())
     .option('--max-new-tokens <count>', 'longest reply, in tokens', wholeNumber, 256)
     .option('--min-new-tokens <count>', 'shortest reply, in tokens: end tokens are suppressed until then', wholeNumber)
     .option('--temperature <number>', 'sample if above 0; otherwise take the most likely token', number)
@@ -35,6 +36,12 @@ function withSampling(command: Command): Command {
     .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
     .addOption(backendOption());
 }
+
+/** For adapters whose type no built-in strategy reads. */
+const pluginOption = (): Option =>
+  new Option('--plugin <name>', "package or file of the adapter's strategy, if it is not built in (repeatable)")
+    .argParser(collect)
+    .default([]);
 
 function distance(text: string): number {
   const value = Number(text);
@@ -111,6 +118,7 @@ export function createProgram(): Command {
     );
 
   command('merge <model> <adapter> <out>', 'merge an adapter into the weights and write the model')
+    .addOption(pluginOption())
     .addOption(backendOption())
     .addOption(
       new Option('--dtype <type>', 'data type of the merged weights')

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { LanguageModel, LoadedModel, TensorBackendInfo, WeightStorage } from '@whetstone/core/contract';
+import type { LanguageModel, LoadedModel, Plugin, TensorBackendInfo, WeightStorage } from '@whetstone/core/contract';
 import type { LoadedAdapter } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
 import { loadModel, resolveBackend } from './on-demand.js';
@@ -9,6 +9,8 @@ import { loadModel, resolveBackend } from './on-demand.js';
 export interface OpenModelOptions {
   readonly backend?: string;
   readonly adapter?: string;
+  /** Plugins of strategies, in addition to the built-in ones, that may read the adapter. */
+  readonly plugins?: readonly Plugin[];
   readonly chatTemplate?: string;
   /**
    * A folder whose tokenizer may have further tokens, which are added to the model. By default the adapter's folder.
@@ -29,7 +31,7 @@ export interface OpenModel extends LoadedModel {
 /** Chooses a backend, loads a model by its folder or name, and puts an adapter on it. */
 export async function openModel(
   model: string,
-  { backend = 'auto', adapter, chatTemplate, tokenizer = adapter, storage }: OpenModelOptions,
+  { backend = 'auto', adapter, plugins, chatTemplate, tokenizer = adapter, storage }: OpenModelOptions,
 ): Promise<OpenModel> {
   const folder = await findModelFolder(model);
   const info = await resolveBackend({ name: backend, threads: null });
@@ -42,7 +44,7 @@ export async function openModel(
         : await addedTokens(folder, tokenizer),
   });
   try {
-    const attached = adapter === undefined ? null : await putAdapter(loaded.model, adapter);
+    const attached = adapter === undefined ? null : await putAdapter(loaded.model, adapter, plugins);
     return {
       ...loaded,
       folder,
@@ -82,12 +84,20 @@ async function storageFor(adapter: string | undefined): Promise<WeightStorage | 
   return quantization === null ? null : dequantisedStorage(quantization);
 }
 
-/** Reads an adapter folder and attaches the adapter to a model. */
-export async function putAdapter(model: LanguageModel, folder: string): Promise<LoadedAdapter> {
+/**
+ * Reads an adapter folder and attaches the adapter to a model.
+ *
+ * @param plugins plugins of strategies, in addition to the built-in ones, that may read the adapter
+ */
+export async function putAdapter(
+  model: LanguageModel,
+  folder: string,
+  plugins: readonly Plugin[] = [],
+): Promise<LoadedAdapter> {
   const { loadAdapter, readAdapterFolder } = await import('@whetstone/strategies');
   const files = await readAdapterFolder(folder);
   try {
-    return loadAdapter(model, files);
+    return await loadAdapter(model, files, plugins);
   } finally {
     files.dispose();
   }

@@ -1,5 +1,12 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import type { Json, JsonSchema, PluginContext, PluginInstances, PluginKind } from '@whetstone/core/contract';
+import type {
+  AdapterFormat,
+  Json,
+  JsonSchema,
+  PluginContext,
+  PluginInstances,
+  PluginKind,
+} from '@whetstone/core/contract';
 
 /** What the suites need of a plugin: its declaration, with options as plain data. */
 export interface TestedPlugin<K extends PluginKind> {
@@ -9,6 +16,8 @@ export interface TestedPlugin<K extends PluginKind> {
   readonly configSchema: JsonSchema;
   /** Creates the plugin's instance from options that were validated, with defaults filled in. */
   create(options: never, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
+  /** For strategies: reads and merges the adapters that the strategy exports. */
+  readonly adapter?: AdapterFormat;
 }
 
 /** Options of a plugin, as a configuration holds them. */

@@ -18,7 +18,7 @@ import {
   withBench,
   type StrategyBench,
 } from './strategy-bench.js';
-import type { StrategySubject } from './strategy-subject.js';
+import type { DescribeStrategyOptions, StrategySubject } from './strategy-subject.js';
 
 type StrategyCheck = Check<StrategySubject>;
 
@@ -248,31 +248,72 @@ function expectParity(model: LanguageModel, trained: Float32Array, { settings }:
   expect(difference, message).toBeLessThanOrEqual(settings.parityTolerance ?? 1e-4);
 }
 
+const exportsItsTypes = onBench(
+  'exports an adapter of a type that it reads',
+  async (bench, { plugin }) => {
+    const { adapter } = await trainedAdapter(bench);
+    dispose([...adapter.tensors.values()]);
+    const type = (adapter.config as { readonly peft_type?: unknown } | null)?.peft_type;
+    expect(plugin.adapter?.peftTypes, "types that the plugin's adapter reads").toContain(type);
+  },
+  ({ plugin }) => plugin.adapter !== undefined,
+);
+
+/** Returns how the subject loads an adapter: by its settings, otherwise by the plugin. */
+function loaderOf({ plugin, settings }: StrategySubject): DescribeStrategyOptions['load'] {
+  const { adapter } = plugin;
+  if (settings.load !== undefined || adapter === undefined) return settings.load;
+  return async (model, files) => {
+    const before = logitsOf(model);
+    const prepared = await adapter.load(model, files);
+    expect(logitsOf(model), 'logits after adapter.load, before attach').toEqual(before);
+    prepared.attach()();
+    expect(logitsOf(model), 'logits after an adapter was attached and detached').toEqual(before);
+    const detach = prepared.attach();
+    return {
+      dispose: () => {
+        detach();
+        prepared.dispose();
+      },
+    };
+  };
+}
+
 const exportsLoadable = onBench(
   'exports an adapter that gives the same logits when loaded',
   async (bench, subject) => {
     const { logits, adapter } = await trainedAdapter(bench);
     const model = await bench.model();
-    const loaded = subject.settings.load?.(model, adapter);
+    const before = memory().numTensors;
+    const loaded = await loaderOf(subject)?.(model, adapter);
     expectParity(model, logits, subject, 'loaded');
     loaded?.dispose();
+    expect(memory().numTensors, 'tensors left over by the loaded adapter').toBe(before);
     dispose([...adapter.tensors.values()]);
   },
-  ({ settings }) => settings.load !== undefined,
+  (subject) => loaderOf(subject) !== undefined,
 );
+
+/** Returns how the subject merges an adapter: by its settings, otherwise by the plugin. */
+function mergerOf({ plugin: { adapter }, settings }: StrategySubject): DescribeStrategyOptions['merge'] {
+  if (settings.merge !== undefined || adapter?.merge === undefined) return settings.merge;
+  return (model, files) => adapter.merge?.(model, files) ?? new Map<string, Tensor>();
+}
 
 const exportsMergeable = onBench(
   'exports an adapter that gives the same logits when merged',
   async (bench, subject) => {
     const { logits, adapter } = await trainedAdapter(bench);
     const model = await bench.model();
-    const weights = subject.settings.merge?.(model, adapter) ?? new Map<string, Tensor>();
+    const before = logitsOf(model);
+    const weights = (await mergerOf(subject)?.(model, adapter)) ?? new Map<string, Tensor>();
+    expect(logitsOf(model), 'logits of the base model after merging').toEqual(before);
     const undo = [...weights].map(([name, weight]) => replaceWeight(model, name, weight));
     expectParity(model, logits, subject, 'merged');
     for (const step of undo) step();
     dispose([...weights.values(), ...adapter.tensors.values()]);
   },
-  ({ settings }) => settings.merge !== undefined,
+  (subject) => mergerOf(subject) !== undefined,
 );
 
 /** Puts a weight in a parameter's place; the result puts the parameter back. */
@@ -309,6 +350,7 @@ export const strategyChecks: Checks<StrategySubject> = {
     repeatsItself,
     usesItsSeed,
     sharesNothing,
+    exportsItsTypes,
     exportsLoadable,
     exportsMergeable,
   ],

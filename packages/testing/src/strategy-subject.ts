@@ -23,10 +23,19 @@ export interface DescribeStrategyOptions {
   readonly owner?: (model: LanguageModel, run: StrategyRun) => Attachment | Promise<Attachment>;
   /** What the strategy needs of the run besides its seed, number of steps and model folder. */
   readonly run?: Partial<Omit<StrategyRun, 'seed'>>;
-  /** Puts an exported adapter on a model, to compare it with the trained model. */
-  readonly load?: (model: LanguageModel, adapter: ExportedAdapter) => Pick<Attachment, 'dispose'>;
-  /** Returns weights of model and adapter in one, by parameter name; disposed by the suite. */
-  readonly merge?: (model: LanguageModel, adapter: ExportedAdapter) => ReadonlyMap<string, Tensor>;
+  /**
+   * Puts an exported adapter on a model, to compare it with the trained model. For strategies whose adapters another
+   * strategy reads, such as `loadAdapter` of `@whetstone/strategies`. By default the plugin's own `adapter` loads them.
+   */
+  readonly load?: (
+    model: LanguageModel,
+    adapter: ExportedAdapter,
+  ) => Pick<Attachment, 'dispose'> | Promise<Pick<Attachment, 'dispose'>>;
+  /** Returns the merged weights of model and adapter, by parameter name; disposed by the suite. Default: see `load`. */
+  readonly merge?: (
+    model: LanguageModel,
+    adapter: ExportedAdapter,
+  ) => ReadonlyMap<string, Tensor> | Promise<ReadonlyMap<string, Tensor>>;
   /** Largest difference of a logit that loading or merging may make; 1e-4 by default. */
   readonly parityTolerance?: number;
   /** Learning rate of the gradient descent that the suite trains with; 0.1 by default. */

@@ -1,11 +1,12 @@
 import { createInterface } from 'node:readline';
 import { isWhetstoneError, WhetstoneError, type Message } from '@whetstone/core/contract';
 import { generateReply } from '@whetstone/models';
+import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, type OpenModel, type OpenModelOptions } from '../open-model.js';
 import { generationOptions, type SamplingOptions } from '../sampling.js';
 import { createTerminal, errorAsText, type Terminal } from '../terminal.js';
 
-export interface ChatOptions extends OpenModelOptions, SamplingOptions {
+export interface ChatOptions extends OpenModelOptions, PluginOptions, SamplingOptions {
   readonly system?: string;
 }
 
@@ -14,7 +15,7 @@ const help = '/reset starts a new conversation, /exit or Ctrl-D quits, Ctrl-C st
 /** `whetstone chat MODEL`: a conversation on the terminal, with all earlier turns as context. */
 export async function chat(model: string, options: ChatOptions): Promise<void> {
   const terminal = createTerminal(false);
-  const opened = await openModel(model, options);
+  const opened = await openModel(model, { ...options, plugins: await loadPlugins('strategy', options.plugin) });
   try {
     if (terminal.interactive) {
       terminal.line(terminal.paint.dim(opened.backend.reason));

@@ -1,18 +1,18 @@
 import { validateAgainst } from '@whetstone/core/config';
 import { anyNeeds, evaluate, measureMetrics, type Named, type ReplyPair } from '@whetstone/core/training';
-import { createRegistry, loadPlugin, validateMetric } from '@whetstone/core/plugins';
+import { validateMetric } from '@whetstone/core/plugins';
 import { WhetstoneError, type Logger, type Metric, type Plugin } from '@whetstone/core/contract';
 import { createBatchSource, createConversationSource } from '@whetstone/data';
 import type { LayoutName } from '@whetstone/data/choices';
-import { builtInPlugins, replyGenerator } from '../built-ins.js';
+import { replyGenerator } from '../built-ins.js';
 import { table } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
+import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, type OpenModelOptions } from '../open-model.js';
 import { generationOptions, type SamplingOptions } from '../sampling.js';
 import { createTerminal, terminalLogger } from '../terminal.js';
-import { sharedModules } from '../trainer.js';
 
-export interface EvaluateOptions extends OpenModelOptions, SamplingOptions {
+export interface EvaluateOptions extends OpenModelOptions, PluginOptions, SamplingOptions {
   readonly data: readonly string[];
   readonly layout?: string;
   readonly maxLength: number;
@@ -26,11 +26,7 @@ export interface EvaluateOptions extends OpenModelOptions, SamplingOptions {
 
 async function createMetric(given: string, logger: Logger): Promise<Named<Metric>> {
   const { use, options } = given.trimStart().startsWith('{') ? parseUse(given) : { use: given, options: {} };
-  const plugin = (await loadPlugin('metric', use, {
-    registry: createRegistry(builtInPlugins),
-    baseFolder: process.cwd(),
-    sharedModules,
-  })) as Plugin<'metric'>;
+  const [plugin] = (await loadPlugins('metric', [use])) as [Plugin<'metric'>];
   const [problem, ...others] = validateAgainst(plugin.configSchema, options);
   if (problem !== undefined)
     throw new WhetstoneError(
@@ -77,7 +73,7 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
     process.cwd(),
   );
   const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
-  const opened = await openModel(model, options);
+  const opened = await openModel(model, { ...options, plugins: await loadPlugins('strategy', options.plugin) });
   try {
     const { tokenizer, renderer } = opened;
     const data = await createBatchSource({

@@ -2,11 +2,12 @@ import { createInterface } from 'node:readline';
 import { WhetstoneError, type Message } from '@whetstone/core/contract';
 import { generateText } from '@whetstone/models';
 import { listenForInterrupt } from '../interrupt.js';
+import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, type OpenModelOptions } from '../open-model.js';
 import { generationOptions, type SamplingOptions } from '../sampling.js';
 import { createTerminal } from '../terminal.js';
 
-export interface GenerateOptions extends OpenModelOptions, SamplingOptions {
+export interface GenerateOptions extends OpenModelOptions, PluginOptions, SamplingOptions {
   readonly prompt: readonly string[];
   readonly system?: string;
   readonly raw?: boolean;
@@ -25,7 +26,7 @@ export async function generateReplies(model: string, options: GenerateOptions): 
       hint: 'Pass --prompt, or write one prompt per line to standard input.',
     });
   const interrupt = listenForInterrupt(() => {});
-  const opened = await openModel(model, options);
+  const opened = await openModel(model, { ...options, plugins: await loadPlugins('strategy', options.plugin) });
   try {
     const replies = [];
     const started = performance.now();

@@ -11,10 +11,11 @@ import {
 } from '@whetstone/strategies/internal';
 import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strategies';
 import { listenForInterrupt } from '../interrupt.js';
+import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, type OpenModel } from '../open-model.js';
 import { createTerminal } from '../terminal.js';
 
-export interface MergeOptions {
+export interface MergeOptions extends PluginOptions {
   readonly json?: boolean;
   readonly backend?: string;
   /** Data type of the merged weights. */
@@ -45,13 +46,16 @@ export async function merge(model: string, adapter: string, out: string, options
   const opening = { tokenizer: adapter, backend: options.backend };
   let opened: OpenModel | null = null;
   try {
+    const plugins = await loadPlugins('strategy', options.plugin);
     const quantization = await readQuantization(adapter);
-    const quantized = quantization === null ? {} : { storage: dequantisedStorage(quantization) };
-    opened = await openModel(model, { ...opening, ...quantized });
+    opened = await openModel(model, {
+      ...opening,
+      storage: quantization === null ? undefined : dequantisedStorage(quantization),
+    });
     await goOn();
     const files = await readAdapterFolder(adapter);
     try {
-      const loaded = loadAdapter(opened.model, files);
+      const loaded = await loadAdapter(opened.model, files, plugins);
       const adapted = probeLogits(opened.model);
       loaded.dispose();
       await goOn();
@@ -59,7 +63,7 @@ export async function merge(model: string, adapter: string, out: string, options
         opened.dispose();
         opened = await openModel(model, opening);
       }
-      const merged = mergeAdapter(opened.model, files);
+      const merged = await mergeAdapter(opened.model, files, plugins);
       try {
         applyMergedWeights(opened.model, merged.weights, dtype);
         const difference = largestLogitDifference(adapted, probeLogits(opened.model));

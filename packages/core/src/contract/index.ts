@@ -4,6 +4,7 @@
  *
  * @module @whetstone/core/contract
  */
+export * from './adapter.js';
 export * from './batch-options.js';
 export * from './callback.js';
 export * from './data.js';

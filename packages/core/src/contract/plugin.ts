@@ -1,4 +1,5 @@
 import type { BatchOptions, QualityGate } from './batch-options.js';
+import type { AdapterFormat } from './adapter.js';
 import type { Callback } from './callback.js';
 import type { Batch, BatchSource, Conversation, DataSummary, Origin } from './data.js';
 import type { FromSchema } from './from-schema.js';
@@ -161,6 +162,8 @@ export interface Plugin<K extends PluginKind = PluginKind, C = never> {
    * all options: an option that the user set and the plugin never reads is an error (`CONFIG_UNUSED_KEY`).
    */
   create(options: C, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
+  /** Only for strategies: reads and merges the adapters that the strategy exports. */
+  readonly adapter?: AdapterFormat;
 }
 
 /** The argument of {@link definePlugin}: a plugin whose type of options is derived from its schema. */

@@ -96,6 +96,39 @@ describe('a local file', () => {
   });
 });
 
+describe("a strategy's adapter", () => {
+  const strategy = (adapter: string, kind = 'strategy') =>
+    `export default { apiVersion: 2, kind: '${kind}', name: 'mine', configSchema: { type: 'object', ` +
+    `additionalProperties: false }, create() {}, adapter: ${adapter} };`;
+
+  it('can read and merge its types', async () => {
+    write('reads.mjs', strategy("{ peftTypes: ['MINE'], load() {}, merge() {} }"));
+    expect((await load('strategy', './reads.mjs')).adapter?.peftTypes).toEqual(['MINE']);
+    write('only-reads.mjs', strategy("{ peftTypes: ['MINE'], load() {} }"));
+    expect((await load('strategy', './only-reads.mjs', createRegistry([]))).adapter?.merge).toBeUndefined();
+  });
+
+  it.each([
+    ['no object', '3', ['adapter']],
+    ['without types', '{ peftTypes: [], load() {} }', ['adapter.peftTypes']],
+    ['of types that are not strings', '{ peftTypes: [1], load() {} }', ['adapter.peftTypes']],
+    ['that cannot be read', "{ peftTypes: ['MINE'] }", ['adapter.load']],
+    ['with a misspelled key', "{ peftTypes: ['MINE'], load() {}, merg() {} }", ['adapter.merg']],
+    ['with every problem', '{ merge: 1 }', ['adapter.peftTypes', 'adapter.load', 'adapter.merge']],
+  ])('%s is refused', async (name, adapter, paths) => {
+    const file = `./${name.replaceAll(' ', '-')}.mjs`;
+    write(file, strategy(adapter));
+    const error = await rejection('strategy', file);
+    expect([error.code, error.problems?.map(({ place }) => place?.path)]).toEqual(['PLUGIN_INVALID', paths]);
+  });
+
+  it('is refused for another kind of plugin', async () => {
+    write('callback-adapter.mjs', strategy("{ peftTypes: ['MINE'], load() {} }", 'callback'));
+    const error = await rejection('callback', './callback-adapter.mjs');
+    expect(error.problems).toMatchObject([{ message: 'Only strategies have an adapter.', place: { path: 'adapter' } }]);
+  });
+});
+
 describe('an npm package', () => {
   const install = (name: string, main: string, more: object = {}) => {
     write(

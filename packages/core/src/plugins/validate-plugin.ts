@@ -19,7 +19,7 @@ const kinds = {
 
 const pluginKinds = Object.keys(kinds) as readonly PluginKind[];
 
-const knownKeys = ['apiVersion', 'kind', 'name', 'version', 'description', 'configSchema', 'create'];
+const knownKeys = ['apiVersion', 'kind', 'name', 'version', 'description', 'configSchema', 'create', 'adapter'];
 
 function isObject(value: unknown): value is { readonly [key: string]: unknown } {
   return isRecord(value);
@@ -88,6 +88,45 @@ const versionOneProblem: Problem = {
     "To use somebody else's plugin, install a version of it that supports this version of Whetstone.",
 };
 
+const adapterKeys = ['peftTypes', 'load', 'merge'];
+
+/** Returns the problems of the key `adapter`, with which a strategy reads what it exports. */
+function adapterProblems(adapter: unknown, kind: unknown): Problem[] {
+  if (adapter === undefined) return [];
+  const problem = (key: string, message: string, expected: string, found: unknown): Problem => ({
+    message,
+    expected,
+    found: describeValue(found),
+    place: { path: key === '' ? 'adapter' : `adapter.${key}` },
+  });
+  if (kind !== 'strategy') return [problem('', 'Only strategies have an adapter.', 'a plugin of kind strategy', kind)];
+  if (!isObject(adapter))
+    return [problem('', 'adapter is not an object.', 'an object with peftTypes, load and merge', adapter)];
+  const { peftTypes, load, merge } = adapter;
+  const areTypes =
+    Array.isArray(peftTypes) &&
+    peftTypes.length > 0 &&
+    peftTypes.every((type) => typeof type === 'string' && type !== '');
+  return [
+    ...(areTypes
+      ? []
+      : [problem('peftTypes', 'peftTypes does not list types.', 'a list of values of peft_type', peftTypes)]),
+    ...(typeof load === 'function'
+      ? []
+      : [problem('load', 'load is not a function.', 'a function (model, files)', load)]),
+    ...(merge === undefined || typeof merge === 'function'
+      ? []
+      : [problem('merge', 'merge is not a function.', 'a function (model, files), or nothing', merge)]),
+    ...Object.keys(adapter)
+      .filter((key) => !adapterKeys.includes(key))
+      .map((key) => ({
+        message: `Unknown key '${key}'.`,
+        place: { path: `adapter.${key}` },
+        hint: didYouMean(key, adapterKeys) ?? `Known keys: ${adapterKeys.join(', ')}.`,
+      })),
+  ];
+}
+
 /** Plugins that have been validated. Compiling a schema takes time, and a program can create many trainers. */
 const valid = new WeakSet<object>();
 
@@ -154,6 +193,7 @@ export function validatePlugin(value: unknown, origin: string): Plugin {
         hint: didYouMean(key, knownKeys) ?? `Known keys: ${knownKeys.join(', ')}.`,
       });
   }
+  problems.push(...adapterProblems(value['adapter'], kind));
   const schema = schemaProblem(value['configSchema']);
   if (schema !== undefined) problems.push(schema);
   if (problems.length > 0) {

@@ -1,17 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type Json, type NamedTensors, type Problem } from '@whetstone/core/contract';
+import { WhetstoneError, type AdapterFiles, type Json, type Problem } from '@whetstone/core/contract';
 import { isRecord } from '@whetstone/core/util';
-
-/**
- * The contents of a PEFT adapter folder: `adapter_config.json` and the tensors of `adapter_model.safetensors`. The
- * caller owns the tensors.
- */
-export interface AdapterFiles {
-  readonly config: Json;
-  readonly tensors: NamedTensors;
-  /** Path of the folder, for error messages. */
-  readonly folder?: string;
-}
 
 /** Reads fields of an adapter's configuration and collects problems, so that they can be reported together. */
 export interface ConfigFields {
@@ -78,6 +67,9 @@ export function readFields({ config, folder }: AdapterFiles): ConfigFields {
   };
 }
 
+/** Returns the `peft_type` of an adapter; null if it is missing. @throws ADAPTER_INVALID without a configuration. */
+export const peftTypeOf = (files: AdapterFiles): string | null => readFields(files).stringOrNull('peft_type');
+
 export const configFile = (folder: string | undefined): string =>
   folder === undefined ? 'adapter_config.json' : `${folder}/adapter_config.json`;
 export const tensorFile = (folder: string | undefined): string =>
@@ -87,7 +79,7 @@ export const tensorFile = (folder: string | undefined): string =>
 export function throwProblems(problems: readonly Problem[], { folder }: AdapterFiles): void {
   if (problems.length === 0) return;
   throw new WhetstoneError('ADAPTER_INVALID', 'The adapter does not match the model.', {
-    ...(folder === undefined ? {} : { place: { file: folder } }),
+    place: { file: folder },
     problems,
     hint: 'Use the model that the adapter was trained on; base_model_name_or_path names it.',
   });

@@ -1,7 +1,7 @@
 import { clone, tidy, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type Json } from '@whetstone/core/contract';
+import { WhetstoneError, type Json, type AdapterFiles } from '@whetstone/core/contract';
 import { peftPrefix } from '../lora/from-peft.js';
-import { configFile, type AdapterFiles } from './adapter-files.js';
+import { configFile } from './adapter-files.js';
 
 /** File names of mlx-lm's adapter format. */
 export const mlxFiles = { config: 'adapter_config.json', tensors: 'adapters.safetensors' } as const;

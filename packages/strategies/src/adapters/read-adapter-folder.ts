@@ -1,9 +1,8 @@
 import { join } from 'node:path';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type Json } from '@whetstone/core/contract';
+import { WhetstoneError, type Json, type AdapterFiles } from '@whetstone/core/contract';
 import { readJsonObject } from '@whetstone/core/files';
 import { openSafetensors } from '@whetstone/core/safetensors';
-import type { AdapterFiles } from './adapter-files.js';
 import { adapterFromMlx, isMlxConfig, mlxFiles } from './mlx.js';
 
 /** The contents of an adapter folder; the caller disposes the tensors. */

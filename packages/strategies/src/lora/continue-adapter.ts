@@ -5,8 +5,9 @@ import {
   type ModelOutline,
   type Problem,
   type StrategyPlan,
+  type AdapterFiles,
 } from '@whetstone/core/contract';
-import { configFile, readFields, tensorFile, throwProblems, type AdapterFiles } from '../adapters/adapter-files.js';
+import { configFile, readFields, tensorFile, throwProblems } from '../adapters/adapter-files.js';
 import { endingsOf, loraOptionsOf, peftPrefix, splitName } from './from-peft.js';
 import { loraConfigSchema, type LoraOptions } from './options.js';
 import { planLora } from './plan.js';

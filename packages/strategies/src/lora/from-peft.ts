@@ -1,5 +1,12 @@
 import { add, matMul, mul, tidy, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
-import { defaultsOf, type Json, type LanguageModel, type LinearSite, type Problem } from '@whetstone/core/contract';
+import {
+  defaultsOf,
+  type Json,
+  type LanguageModel,
+  type LinearSite,
+  type Problem,
+  type AdapterFiles,
+} from '@whetstone/core/contract';
 import { createScalars, type Scalars } from '@whetstone/core/ops';
 import {
   configFile,
@@ -7,7 +14,6 @@ import {
   shapeProblem,
   tensorFile,
   throwProblems,
-  type AdapterFiles,
   type ConfigFields,
 } from '../adapters/adapter-files.js';
 import { loraConfigSchema, rankAndScale, type LoraOptions } from './options.js';

@@ -12,9 +12,10 @@ import {
   type StrategyRun,
 } from '@whetstone/core/contract';
 import { createScalars, type Scalars } from '@whetstone/core/ops';
-import { mergeAdapter, type MergedWeights } from '../adapters/merge-adapter.js';
 import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { frozenLayersBelow } from '../support/frozen-layers-below.js';
+import { mergedWeights, type MergedWeights } from '../support/merged-weights.js';
+import { mergeLora } from './adapter.js';
 import { loraAdapterConfig } from './adapter-config.js';
 import { continuedAdapter, copyAdapterValues, planContinued } from './continue-adapter.js';
 import { createDropout } from './dropout.js';
@@ -218,7 +219,7 @@ function attachLora(
     },
     merge: () => {
       merged?.dispose();
-      merged = mergeAdapter(model, adapter.exported());
+      merged = mergedWeights(model, mergeLora(model, adapter.exported(), [variant, ...loraVariants]));
       if (!merged.untiesHead) return;
       throw new WhetstoneError(
         'CONFIG_CONFLICT',

@@ -9,6 +9,11 @@ export const lora = definePlugin({
   name: 'lora',
   description: 'Trains low-rank adapters of linear layers, with rsLoRA, DoRA and LoRA+; saved as a PEFT folder.',
   configSchema: loraConfigSchema,
+  adapter: {
+    peftTypes: ['LORA'],
+    load: async (model, files) => (await import('./adapter.js')).prepareLora(model, files),
+    merge: async (model, files) => (await import('./adapter.js')).mergeLora(model, files),
+  },
   create: async ({ adapter, ...options }, { baseFolder }) => {
     const { loraStrategy } = await import('./lora.js');
     return loraStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) });

@@ -19,15 +19,9 @@ import {
   type Strategy,
   type StrategyPlan,
   type StrategyRun,
-} from '@whetstone/core/contract';
-import {
-  configFile,
-  readFields,
-  shapeProblem,
-  tensorFile,
-  throwProblems,
   type AdapterFiles,
-} from '../adapters/adapter-files.js';
+} from '@whetstone/core/contract';
+import { configFile, readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
 import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';

@@ -46,6 +46,10 @@ export const pTuningV2 = definePlugin({
     "Trains key and value prefixes in every layer, or virtual tokens before the text; saved in PEFT's format " +
     'PREFIX_TUNING or PROMPT_TUNING.',
   configSchema,
+  adapter: {
+    peftTypes: ['PREFIX_TUNING', 'PROMPT_TUNING'],
+    load: async (model, files) => (await import('./adapter.js')).preparePrompt(model, files),
+  },
   create: async ({ adapter, ...options }, { baseFolder }) => {
     const { prefixStrategy } = await import('./p-tuning-v2.js');
     return prefixStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) });

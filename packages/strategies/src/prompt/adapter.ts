@@ -1,0 +1,22 @@
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { AdapterFiles, LanguageModel, PreparedAdapter } from '@whetstone/core/contract';
+import { readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
+import { attachPrefix, attachPrompt } from './attach.js';
+
+/** Reads a prefix or a prompt for a model. @throws ADAPTER_INVALID if it does not match the model. */
+export function preparePrompt(model: LanguageModel, files: AdapterFiles): PreparedAdapter {
+  const fields = readFields(files);
+  const isPrefix = fields.stringOrNull('peft_type') === 'PREFIX_TUNING';
+  const width = isPrefix
+    ? model.attentionSites.reduce((sum, site) => sum + 2 * site.keyValueHeads * site.headDim, 0)
+    : model.hiddenSize;
+  const shape = [fields.number('num_virtual_tokens', 0), width];
+  const tensor = files.tensors.get('prompt_embeddings');
+  const problem =
+    tensor === undefined
+      ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } }
+      : shapeProblem('prompt_embeddings', tensor, shape, files);
+  throwProblems([...fields.problems, ...(problem === null ? [] : [problem])], files);
+  const attach = isPrefix ? attachPrefix : attachPrompt;
+  return { attach: () => attach(model, () => tensor as Tensor2D), dispose: () => {} };
+}
