@@ -1,6 +1,6 @@
 import '@whetstone/core/tfjs-gradients';
 import { existsSync } from 'node:fs';
-import { keep, mul, ones, scalar, slice, type Scalar, type Tensor2D } from '@tensorflow/tfjs-core';
+import { keep, mul, ones, scalar, slice, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Callback, Hook, HookName, HookSignatures, Json, PluginContext } from '@whetstone/core/contract';
 import { callbackChecks, type CallbackSubject, type Options, type TestedPlugin } from '@whetstone/testing';
@@ -63,6 +63,7 @@ interface Fault {
 }
 
 const SHAPES = 'returns values of the right shapes, and leaves its batch unchanged';
+const EVALUATION = 'provides evaluation weights of its parameters, and keeps their tensors';
 const ROLLBACK = 'returns to a state that it saved, after further steps';
 const RESUME = 'resumes exactly: 5 + save + load + 5 steps are 10';
 
@@ -244,6 +245,32 @@ const faults: Readonly<Record<string, Fault>> = {
     })),
     check: 'makes valid requests',
     message: /^rollbacks requested without rollsBack: expected 5 to be /,
+  },
+  'provides evaluation weights of an unknown parameter': {
+    plugin: changed((sound) => ({
+      evaluationWeights: () =>
+        new Map([...(sound.evaluationWeights?.() ?? [])].map(([name, value]) => [`${name}2`, value])),
+    })),
+    check: EVALUATION,
+    message: /^parameters, one of which has the evaluation weight: .*'a2'/,
+  },
+  'provides evaluation weights of a wrong shape': {
+    plugin: changed((sound) => ({
+      evaluationWeights: () =>
+        new Map(
+          [...(sound.evaluationWeights?.() ?? [])].map(([name, _value], index, all) => [
+            name,
+            all[1 - index]?.[1] as Tensor,
+          ]),
+        ),
+    })),
+    check: EVALUATION,
+    message: /^shape of the evaluation weight a: /,
+  },
+  'makes new tensors whenever its evaluation weights are read': {
+    plugin: changed(() => ({ evaluationWeights: () => new Map([['a', ones([2])]]) })),
+    check: EVALUATION,
+    message: /^tensors after reading the evaluation weights: /,
   },
   'restores another state than it saved': {
     plugin: changed((sound) => ({

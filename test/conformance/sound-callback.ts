@@ -57,6 +57,7 @@ function averagedGradients(pattern: RegExp, seed: number) {
   const noisy = (value: Tensor, step: number): Tensor =>
     add(value, randomNormal(value.shape, 0, 0.1, 'float32', seed + step));
   return {
+    averages,
     transform: (gradients: Gradients, step: number): Gradients =>
       new Map(
         [...gradients].map(([name, gradient]) =>
@@ -140,6 +141,7 @@ function createSmoothing(
       ({ best, waited } = saved);
       gradients.load(saved.averages);
     },
+    evaluationWeights: () => gradients.averages,
     dispose: () => gradients.dispose(),
   };
 }

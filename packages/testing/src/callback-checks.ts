@@ -10,7 +10,7 @@ import {
   type LoadedModel,
   type PluginContext,
 } from '@whetstone/core/contract';
-import { hookOf, playRun, playSteps, startOf } from './callback-play.js';
+import { hookOf, parameterShapes, playRun, playSteps, startOf } from './callback-play.js';
 import { recordControl } from './callback-reports.js';
 import type { CallbackSubject } from './callback-subject.js';
 import { expectCoded, expectDeclaration, expectReadable, throughJson, type Check, type Checks } from './check.js';
@@ -164,6 +164,23 @@ const returnsToState = onBench('returns to a state that it saved, after further 
   expect(memory().numTensors, 'tensors after a rollback').toBe(before);
 });
 
+const ownsEvaluationWeights = onBench(
+  'provides evaluation weights of its parameters, and keeps their tensors',
+  async (bench) => {
+    const callback = await bench.start();
+    if (callback.evaluationWeights === undefined) return;
+    await bench.play(callback, 0, 3);
+    const before = memory().numTensors;
+    const weights = [...callback.evaluationWeights()];
+    callback.evaluationWeights();
+    expect(memory().numTensors, 'tensors after reading the evaluation weights').toBe(before);
+    for (const [name, { shape }] of weights) {
+      expect([...parameterShapes.keys()], 'parameters, one of which has the evaluation weight').toContain(name);
+      expect(shape, `shape of the evaluation weight ${name}`).toEqual(parameterShapes.get(name));
+    }
+  },
+);
+
 const makesValidRequests = onBench('makes valid requests', async (bench, { settings }) => {
   const callback = await bench.start();
   const control = recordControl();
@@ -228,6 +245,7 @@ export const callbackChecks: Checks<CallbackSubject> = {
     resumesExactly,
     returnsToState,
     makesValidRequests,
+    ownsEvaluationWeights,
     repeatsItself,
     usesItsSeed,
     sharesNothing,

@@ -57,6 +57,12 @@ function playMicrobatch(callback: Callback, original: Batch, context: StepContex
   expect(added?.shape ?? [], 'shape of the loss from addLoss').toEqual([]);
 }
 
+/** The shapes of the parameters whose gradients `transformGradients` receives. */
+export const parameterShapes: ReadonlyMap<string, readonly number[]> = new Map([
+  ['a', [2]],
+  ['b', [2, 2]],
+]);
+
 /** Calls `transformGradients` with gradients of two parameters; returns the result's values as text. */
 function playGradients(callback: Callback, context: StepContext, control: RecordedControl): string[] {
   const gradients = new Map<string, Tensor>([

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { ResolvedConfig } from '../config/types.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
@@ -11,7 +12,14 @@ import { checkpointFolder, writeFolder } from './folders.js';
 import { readJson, writeJson, writeManifest } from './manifest.js';
 import { parseRunState, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
 import { loadTensors, saveTensors } from './saved-tensors.js';
-import { copyTemplate, readTrained, writeCompanions, writeRestOfTrainable, writeTrained } from './weights.js';
+import {
+  copyTemplate,
+  readTrained,
+  writeCompanions,
+  writeEvaluationWeights,
+  writeRestOfTrainable,
+  writeTrained,
+} from './weights.js';
 import { isRecord } from '../util/index.js';
 
 interface Stateful<T> {
@@ -29,6 +37,8 @@ export interface CheckpointSources {
   readonly schedule: { readonly plugin: string };
   readonly hooks: Pick<HookRunner, 'saveState' | 'loadState'>;
   readonly dataHash: string;
+  /** Returns the weights for evaluation that differ from the training weights. Stored with the best weights only. */
+  readonly evaluationWeights: () => ReadonlyMap<string, Tensor>;
 }
 
 const STATE_FILE = 'whetstone_state.json';
@@ -93,6 +103,7 @@ export async function saveCheckpoint(
     const at = (name: string): string => join(temporary, name);
     await writeTrained(temporary, sources.loaded.model, owner.instance);
     await writeRestOfTrainable(temporary, sources.loaded.model, owner.instance);
+    if (state.best?.step === state.step) await writeEvaluationWeights(temporary, sources.evaluationWeights());
     await writeCompanions(temporary, sources.loaded);
     await copyTemplate(temporary, sources.config.chatTemplatePath);
     await writeState(temporary, 'optimizer', sources.optimizer.instance.saveState());

@@ -49,7 +49,7 @@ export function assignFromHost(variables: ReadonlyMap<string, Variable>, host: H
 }
 
 /** Assigns a float32 value to a variable, rounded if the variable is stored as bfloat16. */
-function assignStored(variable: Variable, value: Tensor): void {
+export function assignStored(variable: Variable, value: Tensor): void {
   if (storageOf(variable).format !== 'bfloat16') return variable.assign(value);
   const rounded = storeBfloat16(value);
   variable.assign(rounded);

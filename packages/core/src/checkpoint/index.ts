@@ -2,9 +2,16 @@
 export type { CheckpointSources } from './checkpoint.js';
 export { checkpointFolder, listCheckpoints, writeFolder } from './folders.js';
 export { verifyCheckpoint, writeJson } from './manifest.js';
-export { assignFromHost, copyToDevice, copyToHost, withTensors, type HostTensors } from './host-tensors.js';
+export {
+  assignFromHost,
+  assignStored,
+  copyToDevice,
+  copyToHost,
+  withTensors,
+  type HostTensors,
+} from './host-tensors.js';
 export { createRestorePoint } from './restore-point.js';
 export { initialRunState, type LeftOutBatches, type LogEntry, type RunState } from './run-state.js';
 export { folderCheckpoints } from './folder-checkpoints.js';
 export { CHECKPOINT_STORE } from './store.js';
-export { copyCompanionFiles, copyTemplate, readTrained, writeCompanions, writeModel, writeTrained } from './weights.js';
+export { copyCompanionFiles, copyTemplate, readBest, writeCompanions, writeModel, writeTrained } from './weights.js';

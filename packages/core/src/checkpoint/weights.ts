@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dispose, tensor, type Tensor, type Variable } from '@tensorflow/tfjs-core';
@@ -8,10 +9,13 @@ import type { Attachment } from '../contract/strategy.js';
 import { writeAtomically, writeFully } from '../files/index.js';
 import { storageOf, storeBfloat16 } from '../ops/storage.js';
 import { openSafetensors, openWeights, writeWeights, type TensorReader } from '../safetensors/index.js';
-import { saveTensors, tensorsToWrite } from './saved-tensors.js';
+import { assignStored } from './host-tensors.js';
+import { loadTensors, saveTensors, tensorsToWrite } from './saved-tensors.js';
 
 const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
 const ADAPTER_CONFIG_FILE = 'adapter_config.json';
+/** The weights for evaluation of the best checkpoint, if they differ from the training weights. */
+const EVALUATION_FILE = 'evaluation_weights.safetensors';
 /** Trainable parameters that the exported files do not contain unchanged, for example those of a reparameterisation. */
 const TRAINABLE_FILE = 'trainable.safetensors';
 
@@ -61,6 +65,22 @@ export async function writeRestOfTrainable(folder: string, model: LanguageModel,
   const written: ReadonlyMap<string, Tensor> = owner.exportAdapter?.().tensors ?? model.parameters;
   const rest = new Map([...owner.trainable].filter(([name, variable]) => written.get(name) !== variable));
   if (rest.size > 0) await saveTensors(join(folder, TRAINABLE_FILE), rest);
+}
+
+/** Writes the weights for evaluation that differ from the training weights, if there are any. */
+export async function writeEvaluationWeights(folder: string, weights: ReadonlyMap<string, Tensor>): Promise<void> {
+  if (weights.size > 0) await saveTensors(join(folder, EVALUATION_FILE), weights);
+}
+
+/** Restores the best weights of a run: those with which the model of the checkpoint was evaluated. */
+export async function readBest(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
+  await readTrained(folder, model, owner);
+  if (!existsSync(join(folder, EVALUATION_FILE))) return;
+  for (const [name, value] of await loadTensors(join(folder, EVALUATION_FILE))) {
+    const variable = owner.trainable.get(name);
+    if (variable !== undefined) assignStored(variable, value);
+    value.dispose();
+  }
 }
 
 /**

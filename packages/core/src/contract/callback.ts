@@ -161,6 +161,14 @@ export interface Callback extends Hooks {
    */
   readonly rollsBack?: true;
   /**
+   * Returns the weights with which the model is evaluated, sampled and exported, if they differ from the training
+   * weights (moving averages). By parameter name; parameters without an entry keep their training weights. The callback
+   * owns the tensors: they must exist until the next step. They are in the model during evaluations and `onEvaluate`,
+   * and at the end of the run; all other hooks see the training weights. Only one optimizer or callback of a run can
+   * provide them.
+   */
+  evaluationWeights?(): ReadonlyMap<string, Tensor>;
+  /**
    * Returns the state to store in a checkpoint, as plain JSON. May be async, so that tensors can be read without
    * waiting for the device (`await tensor.data()`).
    */

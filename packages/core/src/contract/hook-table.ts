@@ -59,7 +59,14 @@ export const hookTable = {
 export type HookName = keyof typeof hookTable;
 
 /** The members that a callback may have in addition to hooks. */
-export const callbackMembers = ['nonFinite', 'rollsBack', 'saveState', 'loadState', 'dispose'] as const;
+export const callbackMembers = [
+  'nonFinite',
+  'rollsBack',
+  'evaluationWeights',
+  'saveState',
+  'loadState',
+  'dispose',
+] as const;
 
 /** The name of a callback's member that is not a hook. */
 export type CallbackMember = (typeof callbackMembers)[number];

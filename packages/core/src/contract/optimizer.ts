@@ -26,6 +26,12 @@ export interface Optimizer {
   prepare?(parameters: ReadonlyMap<string, Variable>): boolean;
   /** Updates every parameter that has a gradient. */
   apply(parameters: ReadonlyMap<string, Variable>, gradients: ReadonlyMap<string, Tensor>, step: OptimizerStep): void;
+  /**
+   * Returns the weights with which the model is evaluated, sampled and exported, if they differ from those that `apply`
+   * updates (schedule-free optimizers). By parameter name; parameters without an entry keep their training weights.
+   * Empty before the first update. The optimizer owns the tensors: they must exist until the next update.
+   */
+  evaluationWeights?(): ReadonlyMap<string, Tensor>;
   /** Returns the state to store in a checkpoint, keyed by parameter name. */
   saveState(): SavedState;
   /**

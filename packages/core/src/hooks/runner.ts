@@ -156,6 +156,11 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
   return Object.assign(state, methods, {
     requests: controlState.requests,
     skipsNonFinite: callbacks.some(({ callback }) => callback.nonFinite === 'skip'),
+    evaluationWeights: callbacks.flatMap(({ plugin, callback }) =>
+      callback.evaluationWeights === undefined
+        ? []
+        : [{ plugin, weights: () => callback.evaluationWeights?.() ?? new Map<string, Tensor>() }],
+    ),
     rollsBack: callbacks.some(({ callback }) => callback.rollsBack === true),
     has: (hook: HookName) => present.has(hook),
     saveState: () => saveStates(callbacks),

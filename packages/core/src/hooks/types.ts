@@ -1,3 +1,4 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Control, HookName, hookTable, HookSignatures, Json } from '../contract/index.js';
 
 type WithoutControl<A extends readonly unknown[]> = A extends readonly [...infer Rest, Control] ? Rest : A;
@@ -61,6 +62,8 @@ export interface HookRunner extends HookMethods {
   readonly requests: ControlRequests;
   /** Whether a callback has `nonFinite: 'skip'`. */
   readonly skipsNonFinite: boolean;
+  /** The callbacks that provide weights for evaluation. */
+  readonly evaluationWeights: readonly { readonly plugin: string; weights(): ReadonlyMap<string, Tensor> }[];
   /** Whether a callback has `rollsBack: true`. */
   readonly rollsBack: boolean;
   /** Returns whether a callback has this hook, so that work for an absent hook can be avoided. */

@@ -3,11 +3,12 @@ import {
   assignFromHost,
   checkpointFolder,
   copyToHost,
-  readTrained,
+  readBest,
   type CheckpointSources,
   type HostTensors,
   type RunState,
 } from '../checkpoint/index.js';
+import type { EvaluationWeights } from './evaluation-weights.js';
 import type { RunProgress } from './progress.js';
 import type { StepPlan } from './step-plan.js';
 import type { TrainRun } from './train-run.js';
@@ -31,7 +32,17 @@ export function createRunCheckpoints(
   run: TrainRun,
   sources: CheckpointSources,
   progress: RunProgress,
-  { plan, totalParameters, onStored }: { readonly plan: StepPlan; readonly totalParameters: number; onStored(): void },
+  {
+    plan,
+    totalParameters,
+    evaluationWeights,
+    onStored,
+  }: {
+    readonly plan: StepPlan;
+    readonly totalParameters: number;
+    readonly evaluationWeights: EvaluationWeights;
+    onStored(): void;
+  },
 ): RunCheckpoints {
   const { checkpoints, hooks, outputFolder } = run;
   const { training } = run.config;
@@ -74,7 +85,8 @@ export function createRunCheckpoints(
   const storeBest = async (metric: number, loss: number | null): Promise<void> => {
     progress.change({ best: { step: progress.state.step, metric, loss } });
     // Only the worker that writes the result needs the weights.
-    if ((await save()) === null && run.workers.rank === 0) bestOnHost = await copyToHost(owner.trainable);
+    if ((await save()) === null && run.workers.rank === 0)
+      bestOnHost = await evaluationWeights.during(() => copyToHost(owner.trainable));
     onStored();
   };
 
@@ -96,7 +108,7 @@ export function createRunCheckpoints(
         return false;
       }
       if (folder === null) assignFromHost(owner.trainable, bestOnHost);
-      else await readTrained(folder, run.loaded.model, owner);
+      else await readBest(folder, run.loaded.model, owner);
       return true;
     },
     keep() {

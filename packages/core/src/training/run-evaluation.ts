@@ -1,10 +1,19 @@
 import type { EvaluationReport } from '../contract/report.js';
 import { evaluate } from './evaluate.js';
+import type { EvaluationWeights } from './evaluation-weights.js';
 import { measureMetrics } from './measure-metrics.js';
 import type { RunProgress } from './progress.js';
 import { agreeOnRequests } from './requests.js';
 import type { RunCheckpoints } from './run-checkpoints.js';
 import { stageOf, type TrainRun } from './train-run.js';
+
+/** The components of a run that its evaluation uses. */
+interface EvaluatedRun {
+  readonly run: TrainRun;
+  readonly progress: RunProgress;
+  readonly checkpoints: RunCheckpoints;
+  readonly evaluationWeights: EvaluationWeights;
+}
 
 /** Evaluates the current weights. Returns null without evaluation data, or if interrupted. */
 export async function measure(run: TrainRun, { state, epochsDone }: RunProgress): Promise<EvaluationReport | null> {
@@ -22,17 +31,21 @@ export async function measure(run: TrainRun, { state, epochsDone }: RunProgress)
 }
 
 /**
- * Evaluates, calls the callbacks, and stores the weights if they are the best so far, unless a callback requests a
- * rollback. Does nothing without evaluation data.
+ * Evaluates with the evaluation weights, calls the callbacks, and stores the weights if they are the best so far,
+ * unless a callback requests a rollback. Does nothing without evaluation data.
  */
-export async function evaluateRun(run: TrainRun, progress: RunProgress, checkpoints: RunCheckpoints): Promise<void> {
+export async function evaluateRun({ run, progress, checkpoints, evaluationWeights }: EvaluatedRun): Promise<void> {
   const { hooks } = run;
   const { training } = run.config;
-  const measured = await measure(run, progress);
-  if (measured === null) return;
-  const report: EvaluationReport = { ...measured, ...stageOf(run) };
-  progress.countEvaluation(report);
-  await hooks.onEvaluate(report);
+  const report = await evaluationWeights.during(async () => {
+    const measured = await measure(run, progress);
+    if (measured === null) return null;
+    const complete: EvaluationReport = { ...measured, ...stageOf(run) };
+    progress.countEvaluation(complete);
+    await hooks.onEvaluate(complete);
+    return complete;
+  });
+  if (report === null) return;
   await agreeOnRequests(run, progress, `the requests after the evaluation at step ${report.step}`);
   const metric = metricOf(report, training.metricForBestModel);
   if (training.loadBestModelAtEnd && metric === undefined)

@@ -8,6 +8,7 @@ import type { RunReport, StepReport } from '../contract/report.js';
 import type { Attachment } from '../contract/strategy.js';
 import { barrier, createStepSync } from '../distributed/step-sync.js';
 import { attachStrategies, wrapData, type Attached } from './attach.js';
+import { createEvaluationWeights, findProvider, type EvaluationWeights } from './evaluation-weights.js';
 import { exportResult } from './export-result.js';
 import { accumulationWindows, type StepBatches } from './gradient-accumulation.js';
 import { createProgress, type RunProgress } from './progress.js';
@@ -29,6 +30,7 @@ interface Training {
   readonly progress: RunProgress;
   readonly checkpoints: RunCheckpoints;
   readonly rollbacks: Rollbacks;
+  readonly evaluationWeights: EvaluationWeights;
   readonly step: StepServices;
   /** Returns the learning rate of a step. `updates`: the number of steps before it. */
   learningRate(updates: number): number;
@@ -78,11 +80,18 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
   const plan = planSteps(run.config.training, data.batchesPerEpoch);
   const baseRate = run.config.optimizer.learningRate;
   const schedule = run.schedule.instance({ totalSteps: plan.totalSteps, learningRate: baseRate });
-  const sources: CheckpointSources = { ...run, attachments, dataHash: data.summary.contentHash };
+  const evaluationWeights = createEvaluationWeights(findProvider(run), owner);
+  const sources: CheckpointSources = {
+    ...run,
+    attachments,
+    dataHash: data.summary.contentHash,
+    evaluationWeights: evaluationWeights.current,
+  };
   const progress = createProgress(run, plan, data.batchesPerEpoch);
   const checkpoints: RunCheckpoints = createRunCheckpoints(run, sources, progress, {
     plan,
     totalParameters: countParameters(run, owner).total,
+    evaluationWeights,
     onStored: () => rollbacks.renew(),
   });
   const rollbacks = createRollbacks(run, sources, progress, checkpoints);
@@ -99,6 +108,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
     progress,
     checkpoints,
     rollbacks,
+    evaluationWeights,
     step: {
       model: run.loaded.model,
       owner,
@@ -115,13 +125,13 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
 
 /** Calls `onRunStart` and, if configured, evaluates before the first step. */
 async function start(loop: Training): Promise<void> {
-  const { run, progress, checkpoints, rollbacks } = loop;
+  const { run, progress, rollbacks } = loop;
   run.hooks.step = progress.state.step;
   await run.hooks.onRunStart({ ...runInfo(loop), loaded: run.loaded });
   await agreeOnRequests(run, progress, 'the requests at the start');
   await interruptIfRequested(loop);
   if (run.config.training.evalStrategy !== 'ends' || progress.state.step > 0) return;
-  await evaluateRun(run, progress, checkpoints);
+  await evaluateRun(loop);
   await rollbacks.performIfRequested();
 }
 
@@ -170,10 +180,10 @@ function restartEpoch(loop: Training): void {
 
 /** Calls `onEpochEnd`, evaluates and saves. */
 async function endEpoch(loop: Training, epoch: number): Promise<void> {
-  const { run, progress, checkpoints, rollbacks } = loop;
+  const { run, checkpoints, rollbacks } = loop;
   const { evalStrategy, saveStrategy } = run.config.training;
   await run.hooks.onEpochEnd(epoch);
-  if (evalStrategy === 'epoch') await evaluateRun(run, progress, checkpoints);
+  if (evalStrategy === 'epoch') await evaluateRun(loop);
   if (await rollbacks.performIfRequested()) return restartEpoch(loop);
   if (saveStrategy === 'epoch') await checkpoints.save();
   await interruptIfRequested(loop);
@@ -203,21 +213,22 @@ async function makeStep(loop: Training, window: StepBatches, started: number): P
 }
 
 /** Evaluates after the last step, if configured. */
-async function evaluateAtEnd({ run, progress, checkpoints }: Training): Promise<void> {
+async function evaluateAtEnd(loop: Training): Promise<void> {
+  const { run, progress } = loop;
   const { state } = progress;
-  if (run.config.training.evalStrategy !== 'no' && state.lastEvaluation?.step !== state.step)
-    await evaluateRun(run, progress, checkpoints);
+  if (run.config.training.evalStrategy !== 'no' && state.lastEvaluation?.step !== state.step) await evaluateRun(loop);
 }
 
-/** Saves the last checkpoint, restores the best weights, and exports the result. */
+/** Saves the last checkpoint, puts the best or the evaluation weights into the model, and exports the result. */
 async function finish(loop: Training): Promise<RunReport> {
-  const { run, attachments, progress, checkpoints } = loop;
+  const { run, attachments, progress, checkpoints, evaluationWeights } = loop;
   const { config, hooks, outputFolder, stage, workers } = run;
   const owner = attachments[0].instance;
   if (config.training.saveStrategy !== 'no') await checkpoints.save();
   await interruptIfRequested(loop);
   if (await checkpoints.restoreBest())
     progress.setFinalLoss(progress.state.best?.loss ?? (await measure(run, progress))?.loss ?? null);
+  else evaluationWeights.keepInModel();
   if (outputFolder !== null)
     await exportResult(stage?.resultFolder ?? outputFolder, run.loaded, owner, config.chatTemplatePath);
   await stage?.exportState?.(owner);
@@ -272,7 +283,8 @@ async function verifySameCheckpoint(workers: TrainRun['workers'], folder: string
  * Evaluates and saves after a step, if due or requested. Evaluates first, so that the checkpoint contains the result.
  * Ends early if a callback requests a rollback.
  */
-async function atStepBoundary({ run, plan, progress, checkpoints }: Training): Promise<void> {
+async function atStepBoundary(loop: Training): Promise<void> {
+  const { run, plan, progress, checkpoints } = loop;
   const {
     config: { training },
     hooks: { requests },
@@ -281,7 +293,7 @@ async function atStepBoundary({ run, plan, progress, checkpoints }: Training): P
   await agreeOnRequests(run, progress, `the requests after step ${step}`);
   if (requests.rollbackReason !== null) return;
   const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
-  if (requests.takeEvaluate() || evaluateDue) await evaluateRun(run, progress, checkpoints);
+  if (requests.takeEvaluate() || evaluateDue) await evaluateRun(loop);
   if (requests.rollbackReason !== null) return;
   await checkpoints.storeMarked();
   // The last step's checkpoint is written once, after the last evaluation.
