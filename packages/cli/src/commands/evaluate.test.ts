@@ -22,6 +22,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 interface Result {
   readonly loss: number;
   readonly perplexity: number;
+  readonly supervisedTokens: number;
   readonly samples: number;
   readonly metrics: Readonly<Record<string, number>>;
   readonly replies: readonly { readonly prediction: string; readonly reference: string }[];
@@ -71,11 +72,63 @@ test("the loss of the data's replies, and metrics of the model's replies", async
   expect(Object.keys(result.metrics)).toEqual(['exactMatch', 'distinct1']);
   const again = await evaluate('--metric', 'exact-match', '--replies', '3');
   expect(again.result.replies).toEqual(result.replies);
-});
+  // The first evaluation loads all packages.
+}, 180_000);
 
 test('unknown metrics and invalid options are refused before a model is loaded', async () => {
   const missing = await evaluate('--metric', 'exact-mach');
   expect(missing.code).toBe(2);
   expect(missing.output).toMatch(/exact-match/);
   expect((await evaluate('--metric', '{"use": "distinct-n", "options": {"orders": [0]}}')).code).toBe(2);
+});
+
+test('a local metric of log-probabilities, for which no reply is generated', async () => {
+  await writeFile(
+    join(folder, 'likelihood.ts'),
+    `import { definePlugin } from '@whetstone/core/contract';
+    export default definePlugin({
+      apiVersion: 2,
+      kind: 'metric',
+      name: 'likelihood',
+      configSchema: { type: 'object', additionalProperties: false },
+      create: () => ({
+        needs: 'logProbabilities',
+        createAccumulator: () => {
+          let [sum, tokens] = [0, 0];
+          return {
+            add: ({ likelihoods }) => {
+              for (const { logProbabilities } of likelihoods)
+                for (const value of logProbabilities) {
+                  sum += value;
+                  tokens += 1;
+                }
+            },
+            result: () => ({ mean: sum / tokens, tokens }),
+          };
+        },
+      }),
+    });`,
+  );
+  const { code, result, output } = await evaluate('--metric', join(folder, 'likelihood.ts'));
+  expect(code, output).toBe(0);
+  // Each conversation has one answer, so that its tokens are those of the loss.
+  expect(result.metrics['mean']).toBeCloseTo(-result.loss, 5);
+  expect(result.metrics['tokens']).toBe(result.supervisedTokens);
+  expect(result.replies).toEqual([]);
+});
+
+test('a metric of version 1 of the contract is refused, with a hint how to upgrade it', async () => {
+  await writeFile(
+    join(folder, 'old.mjs'),
+    `export default {
+      apiVersion: 2,
+      kind: 'metric',
+      name: 'old',
+      configSchema: { type: 'object', additionalProperties: false },
+      create: () => ({ compute: () => ({ old: 1 }) }),
+    };`,
+  );
+  const { code, output } = await evaluate('--metric', join(folder, 'old.mjs'));
+  expect(code).not.toBe(0);
+  expect(output).toMatch(/The metric 'old' has the method compute[^]*Upgrading plugins to version 2/);
 });
