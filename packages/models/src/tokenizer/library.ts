@@ -13,14 +13,15 @@ interface Library {
 
 interface LibraryTokenizer {
   readonly model: LibraryModel;
-  readonly post_processor:
-    | ((
-        first: readonly string[],
-        second: readonly string[] | null,
-        addSpecialTokens: boolean,
-      ) => { readonly tokens: readonly string[]; readonly tokens_pair?: readonly string[] | null })
-    | null;
+  readonly post_processor: PostProcessor | null;
 }
+
+/** Adds special tokens to the tokens of a text or of a pair of texts. */
+export type PostProcessor = (
+  first: readonly string[],
+  second: readonly string[] | null,
+  addSpecialTokens: boolean,
+) => { readonly tokens: readonly string[]; readonly tokens_pair?: readonly string[] | null };
 
 /** A tokenization model: splits words into the texts of tokens. */
 export interface LibraryModel {
