@@ -2,7 +2,16 @@ import '@tensorflow/tfjs-backend-cpu';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { BACKEND_RESOLVER, BATCH_SOURCE_FACTORY, corePlugins, LOGGER, MODEL_LOADER, provide } from '@whetstone/core';
+import {
+  BACKEND_RESOLVER,
+  BATCH_SOURCE_FACTORY,
+  corePlugins,
+  LOGGER,
+  MODEL_LOADER,
+  provide,
+  REPLY_GENERATOR,
+} from '@whetstone/core';
+import { definePlugin, PLUGIN_API_VERSION } from '@whetstone/core/contract';
 import { composeSchema, rawConfigOf, resolveConfig, type ResolvedConfig } from '@whetstone/core/config';
 import { runTraining } from '@whetstone/core/training';
 import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
@@ -46,9 +55,24 @@ function watch(config: ResolvedConfig, reads: Set<string>): ResolvedConfig {
   return view(config, '') as ResolvedConfig;
 }
 
+/** A metric that needs replies. */
+const replyCount = definePlugin({
+  apiVersion: PLUGIN_API_VERSION,
+  kind: 'metric',
+  name: 'reply-count',
+  configSchema: { type: 'object', additionalProperties: false },
+  create: () => ({
+    needs: 'replies',
+    createAccumulator: () => {
+      let replies = 0;
+      return { add: () => void (replies += 1), result: () => ({ replies }) };
+    },
+  }),
+});
+
 async function readsOf(more: object, folder: string): Promise<ReadonlySet<string>> {
   const reads = new Set<string>();
-  const registry = createRegistry([...corePlugins, ...builtIns]);
+  const registry = createRegistry([...corePlugins, ...builtIns, replyCount]);
   const raw = rawConfigOf({ ...tinyConfig, ...more, output: { folder: join(folder, 'run') } }, folder);
   const resolution = await resolveConfig(raw, {
     defaults: { dataSource: 'conversations' },
@@ -70,6 +94,7 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
     }),
     provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),
     provide(BATCH_SOURCE_FACTORY, { create: async () => shuffledSource(8, 2) }),
+    provide(REPLY_GENERATOR, async (_, conversations) => conversations.map(() => 'a reply')),
     provide(LOGGER, recordingLogger()),
   ]);
   const { run } = await composeRun({ context, services, callbacks: [] });
@@ -80,9 +105,14 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
 
 it('every key is read by some run, so that no accepted key is without effect', async () => {
   const folder = await temporaryFolder();
-  writeFileSync(join(folder, 'unused.jsonl'), '{"messages": []}\n');
+  const messages = [
+    { role: 'user', content: 'A question?' },
+    { role: 'assistant', content: 'An answer.' },
+  ];
+  writeFileSync(join(folder, 'unused.jsonl'), `${JSON.stringify({ messages })}\n`);
   const reads = await readsOf(
     {
+      evaluation: { metrics: ['reply-count'] },
       training: {
         numTrainEpochs: 1,
         evalStrategy: 'steps',
