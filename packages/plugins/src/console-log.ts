@@ -39,7 +39,7 @@ function formatStep(report: StepReport, secondsLeft: number): string {
 }
 
 /** Creates a logger that writes plain lines, for log files and pipes. `write` gets each line without a line break. */
-function createConsoleLog(write: (line: string) => void, everySteps = 1): Callback {
+function createConsoleLog(write: (line: string) => void, everySteps: number): Callback {
   let seconds = 0;
   let steps = 0;
   return {

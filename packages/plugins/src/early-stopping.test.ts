@@ -29,7 +29,7 @@ function recordingControl(): Control & { readonly stops: string[]; best: number 
 }
 
 /** Feeds losses to a callback. Returns the number of the loss, from 1, at which it stopped the run, or null. */
-function stopsAt(options: EarlyStoppingOptions, losses: readonly number[]): number | null {
+function stopsAt(options: Partial<EarlyStoppingOptions>, losses: readonly number[]): number | null {
   const control = recordingControl();
   const callback = createEarlyStopping(options);
   for (const [index, loss] of losses.entries()) {

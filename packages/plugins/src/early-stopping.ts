@@ -1,4 +1,12 @@
-import { definePlugin, type Callback, type Control, type EvaluationReport, type Json } from '@whetstone/core/contract';
+import {
+  defaultsOf,
+  definePlugin,
+  type Callback,
+  type Control,
+  type EvaluationReport,
+  type Json,
+  type FromSchema,
+} from '@whetstone/core/contract';
 
 const configSchema = {
   type: 'object',
@@ -49,17 +57,8 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
-export interface EarlyStoppingOptions {
-  readonly metric?: string;
-  readonly mode?: 'min' | 'max';
-  readonly patience?: number;
-  readonly threshold?: number;
-  readonly thresholdMode?: 'absolute' | 'relative';
-  readonly baseline?: number | null;
-  readonly warmupEvaluations?: number;
-  readonly restoreBest?: boolean;
-  readonly trainLossWindow?: number;
-}
+/** The options of `early-stopping`. */
+export type EarlyStoppingOptions = FromSchema<typeof configSchema>;
 
 interface State {
   readonly best: number | null;
@@ -90,16 +89,18 @@ function valueOf(report: EvaluationReport, metric: string): number | undefined {
  * Creates a callback that stops a run when a metric no longer improves. It marks the best weights, so that the run
  * restores them at the end. A value that is not finite is never an improvement. The state is stored in checkpoints.
  */
-export function createEarlyStopping(options: EarlyStoppingOptions = {}): Callback {
+export function createEarlyStopping(options: Partial<EarlyStoppingOptions> = {}): Callback {
   const {
-    metric = 'loss',
-    mode = 'min',
-    patience = 3,
-    threshold = 0,
-    thresholdMode = 'absolute',
-    baseline = null,
-  } = options;
-  const { warmupEvaluations = 0, restoreBest = true, trainLossWindow = 50 } = options;
+    metric,
+    mode,
+    patience,
+    threshold,
+    thresholdMode,
+    baseline,
+    warmupEvaluations,
+    restoreBest,
+    trainLossWindow,
+  } = { ...defaultsOf(configSchema), ...options };
   let state = initialState;
 
   const improves = (value: number): boolean => {

@@ -1,4 +1,12 @@
-import { definePlugin, WhetstoneError, type Callback, type Json, type StepReport } from '@whetstone/core/contract';
+import {
+  defaultsOf,
+  definePlugin,
+  WhetstoneError,
+  type Callback,
+  type FromSchema,
+  type Json,
+  type StepReport,
+} from '@whetstone/core/contract';
 
 const configSchema = {
   type: 'object',
@@ -33,12 +41,10 @@ const configSchema = {
   additionalProperties: false,
 } as const;
 
-export interface NanGuardOptions {
-  readonly action?: 'stop' | 'error' | 'skip';
-  readonly lossThreshold?: number | null;
-  readonly patience?: number;
-  readonly maxSkips?: number;
-}
+/** The options of `nan-guard`. */
+export type NanGuardOptions = Partial<FromSchema<typeof configSchema>>;
+
+const defaults = defaultsOf(configSchema);
 
 /** Returns a description if the loss is above the threshold, otherwise null. */
 function aboveThreshold(loss: number, threshold: number | null): string | null {
@@ -71,7 +77,9 @@ export function createNanGuard(options: NanGuardOptions = {}, warn: (message: st
 }
 
 /** Counts consecutive diverged steps, and ends the run when there are `patience` of them. */
-function createEndingGuard({ action = 'error', lossThreshold = null, patience = 1 }: NanGuardOptions): Callback {
+function createEndingGuard(options: NanGuardOptions): Callback {
+  // `maxSkips` has no effect. It is not read, so that the run reports it as an unused key.
+  const { action = defaults.action, lossThreshold = defaults.lossThreshold, patience = defaults.patience } = options;
   let inARow = 0;
   return {
     onStep: (report, control) => {
@@ -94,9 +102,9 @@ function createEndingGuard({ action = 'error', lossThreshold = null, patience = 
  * limit of consecutive skips ends the run.
  */
 function createSkippingGuard(options: NanGuardOptions, warn: (message: string) => void): Callback {
-  const { lossThreshold = null, maxSkips = 10 } = options;
+  const { lossThreshold = defaults.lossThreshold, maxSkips = defaults.maxSkips } = options;
   // Without a threshold, `patience` has no effect. It is not read, so that the run reports it as an unused key.
-  const patience = lossThreshold === null ? 1 : (options.patience ?? 1);
+  const patience = lossThreshold === null ? 1 : (options.patience ?? defaults.patience);
   let skipped = 0;
   let inARow = 0;
   return {

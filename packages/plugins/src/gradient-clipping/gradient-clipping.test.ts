@@ -2,7 +2,8 @@ import '@tensorflow/tfjs-backend-cpu';
 import { memory, ready, setBackend, tensor, tidy, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Callback, Control, HookSignatures } from '@whetstone/core/contract';
-import { createGradientClipping, type GradientClippingOptions } from './gradient-clipping.js';
+import { createGradientClipping } from './gradient-clipping.js';
+import type { GradientClippingOptions } from './options.js';
 import { gradientClipping } from './plugin.js';
 
 type TransformGradients = HookSignatures['transformGradients'];
@@ -49,7 +50,7 @@ function clip(
 }
 
 const once = (
-  options: GradientClippingOptions,
+  options: Partial<GradientClippingOptions>,
   gradients: Record<string, number[] | number[][]>,
   parameters: Record<string, number[] | number[][]> = {},
 ): Outcome => {

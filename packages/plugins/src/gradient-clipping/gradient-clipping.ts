@@ -20,17 +20,10 @@ import {
   type Tensor,
   type Tensor1D,
 } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type Callback, type Gradients, type Json } from '@whetstone/core/contract';
+import { defaultsOf, WhetstoneError, type Callback, type Gradients, type Json } from '@whetstone/core/contract';
 import { clipByGlobalNorm, globalNorm } from '@whetstone/core/ops';
 import { NORM_EPSILON } from '@whetstone/core/ops/internal';
-
-export interface GradientClippingOptions {
-  readonly mode?: 'norm' | 'parameter-norm' | 'value' | 'adaptive';
-  readonly maxNorm?: number;
-  readonly maxValue?: number;
-  readonly adaptiveFactor?: number;
-  readonly nonFinite?: 'pass' | 'skip' | 'stop';
-}
+import { configSchema, type GradientClippingOptions } from './options.js';
 
 /** Minimum weight norm of AGC, so that units whose weights are zero can change (Brock et al. 2021). */
 const weightNormFloor = 1e-3;
@@ -74,7 +67,7 @@ const factor = (norm: Tensor, limit: Tensor, { one, epsilon }: Bounds): Tensor =
   minimum(one, div(limit, add(norm, epsilon)));
 
 function clip(
-  mode: Exclude<Required<GradientClippingOptions>['mode'], 'norm'>,
+  mode: Exclude<GradientClippingOptions['mode'], 'norm'>,
   gradients: Gradients,
   parameters: Gradients,
   norm: Scalar,
@@ -120,8 +113,8 @@ function clip(
  * (after) and `clippedShare`, the share of steps so far in which a gradient was clipped. All values are computed on the
  * device. They are not read during the step, except with `nonFinite`.
  */
-export function createGradientClipping(options: GradientClippingOptions = {}): Callback {
-  const { mode = 'norm', maxNorm = 1, maxValue = 1, adaptiveFactor = 0.01, nonFinite = 'pass' } = options;
+export function createGradientClipping(options: Partial<GradientClippingOptions> = {}): Callback {
+  const { mode, maxNorm, maxValue, adaptiveFactor, nonFinite } = { ...defaultsOf(configSchema), ...options };
   const limitValue = mode === 'value' ? maxValue : mode === 'adaptive' ? adaptiveFactor : maxNorm;
   let bounds: Bounds | null = null;
   /** One number. A scalar would first be stored on the host, and the graph of the first step would differ. */

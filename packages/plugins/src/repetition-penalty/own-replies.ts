@@ -10,17 +10,8 @@ import {
 } from '@whetstone/core/contract';
 import { promptsOf, repeatedTokens, repetitionRate } from './candidates.js';
 import { greedyReplies } from './greedy-replies.js';
+import type { OwnRepliesOptions } from './options.js';
 import { unlikelihood } from './terms.js';
-
-export interface OwnRepliesOptions {
-  readonly weight: number;
-  readonly ngram: number;
-  readonly maxNewTokens: number;
-  readonly pool: number;
-  readonly everySteps: number;
-  readonly perMicrobatch: number;
-  readonly prompts: readonly string[] | null;
-}
 
 /** A prompt and the model's reply, as tokens. */
 interface OwnReply {

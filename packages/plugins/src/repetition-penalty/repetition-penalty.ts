@@ -1,16 +1,10 @@
-import { add, div, keep, mul, scalar, type Scalar } from '@tensorflow/tfjs-core';
-import type { Callback } from '@whetstone/core/contract';
+import { add, div, mul, type Scalar } from '@tensorflow/tfjs-core';
+import { defaultsOf, type Callback } from '@whetstone/core/contract';
+import { createScalars } from '@whetstone/core/ops';
 import { candidatesOf, repliesOf } from './candidates.js';
-import { createOwnReplies, type OwnRepliesOptions } from './own-replies.js';
+import { configSchema, generated, type OwnRepliesOptions, type RepetitionPenaltyOptions } from './options.js';
+import { createOwnReplies } from './own-replies.js';
 import { concentration, unlikelihood } from './terms.js';
-
-export interface RepetitionPenaltyOptions {
-  readonly unlikelihood?: number;
-  readonly ngram?: number;
-  readonly window?: number;
-  readonly diversity?: number;
-  readonly generated?: Partial<OwnRepliesOptions> | null;
-}
 
 /**
  * Creates a callback that trains the model not to repeat itself. It adds terms to each microbatch's loss: the
@@ -20,35 +14,28 @@ export interface RepetitionPenaltyOptions {
  * Reports get `unlikelihood`, `concentration`, `ownUnlikelihood` and `ownRepetition` (the share of repeated n-grams).
  * To avoid loops only in decoding, set the repetition penalty of generation instead.
  */
-export function createRepetitionPenalty(options: RepetitionPenaltyOptions = {}): Callback {
-  const { unlikelihood: unlikelihoodWeight = 0.5, diversity = 0, ngram = 1, window = 64, generated = null } = options;
-  const own =
-    generated === null
-      ? null
-      : {
-          weight: 0.3,
-          ngram: 4,
-          maxNewTokens: 64,
-          pool: 12,
-          everySteps: 6,
-          perMicrobatch: 3,
-          prompts: null,
-          ...generated,
-        };
+export function createRepetitionPenalty(
+  options: Partial<Omit<RepetitionPenaltyOptions, 'generated'>> & {
+    readonly generated?: Partial<OwnRepliesOptions> | null;
+  } = {},
+): Callback {
+  const {
+    unlikelihood: unlikelihoodWeight,
+    diversity,
+    ngram,
+    window,
+    generated: given,
+  } = { ...defaultsOf(configSchema), ...options };
+  const own = given === null ? null : { ...defaultsOf(generated), ...given };
   const replies = own === null ? null : createOwnReplies(own);
-  const weights = new Map<number, Scalar>();
-  const weightOf = (weight: number): Scalar => {
-    const stored = weights.get(weight) ?? keep(scalar(weight));
-    weights.set(weight, stored);
-    return stored;
-  };
+  const weights = createScalars();
   const callback: Callback = {
     addLoss: (logits, { batch, positions, targets, record }) => {
       const spans = repliesOf({ positions, targets }, batch, batch.segmentIds);
       const terms: Scalar[] = [];
       const addTerm = (name: string, value: Scalar, weight: number): void => {
         record(name, value);
-        terms.push(mul(value, weightOf(weight)));
+        terms.push(mul(value, weights(weight)));
       };
       if (unlikelihoodWeight > 0)
         addTerm(
@@ -61,10 +48,7 @@ export function createRepetitionPenalty(options: RepetitionPenaltyOptions = {}):
       if (ofOwn !== null && own !== null) addTerm('ownUnlikelihood', ofOwn, own.weight);
       return terms.length === 0 ? undefined : terms.reduce((one, other) => add<Scalar>(one, other));
     },
-    dispose: () => {
-      for (const weight of weights.values()) weight.dispose();
-      weights.clear();
-    },
+    dispose: weights.dispose,
   };
   if (replies === null) return callback;
   return {
