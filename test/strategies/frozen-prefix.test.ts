@@ -3,10 +3,8 @@ import '@whetstone/core/tfjs-gradients';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Batch, LanguageModel, StepReport } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
-import {
-  frozenLayersStrategy,
-  type FrozenLayersOptions,
-} from '../../packages/strategies/src/frozen-layers/frozen-layers.js';
+import { frozenLayersStrategy } from '../../packages/strategies/src/frozen-layers/frozen-layers.js';
+import type { FrozenLayersOptions } from '../../packages/strategies/src/frozen-layers/options.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { batchOf, randomRows, supervisedOf } from '@whetstone/testing';
 import { testBackends, useBackend } from '../support/backend.js';
@@ -15,7 +13,7 @@ import { disposeRun, shuffledSource, testRun, tinyLlama, train } from '../suppor
 const model = (): LanguageModel => createRandomModel({ ...tinyLlama, num_hidden_layers: 4 }, 5);
 const epochs = 3;
 
-async function run(options: FrozenLayersOptions, log: string[] = []): Promise<readonly StepReport[]> {
+async function run(options: Partial<FrozenLayersOptions>, log: string[] = []): Promise<readonly StepReport[]> {
   const logger = { debug() {}, info: (message: string) => void log.push(message), warn() {}, error() {} };
   const composed = testRun({
     model: model(),

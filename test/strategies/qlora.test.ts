@@ -8,7 +8,8 @@ import type { WhetstoneBackend } from '@whetstone/backend/internal';
 import { storageOf } from '@whetstone/core/ops';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { createRandomModel, loadLanguageModel, saveModelFolder } from '@whetstone/models';
-import { qloraStrategy, type QloraOptions } from '../../packages/strategies/src/qlora/qlora.js';
+import type { QloraOptions } from '../../packages/strategies/src/qlora/options.js';
+import { qloraStrategy } from '../../packages/strategies/src/qlora/qlora.js';
 import { testBackends, useBackend } from '../support/backend.js';
 import { runSteps } from '../support/trajectory.js';
 

@@ -13,7 +13,8 @@ import {
 } from '@whetstone/core/contract';
 import { createRandomModel } from '@whetstone/models';
 import { fullStrategy } from '../../packages/strategies/src/full/full.js';
-import { replayStrategy, type ReplayOptions } from '../../packages/strategies/src/replay/replay.js';
+import type { ReplayOptions } from '../../packages/strategies/src/replay/options.js';
+import { replayStrategy } from '../../packages/strategies/src/replay/replay.js';
 import { batchSourceOf, randomRows, supervisedOf } from '@whetstone/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { createRandom } from '@whetstone/core/random';

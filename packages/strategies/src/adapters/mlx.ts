@@ -74,6 +74,6 @@ export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): Adapt
       use_dora: type === 'dora',
     },
     tensors: converted,
-    ...(folder === undefined ? {} : { folder }),
+    folder,
   };
 }

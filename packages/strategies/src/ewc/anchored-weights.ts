@@ -9,11 +9,18 @@ import {
   type Tensor2D,
   type Variable,
 } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type Attachment, type LinearSite, type StrategyPlan } from '@whetstone/core/contract';
+import {
+  WhetstoneError,
+  type Attachment,
+  type LinearSite,
+  type StrategyPlan,
+  type FromSchema,
+} from '@whetstone/core/contract';
+import type { configSchema } from './options.js';
 import { customGradient, savedAt } from '@whetstone/core/ops';
 
 /** The weights to which the penalty applies: the trained parameters, or the base's weights including the adapter. */
-export type AnchoredKind = 'parameters' | 'effective-weights';
+export type AnchoredKind = FromSchema<typeof configSchema>['on'];
 
 /** The weights to which the penalty applies, by name. */
 export interface AnchoredWeights {

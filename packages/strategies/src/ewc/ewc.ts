@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { addN, clone, dispose, keep, scalar, square, sub, sum, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import {
+  defaultsOf,
   WhetstoneError,
   type BatchSource,
-  type Json,
   type LanguageModel,
   type Logger,
   type Strategy,
@@ -13,28 +13,8 @@ import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { addFisher, consolidationPenalty, type Consolidation } from './consolidation.js';
 import { checkFisherFile, readFisherFile, writeFisherFile, type FisherTask } from './fisher-file.js';
 import { diagonalFisher, type FisherProgress } from './fisher.js';
-import {
-  anchoredWeightsOf,
-  copyValues,
-  plannedShapes,
-  type AnchoredKind,
-  type AnchoredWeights,
-} from './anchored-weights.js';
-
-export interface EwcOptions {
-  readonly lambda: number;
-  readonly data?: Json;
-  readonly samples?: number;
-  readonly batchSize?: number;
-  readonly on?: AnchoredKind;
-  /** Absolute path. */
-  readonly fisherFile?: string;
-  readonly onlineDecay?: number;
-  readonly reportEverySteps?: number;
-  /** Batches of the old task, instead of `data`. */
-  readonly batches?: BatchSource;
-  readonly logger?: Logger;
-}
+import { configSchema, type EwcOptions } from './options.js';
+import { anchoredWeightsOf, copyValues, plannedShapes, type AnchoredWeights } from './anchored-weights.js';
 
 /** Number of batches of the old task from which `retainedLoss` is computed. */
 const retainedBatches = 4;
@@ -44,7 +24,12 @@ interface Prepared {
   readonly batches: BatchSource | null;
 }
 
-async function openBatches(options: EwcOptions, run: StrategyRun): Promise<BatchSource | null> {
+/** The options with the defaults of the schema. */
+type ResolvedOptions = ReturnType<typeof resolveOptions>;
+
+const resolveOptions = (options: EwcOptions) => ({ ...defaultsOf(configSchema), ...options });
+
+async function openBatches(options: ResolvedOptions, run: StrategyRun): Promise<BatchSource | null> {
   if (options.batches !== undefined) return options.batches;
   if (options.data === undefined) return null;
   if (run.openData === undefined)
@@ -52,7 +37,7 @@ async function openBatches(options: EwcOptions, run: StrategyRun): Promise<Batch
       place: { path: 'companions' },
       hint: 'Set fisherFile, or pass batches to the strategy.',
     });
-  return run.openData(options.data, { batchSize: options.batchSize ?? 1, shuffled: true });
+  return run.openData(options.data, { batchSize: options.batchSize, shuffled: true });
 }
 
 const disposeAll = (...maps: readonly ReadonlyMap<string, Tensor>[]): void => {
@@ -64,9 +49,9 @@ async function prepare(
   model: LanguageModel,
   weights: AnchoredWeights,
   run: StrategyRun,
-  options: EwcOptions,
+  options: ResolvedOptions,
 ): Promise<Prepared> {
-  const { fisherFile, samples = 200, batchSize = 1, onlineDecay = 1, logger } = options;
+  const { fisherFile, samples, batchSize, onlineDecay, logger } = options;
   const batches = await openBatches(options, run);
   const exists = fisherFile !== undefined && existsSync(fisherFile);
   if (batches === null && !exists) throw missingOldTask(fisherFile);
@@ -186,8 +171,9 @@ async function lossOnFirstBatches(source: BatchSource): Promise<(model: Language
  * Creates the companion strategy `ewc`: elastic weight consolidation (Kirkpatrick et al. 2017). A penalty keeps the
  * weights that are important for an old task close to their values θ* at the start. Reports contain `ewcPenalty`.
  */
-export function ewcStrategy(options: EwcOptions): Strategy {
-  const { fisherFile, on = 'parameters' } = options;
+export function ewcStrategy(given: EwcOptions): Strategy {
+  const options = resolveOptions(given);
+  const { fisherFile, on, reportEverySteps } = options;
   return {
     role: 'companion',
     plan: async (_model, owner) => {
@@ -206,7 +192,6 @@ export function ewcStrategy(options: EwcOptions): Strategy {
       const weights = anchoredWeightsOf(on, owner);
       const { consolidation, batches } = await prepare(model, weights, run, options);
       const halfLambda = keep(scalar(options.lambda / 2));
-      const { reportEverySteps = 0 } = options;
       const retainedLoss = reportEverySteps === 0 || batches === null ? null : await lossOnFirstBatches(batches);
       return {
         trainable: new Map(),

@@ -1,16 +1,6 @@
 import { WhetstoneError, type ModelOutline } from '@whetstone/core/contract';
 import { layerIndexOf } from '../support/layer-index.js';
-
-/** Options that select the trained parameters. */
-export interface ChoiceOptions {
-  readonly trainLastLayers?: number;
-  readonly freezeFirstLayers?: number;
-  readonly embeddings?: boolean;
-  readonly head?: boolean;
-  readonly finalNorm?: boolean;
-  readonly train?: readonly string[];
-  readonly freeze?: readonly string[];
-}
+import type { FrozenLayersOptions } from './options.js';
 
 const invalid = (option: string, message: string, found: string, expected?: string): WhetstoneError =>
   new WhetstoneError('CONFIG_INVALID', message, {
@@ -34,7 +24,7 @@ function compile(option: string, sources: readonly string[]): RegExp[] {
 }
 
 /** Returns the index of the first trained layer, 0-based. */
-function firstTrainedLayer(model: ModelOutline, options: ChoiceOptions): number {
+function firstTrainedLayer(model: ModelOutline, options: FrozenLayersOptions): number {
   const { trainLastLayers: last, freezeFirstLayers: first } = options;
   if (last !== undefined && first !== undefined) {
     throw new WhetstoneError('CONFIG_CONFLICT', 'trainLastLayers and freezeFirstLayers cannot be combined.', {
@@ -56,20 +46,20 @@ function firstTrainedLayer(model: ModelOutline, options: ChoiceOptions): number 
  * @throws CONFIG_CONFLICT if options contradict each other.
  * @throws STRATEGY_TARGETS_NOTHING if a pattern, or all options together, select no parameter.
  */
-export function chooseParameters(model: ModelOutline, options: ChoiceOptions): Map<string, number | null> {
+export function chooseParameters(model: ModelOutline, options: FrozenLayersOptions): Map<string, number | null> {
   const firstLayer = firstTrainedLayer(model, options);
-  const train = compile('train', options.train ?? []);
-  const freeze = compile('freeze', options.freeze ?? []);
+  const train = compile('train', options.train);
+  const freeze = compile('freeze', options.freeze);
   const heads = [...model.linearSites.values()].filter((site) => site.isOutput).map((site) => `${site.name}.`);
   const isTied = heads.some((head) => !model.parameters.has(`${head}weight`));
   const embedding = `${model.embeddingSite.name}.weight`;
 
   const selectedByModule = (name: string, rank: number, layer: number | null): boolean => {
     if (layer !== null) return layer >= firstLayer;
-    if (name === embedding && isTied) return options.embeddings === true || options.head === true;
+    if (name === embedding && isTied) return options.embeddings || options.head === true;
     if (heads.some((head) => name.startsWith(head))) return options.head ?? true;
     // Outside of the layers, vectors belong to the final norm, and other matrices are tables of embeddings.
-    return rank === 1 && !/embed|wpe|wte/.test(name) ? options.finalNorm === true : options.embeddings === true;
+    return rank === 1 && !/embed|wpe|wte/.test(name) ? options.finalNorm : options.embeddings;
   };
 
   const chosen = new Map<string, number | null>();

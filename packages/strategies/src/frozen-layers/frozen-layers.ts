@@ -1,5 +1,6 @@
 import type { Variable } from '@tensorflow/tfjs-core';
 import {
+  defaultsOf,
   WhetstoneError,
   type LanguageModel,
   type Logger,
@@ -8,14 +9,9 @@ import {
 } from '@whetstone/core/contract';
 import { frozenLayersBelow } from '../support/frozen-layers-below.js';
 import { unfreeze } from '../support/unfreeze.js';
-import { chooseParameters, type ChoiceOptions } from './choose-parameters.js';
-import { createStateCache, type CacheLimits, type CacheSavings, type StateCache } from './state-cache.js';
-
-export interface FrozenLayersOptions extends ChoiceOptions {
-  readonly unfreezeEverySteps?: number;
-  readonly cacheFrozenPrefix?: boolean | Partial<CacheLimits>;
-  readonly logger?: Logger;
-}
+import { chooseParameters } from './choose-parameters.js';
+import { configSchema, type FrozenLayersOptions } from './options.js';
+import { createStateCache, type CacheSavings, type StateCache } from './state-cache.js';
 
 /** Returns the index of the lowest trained layer after `step` updates, with gradual unfreezing. */
 function lowestUnfrozenLayer(layers: readonly number[], everySteps: number | undefined, step: number): number {
@@ -30,7 +26,7 @@ function lowestUnfrozenLayer(layers: readonly number[], everySteps: number | und
  * @throws CONFIG_CONFLICT if the first layer or the embeddings are trained.
  */
 function cacheOf(
-  { cacheFrozenPrefix: setting = false }: FrozenLayersOptions,
+  { cacheFrozenPrefix: setting }: FrozenLayersOptions,
   model: ModelOutline,
   chosen: ReadonlyMap<string, number | null>,
 ): StateCache | null {
@@ -43,7 +39,7 @@ function checkCache(
   model: ModelOutline,
   chosen: ReadonlyMap<string, number | null>,
 ): void {
-  if (setting === undefined || setting === false || (frozenLayersBelow(model, chosen.keys()) ?? 0) > 0) return;
+  if (setting === false || (frozenLayersBelow(model, chosen.keys()) ?? 0) > 0) return;
   throw new WhetstoneError(
     'CONFIG_CONFLICT',
     'cacheFrozenPrefix has no effect: the first layer or the embeddings are trained.',
@@ -61,8 +57,11 @@ function checkCache(
  * contain `cachedTokens`, the number of tokens so far that were not computed again, and `cachedSeconds`, the estimated
  * time saved.
  */
-export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy {
-  const options = { ...given };
+export function frozenLayersStrategy(
+  given: Partial<FrozenLayersOptions> & { readonly logger?: Logger } = {},
+): Strategy {
+  const { logger, ...chosenOptions } = given;
+  const options = { ...defaultsOf(configSchema), ...chosenOptions };
   return {
     role: 'owner',
     plan: (model) => {
@@ -119,7 +118,7 @@ export function frozenLayersStrategy(given: FrozenLayersOptions = {}): Strategy 
           model.setFrozenPrefix?.(null);
           refreeze();
           if (cache === null) return;
-          options.logger?.info(describeSavings(cache.savings));
+          logger?.info(describeSavings(cache.savings));
           cache.dispose();
         },
       };

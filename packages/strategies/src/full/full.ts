@@ -1,11 +1,14 @@
 import { clone, mul, tidy, variable, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type LanguageModel, type SavedState, type Strategy } from '@whetstone/core/contract';
+import {
+  defaultsOf,
+  WhetstoneError,
+  type LanguageModel,
+  type SavedState,
+  type Strategy,
+} from '@whetstone/core/contract';
 import { constant, storeBfloat16 } from '@whetstone/core/ops';
 import { unfreeze } from '../support/unfreeze.js';
-
-export interface FullOptions {
-  readonly weights: 'float32' | 'bfloat16';
-}
+import { configSchema, type FullOptions } from './options.js';
 
 /** float32 copies of the parameters. They accumulate updates that are too small for bfloat16. */
 interface Masters {
@@ -67,7 +70,8 @@ function createMasters(model: LanguageModel): Masters {
 }
 
 /** Creates the strategy `full`, which trains all parameters of the model. A tied head is trained as the embedding. */
-export function fullStrategy({ weights }: FullOptions = { weights: 'float32' }): Strategy {
+export function fullStrategy(options: Partial<FullOptions> = {}): Strategy {
+  const { weights } = { ...defaultsOf(configSchema), ...options };
   return {
     role: 'owner',
     plan: ({ parameters }) => ({ trainable: new Map([...parameters].map(([name, { shape }]) => [name, shape])) }),
@@ -76,7 +80,9 @@ export function fullStrategy({ weights }: FullOptions = { weights: 'float32' }):
       const masters = weights === 'bfloat16' ? createMasters(model) : null;
       return {
         trainable: new Map(model.parameters),
-        ...(masters === null ? {} : { masters: masters.variables, savedAs: weights, afterUpdate: masters.round }),
+        masters: masters?.variables,
+        savedAs: weights,
+        afterUpdate: masters?.round,
         effectiveWeights: () =>
           new Map([...model.parameters].map(([name, parameter]) => [name, { site: null, weight: () => parameter }])),
         saveState: () => masters?.saveState() ?? { tensors: new Map(), values: null },

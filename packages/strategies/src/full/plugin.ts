@@ -1,18 +1,5 @@
 import { definePlugin } from '@whetstone/core/contract';
-
-const configSchema = {
-  type: 'object',
-  properties: {
-    weights: {
-      enum: ['float32', 'bfloat16'],
-      default: 'float32',
-      description:
-        'Data type of the weights in computation and in saved files. bfloat16 takes two bytes per weight; updates ' +
-        'accumulate in float32 masters (Micikevicius et al. 2018).',
-    },
-  },
-  additionalProperties: false,
-} as const;
+import { configSchema } from './options.js';
 
 /** The strategy `full`: trains all parameters. */
 export const full = definePlugin({

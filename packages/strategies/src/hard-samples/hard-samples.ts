@@ -1,25 +1,18 @@
 import { tidy } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type Batch, type Json, type LanguageModel, type Strategy } from '@whetstone/core/contract';
+import {
+  defaultsOf,
+  WhetstoneError,
+  type Batch,
+  type Json,
+  type LanguageModel,
+  type Strategy,
+} from '@whetstone/core/contract';
 import { crossEntropy } from '@whetstone/core/ops';
 import { createRandom } from '@whetstone/core/random';
 import { fromPlainRow, plainRow, samplesOf, withSamples, type PlainRow, type ReplayRow } from '../replay/rows.js';
 import { targetsOf } from '../support/batch-loss.js';
-import { drawSamples, offerSamples, type DrawLimits, type PooledSample } from './pool.js';
-
-export interface HardSamplesOptions extends DrawLimits {
-  readonly ratio: number;
-  readonly everyBatches: number;
-  readonly poolSize: number;
-}
-
-const defaultHardSamplesOptions: HardSamplesOptions = {
-  ratio: 0.1,
-  everyBatches: 100,
-  poolSize: 256,
-  maxWeight: 3,
-  maxRepeats: 2,
-  ignoreHardest: 0.05,
-};
+import { configSchema, type HardSamplesOptions } from './options.js';
+import { drawSamples, offerSamples, type PooledSample } from './pool.js';
 
 /** Number of samples per forward pass when losses are measured. */
 const MEASURE_BATCH_SIZE = 8;
@@ -76,7 +69,7 @@ interface SavedPool {
  * a resumed run makes the same choice.
  */
 export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): Strategy {
-  const options: HardSamplesOptions = { ...defaultHardSamplesOptions, ...given };
+  const options: HardSamplesOptions = { ...defaultsOf(configSchema), ...given };
   const { ratio, everyBatches, poolSize } = options;
   if (!(ratio > 0 && ratio <= 0.5))
     throw new WhetstoneError('CONFIG_INVALID', 'The ratio of hard samples is out of range.', {

@@ -1,5 +1,6 @@
 import type { Random } from '@whetstone/core/random';
 import type { ReplayRow } from '../replay/rows.js';
+import type { HardSamplesOptions } from './options.js';
 
 /** A sample that may be repeated: a conversation, or a segment of one if rows are split. */
 export interface PooledSample {
@@ -37,14 +38,7 @@ export function offerSamples(
   return { pool: kept, offered: seen };
 }
 
-export interface DrawLimits {
-  /** Maximum probability of a sample relative to the mean. */
-  readonly maxWeight: number;
-  /** Share of the samples with the highest losses that is excluded, because wrong labels also have a high loss. */
-  readonly ignoreHardest: number;
-  /** Maximum number of repetitions of a sample between two measurements. */
-  readonly maxRepeats: number;
-}
+export type DrawLimits = Pick<HardSamplesOptions, 'maxWeight' | 'maxRepeats' | 'ignoreHardest'>;
 
 /**
  * Returns the unnormalised probability of each sample: its loss relative to the mean loss, at most `maxWeight`; 0 if it

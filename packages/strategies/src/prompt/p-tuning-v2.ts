@@ -11,6 +11,7 @@ import {
   type Variable,
 } from '@tensorflow/tfjs-core';
 import {
+  defaultsOf,
   WhetstoneError,
   type Attachment,
   type Json,
@@ -26,24 +27,9 @@ import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { attachPrefix, attachPrompt } from './attach.js';
+import { configSchema, type PrefixOptions } from './options.js';
 
-export interface PrefixOptions {
-  readonly virtualTokens: number;
-  readonly depth: 'every-layer' | 'input';
-  readonly projection: boolean;
-  readonly encoderHiddenSize?: number;
-  readonly init: 'random' | 'zero' | 'vocabulary';
-  /** Absolute path of an adapter whose training continues. */
-  readonly adapter?: string | null;
-}
-
-const defaultPrefixOptions: PrefixOptions = {
-  virtualTokens: 20,
-  depth: 'every-layer',
-  projection: false,
-  init: 'random',
-  adapter: null,
-};
+const defaults = defaultsOf(configSchema);
 
 /** Standard deviation of new prefixes: small, so that training starts close to the base model. */
 const initialDeviation = 0.02;
@@ -285,7 +271,7 @@ function continuedOptions(model: ModelOutline, configuredOptions: PrefixOptions,
   } as const;
   const problems = [...fields.problems];
   for (const key of ['virtualTokens', 'depth'] as const) {
-    if (configuredOptions[key] !== defaultPrefixOptions[key] && configuredOptions[key] !== stored[key])
+    if (configuredOptions[key] !== defaults[key] && configuredOptions[key] !== stored[key])
       problems.push({
         message: `${key} differs from the adapter.`,
         place: { path: `strategy.options.${key}` },
@@ -317,7 +303,7 @@ function continuedOptions(model: ModelOutline, configuredOptions: PrefixOptions,
 
 /** Creates the strategy `p-tuning-v2`, which trains a prefix or prompt of a frozen model. */
 export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
-  const resolved: PrefixOptions = { ...defaultPrefixOptions, ...options };
+  const resolved: PrefixOptions = { ...defaults, ...options };
   const conflict = (path: string, message: string): never => {
     throw new WhetstoneError('CONFIG_CONFLICT', message, { place: { path: `strategy.options.${path}` } });
   };
@@ -331,7 +317,7 @@ export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
     { seed, modelFolder }: StrategyRun,
   ): Attachment | Promise<Attachment> =>
     (use.depth === 'input' ? attachInput : attachEveryLayer)(model, use, seed, modelFolder);
-  const { adapter = null } = resolved;
+  const { adapter } = resolved;
   if (adapter === null)
     return {
       role: 'owner',

@@ -13,20 +13,9 @@ import {
 } from '@whetstone/core/contract';
 import { storePacked } from '@whetstone/core/ops';
 import { loraStrategy } from '../lora/lora.js';
-import { loraConfigSchema, type LoraOptions } from '../lora/options.js';
 import { rememberValue } from '../support/unfreeze.js';
-import { quantisedStorage, quantizationConfig, quantizationFile, type QuantizationOptions } from './quantization.js';
-
-/** Options of `qlora`: those of `lora`, and those of quantisation. */
-export interface QloraOptions extends LoraOptions, QuantizationOptions {}
-
-const defaultQloraOptions: QloraOptions = {
-  ...defaultsOf(loraConfigSchema),
-  quantType: 'nf4',
-  doubleQuantization: true,
-  computeDtype: null,
-  skipModules: null,
-};
+import { configSchema, type QloraOptions } from './options.js';
+import { quantisedStorage, quantizationConfig, quantizationFile } from './quantization.js';
 
 /** Quantises weights that were not quantised when they were read. Returns a function that restores the originals. */
 function quantise(model: LanguageModel, storage: WeightStorage): () => void {
@@ -100,7 +89,7 @@ async function attachQlora(
  * place, and the original weights are restored when the strategy is detached.
  */
 export function qloraStrategy(options: Partial<QloraOptions> = {}): Strategy {
-  const resolved = { ...defaultQloraOptions, ...options };
+  const resolved = { ...defaultsOf(configSchema), ...options };
   if (resolved.initLoraWeights === 'pissa') {
     throw new WhetstoneError('CONFIG_CONFLICT', 'PiSSA is not supported: it would change the quantised weights.', {
       place: { path: 'strategy.options.initLoraWeights' },

@@ -9,18 +9,8 @@ import { transposed, unpackOnHost } from '@whetstone/core/ops/internal';
 import { belongsTo } from '../lora/saved-modules.js';
 import { quantiseFourBit } from './four-bit.js';
 import { quantiseInt8 } from './int8.js';
+import type { QuantizationOptions } from './options.js';
 import { isRecord } from '@whetstone/core/util';
-
-/** Options of the quantisation of the base, in the terms of bitsandbytes. */
-export interface QuantizationOptions {
-  readonly quantType: 'nf4' | 'fp4' | 'int8';
-  /** Whether the scales of 4-bit blocks are quantised, too. */
-  readonly doubleQuantization: boolean;
-  /** Data type of products with dequantised weights; null: that of the backend. */
-  readonly computeDtype: 'float32' | 'bfloat16' | null;
-  /** Modules that are not quantised, in addition to the output layer and embeddings. */
-  readonly skipModules: readonly string[] | null;
-}
 
 /**
  * Quantises the values of one weight in the layout of the file. As in bitsandbytes, the rows of [out, in] are

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { readJsonObject } from '@whetstone/core/files';
-import { quantizationFile, quantizationOf, type QuantizationOptions } from './quantization.js';
+import type { QuantizationOptions } from './options.js';
+import { quantizationFile, quantizationOf } from './quantization.js';
 
 /**
  * Reads from an adapter's folder how its base was quantised in training; null if it was not quantised.

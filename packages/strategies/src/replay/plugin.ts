@@ -1,38 +1,6 @@
 import { resolve } from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
-import type { ReplayOptions } from './replay.js';
-
-const configSchema = {
-  type: 'object',
-  properties: {
-    ratio: {
-      type: 'number',
-      exclusiveMinimum: 0,
-      exclusiveMaximum: 1,
-      default: 0.1,
-      description: 'Share of replayed data in training; usually 0.05 to 0.1.',
-    },
-    unit: { enum: ['sample', 'token'], default: 'sample', description: 'Unit of the ratio.' },
-    data: {
-      anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }, { type: 'object' }],
-      description: 'Earlier or general data, in the format of data.train.',
-    },
-    bufferFile: {
-      type: 'string',
-      minLength: 1,
-      description:
-        'File with a sample of the data of all tasks. It is read at the start. It is written with the data of this ' +
-        'run after the first epoch, or after the last step if that is earlier.',
-    },
-    bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Maximum number of samples in the buffer.' },
-    priority: {
-      enum: ['uniform', 'loss'],
-      default: 'uniform',
-      description: 'loss: rows on which the model has a high loss at the start are drawn more often.',
-    },
-  },
-  additionalProperties: false,
-} as const;
+import { configSchema } from './options.js';
 
 /** The companion strategy `replay`: mixes earlier data into training. */
 export const replay = definePlugin({
@@ -45,7 +13,7 @@ export const replay = definePlugin({
     const { replayStrategy } = await import('./replay.js');
     return replayStrategy({
       ...options,
-      ...(bufferFile === undefined ? {} : { bufferFile: resolve(baseFolder, bufferFile) }),
-    } as ReplayOptions);
+      bufferFile: bufferFile === undefined ? undefined : resolve(baseFolder, bufferFile),
+    });
   },
 });

@@ -1,32 +1,26 @@
 import { existsSync } from 'node:fs';
 import { tidy } from '@tensorflow/tfjs-core';
 import {
+  defaultsOf,
   WhetstoneError,
   type Batch,
   type BatchSource,
-  type Json,
   type LanguageModel,
   type Strategy,
   type StrategyRun,
 } from '@whetstone/core/contract';
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { createRandom } from '@whetstone/core/random';
+import { configSchema, type ReplayOptions } from './options.js';
 import { emptyBuffer, offerRows, readBuffer, writeBuffer, type ReplayBuffer } from './buffer.js';
 import { fromPlainRow, plainRow, samplesOf, targetsIn, withSamples, type PlainRow, type ReplayRow } from './rows.js';
 
-export interface ReplayOptions {
-  readonly ratio: number;
-  readonly unit?: 'sample' | 'token';
-  readonly data?: Json;
-  /** Absolute path. */
-  readonly bufferFile?: string;
-  readonly bufferSize?: number | null;
-  readonly priority?: 'uniform' | 'loss';
-  /** Batches to replay, instead of `data`. */
-  readonly batches?: BatchSource;
-}
+/** The options with the defaults of the schema. */
+type ResolvedOptions = ReturnType<typeof resolveOptions>;
 
-async function openBatches(options: ReplayOptions, run: StrategyRun): Promise<BatchSource | null> {
+const resolveOptions = (options: ReplayOptions) => ({ ...defaultsOf(configSchema), ...options });
+
+async function openBatches(options: ResolvedOptions, run: StrategyRun): Promise<BatchSource | null> {
   if (options.batches !== undefined) return options.batches;
   if (options.data === undefined) return null;
   if (run.openData === undefined)
@@ -59,8 +53,8 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
 }
 
 /** Returns the rows to replay: those of the buffer file and a sample of the configured data. */
-async function fillBuffer(model: LanguageModel, run: StrategyRun, options: ReplayOptions): Promise<ReplayBuffer> {
-  const { bufferFile, bufferSize = 2000 } = options;
+async function fillBuffer(model: LanguageModel, run: StrategyRun, options: ResolvedOptions): Promise<ReplayBuffer> {
+  const { bufferFile, bufferSize } = options;
   const stored =
     bufferFile !== undefined && existsSync(bufferFile)
       ? await readBuffer(bufferFile, model.vocabularySize)
@@ -121,8 +115,9 @@ interface SavedReplay {
  * to each batch, so that their expected share of all samples or tokens is `ratio`. The choice depends only on seed,
  * epoch and index of the batch, so that a resumed run makes the same choice.
  */
-export function replayStrategy(options: ReplayOptions): Strategy {
-  const { ratio, unit = 'sample', bufferFile, bufferSize = 2000, priority = 'uniform' } = options;
+export function replayStrategy(given: ReplayOptions): Strategy {
+  const options = resolveOptions(given);
+  const { ratio, unit, bufferFile, bufferSize, priority } = options;
   if (!(ratio > 0 && ratio < 1))
     throw new WhetstoneError('CONFIG_INVALID', 'The ratio of replayed data is out of range.', {
       place: { path: 'companions' },
