@@ -107,6 +107,57 @@ export function splitName(
 export const endingsOf = (variants: readonly LoraVariant[]): Set<string> =>
   new Set(variants.flatMap(({ shapes }) => Object.keys(shapes)));
 
+/** The tensors of an adapter, by what they adapt or replace. */
+interface SortedTensors {
+  readonly sites: Map<string, ModuleTensors>;
+  readonly embeddings: Map<string, ModuleTensors>;
+  readonly replaced: Map<string, Tensor>;
+  readonly tokenRows: TokenRows[];
+}
+
+/** Sorts the tensors of an adapter. Adds a problem for each one that does not match the model. */
+function sortTensors(
+  model: LanguageModel,
+  files: AdapterFiles,
+  fields: ConfigFields,
+  endings: readonly string[],
+): SortedTensors {
+  const sorted: SortedTensors = { sites: new Map(), embeddings: new Map(), replaced: new Map(), tokenRows: [] };
+  const adapt = (key: string, module: string, ending: string, tensor: Tensor): void => {
+    const isEmbedding = embeddingEndings.some((each) => each === ending);
+    if (!(isEmbedding ? module === model.embeddingSite.name : model.linearSites.has(module)))
+      return void fields.problems.push(unknownModule(key, files));
+    const group = isEmbedding ? sorted.embeddings : sorted.sites;
+    const tensors = group.get(module) ?? new Map<string, Tensor>();
+    group.set(module, tensors.set(ending, tensor));
+  };
+  for (const [key, tensor] of files.tensors) {
+    const path = key.startsWith(peftPrefix) ? key.slice(peftPrefix.length) : key;
+    // PEFT also saves the untrained original of a module with biases.
+    if (path.includes('.original_module.')) continue;
+    if (path.endsWith(tokenRowsSuffix)) {
+      const rows = tokenRowsOf(model, key, path.slice(0, -tokenRowsSuffix.length), tensor, fields, files);
+      if (rows !== null) sorted.tokenRows.push(rows);
+      continue;
+    }
+    const match = splitName(path, endings);
+    if (match !== null) {
+      adapt(key, match.module, match.ending, tensor);
+      continue;
+    }
+    const parameter = parameterOf(model, path);
+    const problem = parameter === null ? unknownModule(key, files) : shapeProblem(key, tensor, parameter.shape, files);
+    if (problem !== null) fields.problems.push(problem);
+    if (parameter !== null) sorted.replaced.set(parameter.name, tensor);
+  }
+  return sorted;
+}
+
+const unknownModule = (key: string, { folder }: AdapterFiles): Problem => ({
+  message: 'The model lacks this module.',
+  place: { file: tensorFile(folder), tensor: key },
+});
+
 /**
  * Reads a low-rank adapter for a model. The keys of the tensors determine the adapted layers. Ranks must agree with the
  * configuration.
@@ -119,49 +170,12 @@ export function readLoraAdapter(
   variants: readonly LoraVariant[],
 ): LoraAdapter {
   const fields = readFields(files);
+  const { problems } = fields;
   const type = fields.stringOrNull('peft_type');
   const ofType = variants.filter(({ peftType }) => peftType === type);
   const options = loraOptionsOf(fields, files);
-  const { problems } = fields;
   const endings = [...endingsOf(ofType), ...embeddingEndings];
-  const sites = new Map<string, ModuleTensors>();
-  const embeddings = new Map<string, ModuleTensors>();
-  const replaced = new Map<string, Tensor>();
-  const made: Tensor[] = [];
-  const tokenRows: TokenRows[] = [];
-
-  for (const [key, tensor] of files.tensors) {
-    const path = key.startsWith(peftPrefix) ? key.slice(peftPrefix.length) : key;
-    // PEFT also saves the untrained original of a module with biases.
-    if (path.includes('.original_module.')) continue;
-    if (path.endsWith(tokenRowsSuffix)) {
-      const rows = tokenRowsOf(model, key, path.slice(0, -tokenRowsSuffix.length), tensor, fields, files);
-      if (rows !== null) tokenRows.push(rows);
-      continue;
-    }
-    const match = splitName(path, endings);
-    const parameter = parameterOf(model, path);
-    if (match === null && parameter !== null) {
-      const problem = shapeProblem(key, tensor, parameter.shape, files);
-      if (problem !== null) problems.push(problem);
-      replaced.set(parameter.name, tensor);
-      continue;
-    }
-    const isEmbedding = embeddingEndings.some((ending) => ending === match?.ending);
-    const isKnown = isEmbedding
-      ? match?.module === model.embeddingSite.name
-      : model.linearSites.has(match?.module ?? '');
-    if (match === null || !isKnown) {
-      problems.push({
-        message: 'The model lacks this module.',
-        place: { file: tensorFile(files.folder), tensor: key },
-      });
-      continue;
-    }
-    const group = isEmbedding ? embeddings : sites;
-    const tensors = group.get(match.module) ?? new Map<string, Tensor>();
-    group.set(match.module, tensors.set(match.ending, tensor));
-  }
+  const { sites, embeddings, replaced, tokenRows } = sortTensors(model, files, fields, endings);
   if (sites.size === 0 && embeddings.size === 0 && tokenRows.length === 0)
     problems.push({
       message: 'The file contains no LoRA tensors.',
@@ -173,6 +187,7 @@ export function readLoraAdapter(
   const variant = selectVariant(options, ofType);
   const scalars = createScalars();
   const layers: LoraLayer[] = [];
+  const made: Tensor[] = [];
   for (const [name, tensors] of sites) {
     const site = model.linearSites.get(name);
     if (site === undefined) continue;
