@@ -2,7 +2,10 @@ import type { Conversation, Message, ToolDefinition } from './data.js';
 import type { Json } from './json.js';
 import type { LoadedModel } from './model.js';
 
-/** One sample of the evaluation data: a conversation whose last text answer is the reference. */
+/**
+ * One sample of the evaluation data: a chat whose last text answer is the reference. Chats without an answer, plain
+ * texts and pairs of prompt and completion without roles are no samples.
+ */
 export interface MetricSample {
   /** The conversation, after the transforms of the evaluation data. */
   readonly conversation: Conversation;
