@@ -5,7 +5,7 @@ import type { TensorSpec } from '../recorder/types.js';
 /**
  * Uniform float32 numbers in [0, 1). Attributes are `shape` and `seed`, two 32-bit integers. The seed is an input of
  * the graph. The bits are the same on both engines and on the host (`engines/xla/stablehlo/random.ts`,
- * `core/ops/philox.ts`).
+ * `core/ops/random.ts`).
  */
 const randomUniform: Kernel = {
   name: 'WhetstoneRandomUniform',
