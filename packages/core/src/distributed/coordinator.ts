@@ -31,173 +31,239 @@ interface ConnectedWorker {
   stalled: string | null;
 }
 
-interface PendingGather {
-  readonly what: string;
-  readonly values: Map<number, Json>;
-  readonly since: number;
-}
-
 /** Seconds in which all waiting workers notice that an all-reduce has stalled. */
 const ALL_REDUCE_STALL_GRACE = 5;
 
 /** Seconds that the chief waits for the other workers to leave. */
 const DEPARTURE_GRACE = 10;
 
-export function createCoordinator({ count, cluster, timeouts, nameOf }: CoordinatorOptions): Coordinator {
-  const connected = new Map<number, ConnectedWorker>();
-  const pendingGathers = new Map<number, PendingGather>();
-  const started = secondsNow();
-  let phase: 'joining' | 'running' | 'closing' | 'over' = 'joining';
-  let stallTimer: NodeJS.Timeout | null = null;
+const capitalize = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 
-  const ranks = Array.from({ length: count }, (_, rank) => rank);
-  const namesOf = (some: readonly number[]): string =>
-    some.map((rank, index) => (index === 0 ? capitalize(nameOf(rank)) : nameOf(rank))).join(' and ');
-  const broadcast = (message: FromCoordinator, except?: number): void => {
-    for (const [rank, { connection, left }] of connected) if (!left && rank !== except) connection.send(message);
-  };
+/** The connected workers, and the phase of the run. */
+interface Roster {
+  readonly ranks: readonly number[];
+  readonly connected: Map<number, ConnectedWorker>;
+  phase: 'joining' | 'running' | 'closing' | 'over';
+  nameOf(rank: number): string;
+  broadcast(message: FromCoordinator, except?: number): void;
   /** Ends the run for all workers. Only the first call has an effect. */
-  const fail = (code: ErrorCode, message: string, details: Readonly<Record<string, Json>>, except?: number): void => {
-    if (phase === 'over') return;
-    phase = 'over';
-    broadcast({ type: 'lost', code, message, details }, except);
-  };
-  const failLost = (lost: readonly number[], how: string): void =>
-    fail('WORKER_LOST', `${namesOf(lost)} ${how}`, { workers: [...lost] });
+  fail(code: ErrorCode, message: string, details: Readonly<Record<string, Json>>, except?: number): void;
+  /** Ends the run because workers are lost. `how` completes the sentence that starts with their names. */
+  failLost(lost: readonly number[], how: string): void;
+}
 
-  const welcome = (): void => {
-    if (connected.size < count) return;
-    phase = 'running';
-    const hellos = ranks.map((rank) => connected.get(rank)?.hello);
-    broadcast({
-      type: 'welcome',
-      addresses: hellos.map((hello) => hello?.address ?? ''),
-      sharingCores: hellos.map((hello) => hellos.filter((other) => other?.cores === hello?.cores).length),
-    });
+function createRoster({ count, nameOf }: CoordinatorOptions): Roster {
+  const connected = new Map<number, ConnectedWorker>();
+  const roster: Roster = {
+    ranks: Array.from({ length: count }, (_, rank) => rank),
+    connected,
+    phase: 'joining',
+    nameOf,
+    broadcast: (message, except) => {
+      for (const [rank, { connection, left }] of connected) if (!left && rank !== except) connection.send(message);
+    },
+    fail: (code, message, details, except) => {
+      if (roster.phase === 'over') return;
+      roster.phase = 'over';
+      roster.broadcast({ type: 'lost', code, message, details }, except);
+    },
+    failLost: (lost, how) => {
+      const names = lost.map((rank, index) => (index === 0 ? capitalize(nameOf(rank)) : nameOf(rank))).join(' and ');
+      roster.fail('WORKER_LOST', `${names} ${how}`, { workers: [...lost] });
+    },
   };
+  return roster;
+}
 
-  const gather = (rank: number, sequence: number, what: string, value: Json): void => {
-    const pending = pendingGathers.get(sequence) ?? { what, values: new Map<number, Json>(), since: secondsNow() };
-    pendingGathers.set(sequence, pending);
-    if (pending.what !== what) {
-      const [first = 0] = pending.values.keys();
-      fail(
-        'WORKER_FAILED',
-        `The workers are out of step: ${nameOf(first)} is at '${pending.what}', ${nameOf(rank)} at '${what}'.`,
-        { workers: [first, rank] },
+/** The calls of `gather` that wait for values of some workers. */
+interface Gathers {
+  receive(rank: number, sequence: number, what: string, value: Json): void;
+  /** Ends the run if a call has waited for more than these seconds. */
+  failOverdue(now: number, timeoutSeconds: number): void;
+}
+
+function createGathers(roster: Roster): Gathers {
+  const pendingGathers = new Map<
+    number,
+    { readonly what: string; readonly values: Map<number, Json>; readonly since: number }
+  >();
+  const { ranks, nameOf } = roster;
+  return {
+    receive: (rank, sequence, what, value) => {
+      const pending = pendingGathers.get(sequence) ?? { what, values: new Map<number, Json>(), since: secondsNow() };
+      pendingGathers.set(sequence, pending);
+      if (pending.what !== what) {
+        const [first = 0] = pending.values.keys();
+        roster.fail(
+          'WORKER_FAILED',
+          `The workers are out of step: ${nameOf(first)} is at '${pending.what}', ${nameOf(rank)} at '${what}'.`,
+          { workers: [first, rank] },
+        );
+        return;
+      }
+      pending.values.set(rank, value);
+      if (pending.values.size < ranks.length) return;
+      pendingGathers.delete(sequence);
+      roster.broadcast({ type: 'gathered', sequence, values: ranks.map((each) => pending.values.get(each) ?? null) });
+    },
+    failOverdue: (now, timeoutSeconds) => {
+      const overdue = [...pendingGathers.values()].find(({ since }) => now - since > timeoutSeconds);
+      if (overdue === undefined) return;
+      roster.failLost(
+        ranks.filter((rank) => !overdue.values.has(rank)),
+        `did not reach '${overdue.what}' within ${timeoutSeconds} s of the first worker; the others are waiting.`,
       );
-      return;
-    }
-    pending.values.set(rank, value);
-    if (pending.values.size < count) return;
-    pendingGathers.delete(sequence);
-    broadcast({ type: 'gathered', sequence, values: ranks.map((each) => pending.values.get(each) ?? null) });
+    },
   };
+}
 
-  /** Reports the workers for which a stalled all-reduce waits: those that did not report the stall themselves. */
-  const reportStalledWorkers = (): void => {
-    const messages = [...connected.values()].flatMap(({ stalled }) => stalled ?? []);
-    const missing = ranks.filter((rank) => connected.get(rank)?.stalled === null);
-    if (missing.length === 0)
-      fail('WORKER_LOST', `The workers cannot reach each other to sum the gradients: ${messages[0] ?? ''}`, {
-        workers: [...ranks],
-      });
-    else
-      failLost(
-        missing,
-        `did not join the all-reduce of the gradients within ${timeouts.timeoutSeconds} s, or cannot be reached.`,
-      );
+/** Tells all workers that the run starts, once all are connected. */
+function welcomeIfComplete(roster: Roster): void {
+  const { connected, ranks } = roster;
+  if (connected.size < ranks.length) return;
+  roster.phase = 'running';
+  const hellos = ranks.map((rank) => connected.get(rank)?.hello);
+  roster.broadcast({
+    type: 'welcome',
+    addresses: hellos.map((hello) => hello?.address ?? ''),
+    sharingCores: hellos.map((hello) => hellos.filter((other) => other?.cores === hello?.cores).length),
+  });
+}
+
+/** Reports the workers for which a stalled all-reduce waits: those that did not report the stall themselves. */
+function reportStalledWorkers({ connected, ranks, fail, failLost }: Roster, timeoutSeconds: number): void {
+  const messages = [...connected.values()].flatMap(({ stalled }) => stalled ?? []);
+  const missing = ranks.filter((rank) => connected.get(rank)?.stalled === null);
+  if (missing.length > 0)
+    return failLost(
+      missing,
+      `did not join the all-reduce of the gradients within ${timeoutSeconds} s, or cannot be reached.`,
+    );
+  fail('WORKER_LOST', `The workers cannot reach each other to sum the gradients: ${messages[0] ?? ''}`, {
+    workers: [...ranks],
+  });
+}
+
+/** Ends the run because a worker reported that it failed or was interrupted. */
+function failBecauseOf(
+  { fail, nameOf }: Roster,
+  rank: number,
+  { code, message }: Extract<ToCoordinator, { readonly type: 'failed' }>,
+): void {
+  const name = capitalize(nameOf(rank));
+  if (code === 'INTERRUPTED') fail('INTERRUPTED', `${name} was interrupted.`, { workers: [rank] }, rank);
+  else fail('WORKER_FAILED', `${name} failed: [${code}] ${message}`, { workers: [rank], code }, rank);
+}
+
+/** The answer to a worker that cannot join: it tries again later, or ends with an error. */
+type Refusal = 'later' | readonly [code: ErrorCode, message: string];
+
+/** Returns why a worker cannot join, or null if it can. */
+function refusalOf({ connected, ranks, phase, nameOf }: Roster, hello: Hello, cluster: string): Refusal | null {
+  if (hello.type !== 'hello' || hello.cluster !== cluster || hello.protocol !== PROTOCOL)
+    return ['CONFIG_CONFLICT', 'This chief belongs to another cluster, or runs another version of Whetstone.'];
+  const { rank } = hello;
+  if (connected.get(rank)?.left === true || phase === 'closing') return 'later';
+  if (!ranks.includes(rank) || connected.has(rank)) {
+    const name = capitalize(nameOf(rank));
+    return ['CONFIG_CONFLICT', `${name} is already connected: two processes were started as the same task.`];
+  }
+  if (phase === 'joining') return null;
+  return [
+    'WORKER_LOST',
+    'The run has started, or ended, without this worker. Restart all workers: they resume from the last checkpoint.',
+  ];
+}
+
+function refuse(connection: Connection<FromCoordinator, ToCoordinator>, refusal: Refusal): void {
+  if (refusal === 'later') connection.send({ type: 'later' });
+  else connection.send({ type: 'lost', code: refusal[0], message: refusal[1], details: {} });
+  connection.end();
+}
+
+/** Ends the run if the settings of a worker differ from those of rank 0. Returns whether it did. */
+function failIfSettingsDiffer({ connected, fail, nameOf }: Roster, { rank, settings }: Hello): boolean {
+  const chief = connected.get(0)?.hello.settings ?? settings;
+  const differing = Object.keys({ ...chief, ...settings }).filter((name) => chief[name] !== settings[name]);
+  if (differing.length === 0) return false;
+  fail(
+    'CONFIG_CONFLICT',
+    `${capitalize(nameOf(rank))} has a configuration different from that of ${nameOf(0)}: ` +
+      `${differing.join(', ')} ${differing.length === 1 ? 'differs' : 'differ'}.`,
+    { workers: [rank] },
+  );
+  return true;
+}
+
+/** Sends a heartbeat, and ends the run if workers are missing, silent or waited for too long. */
+function checkWorkers(roster: Roster, gathers: Gathers, now: number, waited: number, timeouts: Timeouts): void {
+  const { connected, ranks, phase } = roster;
+  if (phase === 'over') return;
+  roster.broadcast({ type: 'heartbeat' });
+  if (phase === 'joining' && waited > timeouts.timeoutSeconds)
+    return roster.failLost(
+      ranks.filter((rank) => !connected.has(rank)),
+      `did not connect within ${timeouts.timeoutSeconds} s.`,
+    );
+  const silent = [...connected]
+    .filter(([rank, { lastHeard, left }]) => rank !== 0 && !left && now - lastHeard > timeouts.silenceSeconds)
+    .map(([rank]) => rank);
+  if (silent.length > 0) return roster.failLost(silent, `sent no heartbeat for ${timeouts.silenceSeconds} s.`);
+  gathers.failOverdue(now, timeouts.timeoutSeconds);
+}
+
+/** Ends all connections, once the other workers have left or the grace period is over. */
+function closeConnections(roster: Roster): void {
+  if (roster.phase !== 'over') roster.phase = 'closing';
+  const deadline = secondsNow() + DEPARTURE_GRACE;
+  const finish = (): void => {
+    const isWaiting = [...roster.connected].some(([rank, { left }]) => rank !== 0 && !left);
+    if (isWaiting && roster.phase !== 'over' && secondsNow() < deadline) return void setTimeout(finish, 20);
+    if (roster.phase !== 'over') roster.broadcast({ type: 'leave' }, 0);
+    roster.phase = 'over';
+    for (const { connection } of roster.connected.values()) connection.end();
   };
+  finish();
+}
+
+export function createCoordinator(options: CoordinatorOptions): Coordinator {
+  const { cluster, timeouts } = options;
+  const roster = createRoster(options);
+  const gathers = createGathers(roster);
+  const started = secondsNow();
+  let stallTimer: NodeJS.Timeout | null = null;
 
   const handleMessage = (rank: number, worker: ConnectedWorker, message: ToCoordinator): void => {
     worker.lastHeard = secondsNow();
-    if (message.type === 'gather') gather(rank, message.sequence, message.what, message.value);
+    if (message.type === 'gather') gathers.receive(rank, message.sequence, message.what, message.value);
     else if (message.type === 'leave') worker.left = true;
-    else if (message.type === 'failed') {
-      if (message.code === 'INTERRUPTED')
-        fail('INTERRUPTED', `${capitalize(nameOf(rank))} was interrupted.`, { workers: [rank] }, rank);
-      else
-        fail(
-          'WORKER_FAILED',
-          `${capitalize(nameOf(rank))} failed: [${message.code}] ${message.message}`,
-          { workers: [rank], code: message.code },
-          rank,
-        );
-    } else if (message.type === 'allReduceStalled') {
+    else if (message.type === 'failed') failBecauseOf(roster, rank, message);
+    else if (message.type === 'allReduceStalled') {
       worker.stalled = message.message;
-      stallTimer ??= setTimeout(reportStalledWorkers, ALL_REDUCE_STALL_GRACE * 1000);
+      stallTimer ??= setTimeout(
+        () => reportStalledWorkers(roster, timeouts.timeoutSeconds),
+        ALL_REDUCE_STALL_GRACE * 1000,
+      );
     }
-  };
-
-  const refuse = (connection: Connection<FromCoordinator, ToCoordinator>, code: ErrorCode, message: string): void => {
-    connection.send({ type: 'lost', code, message, details: {} });
-    connection.end();
   };
 
   const admit = (connection: Connection<FromCoordinator, ToCoordinator>, hello: Hello): void => {
-    if (hello.type !== 'hello' || hello.cluster !== cluster || hello.protocol !== PROTOCOL)
-      return refuse(
-        connection,
-        'CONFIG_CONFLICT',
-        'This chief belongs to another cluster, or runs another version of Whetstone.',
-      );
+    const refusal = refusalOf(roster, hello, cluster);
+    if (refusal !== null) return refuse(connection, refusal);
     const { rank } = hello;
-    if (connected.get(rank)?.left === true || phase === 'closing') {
-      connection.send({ type: 'later' });
-      return connection.end();
-    }
-    if (!ranks.includes(rank) || connected.has(rank))
-      return refuse(
-        connection,
-        'CONFIG_CONFLICT',
-        `${capitalize(nameOf(rank))} is already connected: two processes were started as the same task.`,
-      );
-    if (phase !== 'joining')
-      return refuse(
-        connection,
-        'WORKER_LOST',
-        'The run has started, or ended, without this worker. Restart all workers: they resume from the last ' +
-          'checkpoint.',
-      );
     const worker: ConnectedWorker = { hello, connection, lastHeard: secondsNow(), left: false, stalled: null };
-    connected.set(rank, worker);
+    roster.connected.set(rank, worker);
     connection.onMessage((message) => handleMessage(rank, worker, message));
     connection.onClose((reason) => {
-      if (!worker.left) failLost([rank], `disconnected (${reason}).`);
+      if (!worker.left) roster.failLost([rank], `disconnected (${reason}).`);
       worker.left = true;
     });
-    const chief = connected.get(0)?.hello.settings ?? hello.settings;
-    const differing = Object.keys({ ...chief, ...hello.settings }).filter(
-      (name) => chief[name] !== hello.settings[name],
-    );
-    if (differing.length > 0)
-      fail(
-        'CONFIG_CONFLICT',
-        `${capitalize(nameOf(rank))} has a configuration different from that of ${nameOf(0)}: ` +
-          `${differing.join(', ')} ${differing.length === 1 ? 'differs' : 'differ'}.`,
-        { workers: [rank] },
-      );
-    else welcome();
+    if (!failIfSettingsDiffer(roster, hello)) welcomeIfComplete(roster);
   };
 
-  const watching = watch(timeouts.heartbeatSeconds, (now) => {
-    if (phase === 'over') return;
-    broadcast({ type: 'heartbeat' });
-    const missing = ranks.filter((rank) => !connected.has(rank));
-    if (phase === 'joining' && now - started > timeouts.timeoutSeconds)
-      return failLost(missing, `did not connect within ${timeouts.timeoutSeconds} s.`);
-    const silent = [...connected]
-      .filter(([rank, { lastHeard, left }]) => rank !== 0 && !left && now - lastHeard > timeouts.silenceSeconds)
-      .map(([rank]) => rank);
-    if (silent.length > 0) return failLost(silent, `sent no heartbeat for ${timeouts.silenceSeconds} s.`);
-    for (const { what, values, since } of pendingGathers.values()) {
-      if (now - since > timeouts.timeoutSeconds)
-        return failLost(
-          ranks.filter((rank) => !values.has(rank)),
-          `did not reach '${what}' within ${timeouts.timeoutSeconds} s of the first worker; the others are waiting.`,
-        );
-    }
-  });
+  const watching = watch(timeouts.heartbeatSeconds, (now) =>
+    checkWorkers(roster, gathers, now, now - started, timeouts),
+  );
 
   return {
     accept: (connection) => {
@@ -213,18 +279,7 @@ export function createCoordinator({ count, cluster, timeouts, nameOf }: Coordina
     close: () => {
       watching.stop();
       if (stallTimer !== null) clearTimeout(stallTimer);
-      if (phase !== 'over') phase = 'closing';
-      const deadline = secondsNow() + DEPARTURE_GRACE;
-      const finish = (): void => {
-        const isWaiting = [...connected].some(([rank, { left }]) => rank !== 0 && !left);
-        if (isWaiting && phase !== 'over' && secondsNow() < deadline) return void setTimeout(finish, 20);
-        if (phase !== 'over') broadcast({ type: 'leave' }, 0);
-        phase = 'over';
-        for (const { connection } of connected.values()) connection.end();
-      };
-      finish();
+      closeConnections(roster);
     },
   };
 }
-
-const capitalize = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
