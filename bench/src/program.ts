@@ -46,10 +46,7 @@ const train = (): Option =>
 const evaluation = (): Option =>
   new Option('--eval <file>', 'evaluation conversations').default('examples/data/chatterbot-en.eval.jsonl');
 
-/** All commands of the bench. Each is imported when it is asked for. */
-export function createProgram(): Command {
-  const program = new Command('bench').description('Measure Whetstone, and peers on the same work in the same run.');
-
+function addStepCommand(program: Command): void {
   program
     .command('step')
     .description(
@@ -89,7 +86,9 @@ export function createProgram(): Command {
     .addOption(one())
     .addOption(json())
     .action(async (options) => (await import('./step.js')).benchStep(options));
+}
 
+function addSecondProcessCommand(program: Command): void {
   program
     .command('second-process')
     .description(
@@ -105,7 +104,9 @@ export function createProgram(): Command {
     .addOption(new Option('--one <folder>', 'measure this process over such a folder').hideHelp())
     .addOption(json())
     .action(async (options) => (await import('./second-process.js')).benchSecondProcess(options));
+}
 
+function addMatmulCommand(program: Command): void {
   program
     .command('matmul')
     .description(
@@ -130,7 +131,9 @@ export function createProgram(): Command {
       const { benchMatmul, readShape } = await import('./matmul.js');
       await benchMatmul({ ...options, shapes: options.shapes.split(',').map(readShape) });
     });
+}
 
+function addProcessesCommand(program: Command): void {
   program
     .command('processes')
     .description(
@@ -147,7 +150,9 @@ export function createProgram(): Command {
     .addOption(runs())
     .addOption(json())
     .action(async (options) => (await import('./processes.js')).benchProcesses(options));
+}
 
+function addSftCommand(program: Command): void {
   program
     .command('sft')
     .description(
@@ -175,7 +180,9 @@ export function createProgram(): Command {
     .addOption(one())
     .addOption(json())
     .action(async (options) => (await import('./sft.js')).benchSft(options));
+}
 
+function addGenerateCommand(program: Command): void {
   program
     .command('generate')
     .description(
@@ -208,7 +215,9 @@ export function createProgram(): Command {
     .addOption(new Option('--precision <type>', 'numbers of a run').choices(['float32', 'bfloat16']).hideHelp())
     .addOption(json())
     .action(async (options) => (await import('./generate.js')).benchGenerate(options));
+}
 
+function addDataCommand(program: Command): void {
   program
     .command('data')
     .description('read, clean, deduplicate, render, tokenise, mark and pack conversations; tokenising alone')
@@ -240,7 +249,9 @@ export function createProgram(): Command {
     .addOption(new Option('--texts <file>', 'texts of a run').hideHelp())
     .addOption(json())
     .action(async (options) => (await import('./data.js')).benchData(options));
+}
 
+function addStrategiesCommand(program: Command): void {
   program
     .command('strategies')
     .description(
@@ -262,6 +273,18 @@ export function createProgram(): Command {
     .addOption(backend())
     .addOption(json())
     .action(async (options) => (await import('./strategies.js')).benchStrategies(options));
+}
 
+/** All commands of the bench. Each is imported when it is asked for. */
+export function createProgram(): Command {
+  const program = new Command('bench').description('Measure Whetstone, and peers on the same work in the same run.');
+  addStepCommand(program);
+  addSecondProcessCommand(program);
+  addMatmulCommand(program);
+  addProcessesCommand(program);
+  addSftCommand(program);
+  addGenerateCommand(program);
+  addDataCommand(program);
+  addStrategiesCommand(program);
   return program;
 }

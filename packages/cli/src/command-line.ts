@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
+import { batchSchema, isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { addDataCommands } from './data-commands.js';
 import { createTerminal, errorAsJson, errorAsText } from './terminal.js';
@@ -54,17 +54,10 @@ const backendOption = (): Option =>
     'auto',
   );
 
-/** All commands. Each is imported when it is used, so that help is quick. */
-export function createProgram(): Command {
-  const program = new Command('whetstone')
-    .description('Fine-tune language models on conversations.')
-    .version(version)
-    .showSuggestionAfterError()
-    .exitOverride();
-  const command = (nameAndArguments: string, description: string): Command =>
-    program.command(nameAndArguments).description(description);
-
-  command('train <config>', 'train a model as described by a configuration file')
+function addTrainCommand(program: Command): void {
+  program
+    .command('train <config>')
+    .description('train a model as described by a configuration file')
     .option('--set <path=value>', 'override one setting, as optimizer.learningRate=1e-4 (repeatable)', collect, [])
     .option('--resume', 'resume from the newest checkpoint in the output folder')
     .option('--processes <count>', 'number of processes on this machine that share each step', wholeNumber)
@@ -72,19 +65,29 @@ export function createProgram(): Command {
     .action(async (config: string, options: { set: string[] }) =>
       (await import('./commands/train.js')).train(config, options),
     );
+}
 
-  withSampling(command('chat <model>', 'talk to a model'))
+function addChatCommand(program: Command): void {
+  withSampling(program.command('chat <model>').description('talk to a model'))
     .option('--system <text>', 'system message')
     .action(async (model: string, options) => (await import('./commands/chat.js')).chat(model, options));
+}
 
-  withSampling(command('generate <model>', 'answer one prompt, or each line of the standard input'))
+function addGenerateCommand(program: Command): void {
+  withSampling(program.command('generate <model>').description('answer one prompt, or each line of the standard input'))
     .option('--prompt <text>', 'the prompt (repeatable)', collect, [])
     .option('--system <text>', 'system message')
     .option('--raw', "continue the text without the chat template, after the tokenizer's own start tokens")
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, options) => (await import('./commands/generate.js')).generateReplies(model, options));
+}
 
-  withSampling(command('evaluate <model>', 'measure a model on conversations: its loss, and metrics of its replies'))
+function addEvaluateCommand(program: Command): void {
+  withSampling(
+    program
+      .command('evaluate <model>')
+      .description('measure a model on conversations: its loss, and metrics of its replies'),
+  )
     .option('--data <file>', 'conversations (repeatable)', collect, [])
     .option('--layout <name>', 'layout of the rows; detected for each file by default')
     .option(
@@ -98,13 +101,17 @@ export function createProgram(): Command {
       '--max-length <tokens>',
       'maximum length of a conversation, in tokens; longer ones are truncated',
       wholeNumber,
-      1024,
+      batchSchema.properties.maxLength.default,
     )
-    .option('--batch-size <count>', 'conversations per batch', wholeNumber, 8)
+    .option('--batch-size <count>', 'conversations per batch', wholeNumber, batchSchema.properties.batchSize.default)
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, options) => (await import('./commands/evaluate.js')).evaluateModel(model, options));
+}
 
-  command('import <gguf> <out>', 'convert a GGUF file into a Hugging Face folder')
+function addImportCommand(program: Command): void {
+  program
+    .command('import <gguf> <out>')
+    .description('convert a GGUF file into a Hugging Face folder')
     .addOption(
       new Option('--dtype <name>', 'data type of the stored weights; by default the precision of the file').choices([
         'float32',
@@ -116,8 +123,12 @@ export function createProgram(): Command {
     .action(async (gguf: string, out: string, options) =>
       (await import('./commands/import.js')).importModel(gguf, out, options),
     );
+}
 
-  command('merge <model> <adapter> <out>', 'merge an adapter into the weights and write the model')
+function addMergeCommand(program: Command): void {
+  program
+    .command('merge <model> <adapter> <out>')
+    .description('merge an adapter into the weights and write the model')
     .addOption(pluginOption())
     .addOption(backendOption())
     .addOption(
@@ -145,8 +156,10 @@ export function createProgram(): Command {
     .action(async (model: string, adapter: string, out: string, options) =>
       (await import('./commands/merge.js')).merge(model, adapter, out, options),
     );
+}
 
-  const backend = command('backend', 'inspect and install tensor backends');
+function addBackendCommands(program: Command): void {
+  const backend = program.command('backend').description('inspect and install tensor backends');
   backend
     .command('info')
     .description('show which backend is used on this machine, and why')
@@ -161,8 +174,10 @@ export function createProgram(): Command {
     .action(async (kind: string | undefined, options) =>
       (await import('./commands/backend.js')).backendInstall(kind ?? 'cpu', options),
     );
+}
 
-  const model = command('model', 'manage the models in the cache');
+function addModelCommands(program: Command): void {
+  const model = program.command('model').description('manage the models in the cache');
   model
     .command('fetch <name>')
     .description('download a published model into the cache')
@@ -173,14 +188,41 @@ export function createProgram(): Command {
     .description('list downloaded models, and those that can be downloaded')
     .option('--json', 'print one machine-readable object last')
     .action(async (options) => (await import('./commands/model.js')).modelList(options));
+}
 
-  command('plugins', 'list the built-in plugins')
+function addPluginsCommand(program: Command): void {
+  program
+    .command('plugins')
+    .description('list the built-in plugins')
     .option('--json', 'print one machine-readable object last')
     .action(async (options) => (await import('./commands/plugins.js')).listPlugins(options));
+}
 
-  command('schema', 'print the JSON Schema of configuration files, for editors')
+function addSchemaCommand(program: Command): void {
+  program
+    .command('schema')
+    .description('print the JSON Schema of configuration files, for editors')
     .option('--out <file>', 'write it to this file')
     .action(async (options) => (await import('./commands/schema.js')).writeSchema(options));
+}
+
+/** All commands. Each is imported when it is used, so that help is quick. */
+export function createProgram(): Command {
+  const program = new Command('whetstone')
+    .description('Fine-tune language models on conversations.')
+    .version(version)
+    .showSuggestionAfterError()
+    .exitOverride();
+  addTrainCommand(program);
+  addChatCommand(program);
+  addGenerateCommand(program);
+  addEvaluateCommand(program);
+  addImportCommand(program);
+  addMergeCommand(program);
+  addBackendCommands(program);
+  addModelCommands(program);
+  addPluginsCommand(program);
+  addSchemaCommand(program);
   addDataCommands(program);
   return program;
 }
