@@ -21,11 +21,11 @@ import { randomBatch } from './step.js';
 
 const options = JSON.parse(process.argv[2] ?? '{}') as ProcessesBenchOptions & { readonly threads: number };
 const { mode, batch, length, steps, layers, threads, bucket } = options;
-const place = clusterOfEnvironment();
+const membership = clusterOfEnvironment();
 const joined =
-  place === null
+  membership === null
     ? null
-    : await joinCluster(place, { timeoutSeconds: 600, settings: {}, signal: new AbortController().signal });
+    : await joinCluster(membership, { timeoutSeconds: 600, settings: {}, signal: new AbortController().signal });
 const info = await resolveBackend({
   name: 'whetstone',
   threads,
@@ -33,9 +33,9 @@ const info = await resolveBackend({
   cluster: joined?.cluster ?? null,
 });
 const workers =
-  place === null || joined === null || info.collective === undefined
+  membership === null || joined === null || info.collective === undefined
     ? singleWorker
-    : createWorkers(joined, workerName(place, place.rank), info.collective, bucket * 2 ** 20);
+    : createWorkers(joined, workerName(membership, membership.rank), info.collective, bucket * 2 ** 20);
 const model = createRandomModel({ ...shapes.smol, num_hidden_layers: layers }, 0);
 const strategy = mode === 'lora' ? loraStrategy({ rank: 16, alpha: 32 }) : fullStrategy();
 const attachment = await strategy.attach(model, { seed: 0, totalSteps: steps + 1, modelFolder: null });

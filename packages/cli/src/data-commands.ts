@@ -17,16 +17,10 @@ const workers = (): Option =>
     wholeNumber,
   );
 
-/** `whetstone data …`: commands for data sets. */
-export function addDataCommands(program: Command): void {
-  const data = program.command('data').description('inspect, clean and compare data sets');
-  const command = (nameAndArguments: string, description: string): Command =>
-    data
-      .command(nameAndArguments)
-      .description(description)
-      .addOption(layout())
-      .option('--json', 'print one machine-readable object last');
+/** Adds a command to `whetstone data`. */
+type AddCommand = (nameAndArguments: string, description: string) => Command;
 
+function addDataReport(command: AddCommand): void {
   command(
     'report <files...>',
     'write a page about a data set: lengths, languages, topics, duplicates, suspicious rows, scores',
@@ -45,7 +39,9 @@ export function addDataCommands(program: Command): void {
     .option('--gate <file>', 'JSON file of limits that the data must meet: {"maxDuplicates": 0.05, …}')
     .option('--out <file>', 'output file', 'data-report.html')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataReport(files, options));
+}
 
+function addDataInspect(command: AddCommand): void {
   command('inspect <files...>', 'show the first conversations as the model sees them, with supervised tokens marked')
     .requiredOption('--model <model>', 'folder or name of a model')
     .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
@@ -54,7 +50,9 @@ export function addDataCommands(program: Command): void {
     .addOption(workers())
     .option('--count <number>', 'how many', wholeNumber, 3)
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataInspect(files, options));
+}
 
+function addDataClean(command: AddCommand): void {
   command('clean <files...>', 'remove unusable conversations and write the rest as JSON Lines')
     .requiredOption('--out <file>', 'output file')
     .option('--with <cleaners>', 'cleaners, in this order', (text) => text.split(','), [
@@ -66,7 +64,9 @@ export function addDataCommands(program: Command): void {
     .addOption(workers())
     .option('--removals <file>', 'file for every removed conversation and its reason')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataClean(files, options));
+}
 
+function addDataAugment(command: AddCommand): void {
   command('augment <files...>', 'write the conversations and augmented copies as JSON Lines; for training data only')
     .requiredOption('--out <file>', 'output file')
     .option(
@@ -82,16 +82,38 @@ export function addDataCommands(program: Command): void {
         with: options.with ?? ['augment-synonyms', 'augment-turns'],
       }),
     );
+}
 
+function addDataDiff(command: AddCommand): void {
   command(
     'diff <before> <after>',
     'list the changes between two versions of a data set, or between the data of two runs (their folders)',
   ).action(async (before: string, after: string, options) =>
     (await import('./commands/data-diff.js')).dataDiff(before, after, options),
   );
+}
 
+function addDataLeaks(command: AddCommand): void {
   command('leaks <train> <eval>', 'fail if the training data contains evaluation data').action(
     async (train: string, evaluation: string, options) =>
       (await import('./commands/data.js')).dataLeaks(train, evaluation, options),
   );
+}
+
+/** `whetstone data …`: commands for data sets. */
+export function addDataCommands(program: Command): void {
+  const data = program.command('data').description('inspect, clean and compare data sets');
+  const command: AddCommand = (nameAndArguments, description) =>
+    data
+      .command(nameAndArguments)
+      .description(description)
+      .addOption(layout())
+      .option('--json', 'print one machine-readable object last');
+
+  addDataReport(command);
+  addDataInspect(command);
+  addDataClean(command);
+  addDataAugment(command);
+  addDataDiff(command);
+  addDataLeaks(command);
 }

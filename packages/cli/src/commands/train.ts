@@ -22,12 +22,12 @@ export interface TrainOptions {
  * ends the run with a checkpoint, the second ends it at once.
  */
 export async function train(config: string, options: TrainOptions): Promise<void> {
-  const place = clusterOfEnvironment();
+  const membership = clusterOfEnvironment();
   const loud = createTerminal(options.json === true);
   if (options.processes !== undefined && options.processes !== 1) {
     if (options.processes === 0)
       throw new WhetstoneError('USAGE', 'A run needs at least one process.', { found: '--processes 0' });
-    if (place !== null)
+    if (membership !== null)
       throw new WhetstoneError(
         'USAGE',
         '--processes starts workers, but TF_CONFIG already makes this process a worker.',
@@ -35,13 +35,15 @@ export async function train(config: string, options: TrainOptions): Promise<void
       );
     return launchWorkers(options.processes, commandLineOf(config, options), loud);
   }
-  const terminal = place === null || place.rank === 0 ? loud : quiet(loud);
-  if (place !== null && place.rank > 0 && !isLaunched())
-    loud.line(`This is ${workerName(place, place.rank)} of ${place.count}; worker 0 shows the progress.`);
+  const terminal = membership === null || membership.rank === 0 ? loud : quiet(loud);
+  if (membership !== null && membership.rank > 0 && !isLaunched())
+    loud.line(
+      `This is ${workerName(membership, membership.rank)} of ${membership.count}; worker 0 shows the progress.`,
+    );
   const progress = trainingProgress(terminal);
   const interrupt = listenForInterrupt(() => {
     progress.stop();
-    if (place === null || place.rank === 0)
+    if (membership === null || membership.rank === 0)
       terminal.complain(
         'Interrupted: finishing this step and writing a checkpoint. Press Ctrl-C again to stop immediately.',
       );

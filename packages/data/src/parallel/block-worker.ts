@@ -9,6 +9,7 @@ import type {
   Tokenizer,
 } from '@whetstone/core/contract';
 import { createBlockTokenizer, type TokenizedBlock } from '../batching/tokenize-block.js';
+import type { Tokenizing } from '../examples/tokenize.js';
 import { jsonRowsOf } from '../reading/jsonl.js';
 import { textRowsOf } from '../reading/plain-text.js';
 import { RowProblem, type Row } from '../reading/row.js';
@@ -74,6 +75,53 @@ function rowsOf(
   return block.format === 'jsonl' ? jsonRowsOf(block, maxRowBytes) : textRowsOf(block, maxRowBytes);
 }
 
+/** Loads the tokenizer and renderer of a pass; null if it needs none. */
+async function openTokenizing({ output }: Setup): Promise<Tokenizing | null> {
+  const recipes = output.kind === 'tokens' ? output : output.kind === 'report' ? output.tokenizing : null;
+  if (recipes === null) return null;
+  const tokenizer = await make<Tokenizer>(recipes.tokenizer);
+  return { tokenizer, renderer: await make<ChatRenderer>(recipes.renderer, tokenizer) };
+}
+
+function outputOf({ output }: Setup, tokenizing: Tokenizing | null): MakeOutput {
+  if (output.kind === 'report') return measuringWith(createMeasure(tokenizing, output.measure));
+  if (output.kind === 'tokens' && tokenizing) return tokenizingWith(createBlockTokenizer({ ...output, ...tokenizing }));
+  return linesOf;
+}
+
+/** Reads the conversations of a block, at most `limit`. */
+function readBlock(
+  { fileSets }: Setup,
+  block: Block,
+  layout: string | null,
+  limit: number,
+): { conversations: Conversation[] } & Pick<FirstBlockResult, 'rows' | 'layout' | 'unreadable'> {
+  if (block.kind === 'conversations')
+    return { conversations: [...block.conversations], rows: block.conversations.length, layout, unreadable: [] };
+  const fileSet = fileSets[block.fileSet];
+  const reader = createRowReader(fileSet?.options ?? {}, fileSet?.name, layout);
+  const conversations: Conversation[] = [];
+  const unreadable: DataSummary['unreadable'][number][] = [];
+  let rows = 0;
+  for (const row of rowsOf(block, fileSet?.options ?? {})) {
+    const origin: Origin = { file: block.file, line: row.line, index: rows++ };
+    try {
+      conversations.push(reader.read(row, origin));
+    } catch (error) {
+      if (!(error instanceof RowProblem)) throw error;
+      unreadable.push({ origin, reason: error.message });
+    }
+    if (conversations.length === limit) break;
+  }
+  return { conversations, rows, layout: reader.layout, unreadable };
+}
+
+/** Returns a conversation whose index counts from the start of the data instead of the block. */
+const shifted = (conversation: Conversation, base: number): Conversation => ({
+  ...conversation,
+  origin: { ...conversation.origin, index: conversation.origin.index + base },
+});
+
 /** Handles the messages of a worker thread: reads blocks, applies transforms, and makes the pass output. */
 export interface BlockWorker {
   handle(message: ToWorker): Promise<FromWorker>;
@@ -90,45 +138,14 @@ export function createBlockWorker(): BlockWorker {
     const opened: OpenStep[] = [];
     for (const recipe of setup.transforms) opened.push(await openStep(recipe));
     steps = opened;
-    const { output } = setup;
-    const recipes = output.kind === 'tokens' ? output : output.kind === 'report' ? output.tokenizing : null;
-    const tokenizer = recipes && (await make<Tokenizer>(recipes.tokenizer));
-    const renderer = recipes && tokenizer && (await make<ChatRenderer>(recipes.renderer, tokenizer));
-    const tokenizing = tokenizer && renderer && { tokenizer, renderer };
-    if (output.kind === 'report') makeOutput = measuringWith(createMeasure(tokenizing, output.measure));
-    else if (output.kind === 'tokens' && tokenizing)
-      makeOutput = tokenizingWith(createBlockTokenizer({ ...output, ...tokenizing }));
+    const tokenizing = await openTokenizing(setup);
+    makeOutput = outputOf(setup, tokenizing);
     return {
       type: 'opened',
-      tokenizerHash: tokenizer?.hash ?? null,
-      rendererHash: renderer?.hash ?? null,
-      vocabularySize: tokenizer?.vocabularySize ?? null,
+      tokenizerHash: tokenizing?.tokenizer.hash ?? null,
+      rendererHash: tokenizing?.renderer.hash ?? null,
+      vocabularySize: tokenizing?.tokenizer.vocabularySize ?? null,
     };
-  }
-
-  function read(
-    block: Block,
-    layout: string | null,
-    limit: number,
-  ): { conversations: Conversation[] } & Pick<FirstBlockResult, 'rows' | 'layout' | 'unreadable'> {
-    if (block.kind === 'conversations')
-      return { conversations: [...block.conversations], rows: block.conversations.length, layout, unreadable: [] };
-    const fileSet = setup.fileSets[block.fileSet];
-    const reader = createRowReader(fileSet?.options ?? {}, fileSet?.name, layout);
-    const conversations: Conversation[] = [];
-    const unreadable: DataSummary['unreadable'][number][] = [];
-    let rows = 0;
-    for (const row of rowsOf(block, fileSet?.options ?? {})) {
-      const origin: Origin = { file: block.file, line: row.line, index: rows++ };
-      try {
-        conversations.push(reader.read(row, origin));
-      } catch (error) {
-        if (!(error instanceof RowProblem)) throw error;
-        unreadable.push({ origin, reason: error.message });
-      }
-      if (conversations.length === limit) break;
-    }
-    return { conversations, rows, layout: reader.layout, unreadable };
   }
 
   function pendingBlock(id: number): PendingBlock {
@@ -165,7 +182,7 @@ export function createBlockWorker(): BlockWorker {
   }
 
   async function start({ id, block, layout, limit, hint }: Extract<ToWorker, { type: 'start' }>): Promise<FromWorker> {
-    const { conversations, ...found } = read(block, layout, limit ?? Infinity);
+    const { conversations, ...found } = readBlock(setup, block, layout, limit ?? Infinity);
     pending.set(id, { hint: hint ?? measureAll, conversations, next: 0, absolute: block.kind === 'conversations' });
     return { type: 'started', id, result: { ...found, read: conversations.length, ...(await advance(id)) } };
   }
@@ -181,10 +198,7 @@ export function createBlockWorker(): BlockWorker {
           const block = pendingBlock(message.id);
           block.conversations = block.conversations.filter((_, index) => message.keep[index] === 1);
           if (!block.absolute)
-            block.conversations = block.conversations.map((conversation) => ({
-              ...conversation,
-              origin: { ...conversation.origin, index: conversation.origin.index + message.base },
-            }));
+            block.conversations = block.conversations.map((conversation) => shifted(conversation, message.base));
           block.absolute = true;
           return { type: 'continued', id: message.id, result: await advance(message.id) };
         }
