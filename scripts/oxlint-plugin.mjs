@@ -28,4 +28,33 @@ const lineLength = {
   }),
 };
 
-export default { meta: { name: 'whetstone' }, rules: { 'line-length': lineLength } };
+// The conventions of CONTRIBUTING.md for which there is more than one way, by the line of text that breaks them.
+const conventions = [
+  { pattern: /[\w\])] [+-]= 1(?=[;),\]]|$)/, message: 'Write `++` or `--`.' },
+  { pattern: /\.#[a-z]|^\s+(?:static |readonly |async )*#[a-z]\w* *[=;:(]/, message: 'Write `private`, not `#`.' },
+  {
+    pattern: /\bconst \w+Plugin = definePlugin\(/,
+    message: 'Name the constant after the plugin: `lora`, not `loraPlugin`.',
+  },
+  { pattern: /@throws (?:\{|[A-Z])/, message: 'Write a code or class after `@throws` in backticks, without braces.' },
+];
+
+/** Reports lines that break one of the conventions. */
+const convention = {
+  createOnce: (context) => ({
+    before() {
+      context.sourceCode.lines.forEach((text, index) => {
+        for (const { pattern, message } of conventions) {
+          const column = text.search(pattern);
+          const line = index + 1;
+          if (column >= 0)
+            context.report({ loc: { start: { line, column }, end: { line, column: text.length } }, message });
+        }
+      });
+      return false;
+    },
+    Program() {},
+  }),
+};
+
+export default { meta: { name: 'whetstone' }, rules: { 'line-length': lineLength, convention } };

@@ -183,6 +183,40 @@ describe('oxlint', () => {
   });
 });
 
+describe('the lint rule for conventions', () => {
+  const lint = async (line: string): Promise<CommandResult> => {
+    const file = join(await temporaryFolder(), 'file.ts');
+    await writeFile(file, `${line}\n`);
+    const config = join(repository, '.oxlintrc.json');
+    const options = ['--deny-warnings', '--format=unix', '--config', config, '--deny', 'whetstone/convention'];
+    return node('node_modules/oxlint/bin/oxlint', ...options, file);
+  };
+
+  it.each([
+    ['export const next = (state: { count: number }) => void (state.count·+=·1);', 'Write `++` or `--`.'],
+    ['export const last = (state: { count: number }) => { state.count·-=·1; };', 'Write `++` or `--`.'],
+    ['export class Counter {\n  #count = 0;\n  get = () => this.·#count;\n}', 'Write `private`, not `#`.'],
+    ['export const·loraPlugin = definePlugin({});', 'Name the constant after the plugin'],
+    ['/** @throws·USAGE if it is empty */', 'in backticks'],
+    ['/** @throws·{Error} if it is empty */', 'in backticks'],
+  ])('fails for %s', async (line, message) => {
+    // The dots are spaces: this file must not break the rule.
+    const result = await lint(line.replaceAll('·', ' '));
+    expect(result.code).toBe(1);
+    expect(result.stdout).toContain(message);
+  });
+
+  it('passes for what the conventions ask for, and for similar code', async () => {
+    const lines = [
+      '/** @throws `USAGE` if it is empty. @throws the errors of the callback */',
+      'export const lora = definePlugin({});',
+      "export const color = '#fff';",
+      'export function step(state: { count: number }) { state.count++; state.count += 10; state.count += 1.5; }',
+    ];
+    expect((await lint(lines.join('\n'))).stdout).not.toContain('whetstone');
+  });
+});
+
 describe('the lint rule for long lines', () => {
   /** Lints one file with the repository's configuration; the output has one line per problem. */
   const lint = async (name: string, lines: readonly string[]): Promise<CommandResult> => {

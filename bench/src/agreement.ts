@@ -26,7 +26,7 @@ export function agreementOf(reference: readonly Reply[], replies: readonly Reply
     const before = left.findIndex((value, at) => value !== right[at]);
     equal += before === -1 ? left.length : before;
     total += left.length;
-    if (before === -1 && left.length === right.length) same += 1;
+    if (before === -1 && left.length === right.length) same++;
   }
   return { same, replies: reference.length, shareBeforeDifference: equal / total };
 }

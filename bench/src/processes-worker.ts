@@ -58,7 +58,7 @@ const lists = {
   losses: [] as number[],
 };
 let firstSeconds = NaN;
-for (let step = 0; step <= steps; step += 1) {
+for (let step = 0; step <= steps; step++) {
   await workers.gather(`measured step ${step}`, null);
   const started = performance.now();
   const before = process.cpuUsage();

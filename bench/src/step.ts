@@ -84,7 +84,7 @@ export async function measureStep(
   };
   const data = randomBatch(batch, length, model.vocabularySize);
   const times = { seconds: [] as number[], processorSeconds: [] as number[], hostSeconds: [] as number[] };
-  for (let step = 0; step <= steps; step += 1) {
+  for (let step = 0; step <= steps; step++) {
     const started = performance.now();
     const before = process.cpuUsage();
     const loop = performance.eventLoopUtilization();

@@ -65,7 +65,7 @@ const writeMetric = (name: string, body: string): Promise<void> =>
 beforeAll(async () => {
   await writeMetric(
     'rows',
-    `{ needs: 'none', createAccumulator: (rows = 0) => ({ add: () => { rows += 1; }, result: () => ({ rows }) }) }`,
+    `{ needs: 'none', createAccumulator: (rows = 0) => ({ add: () => { rows++; }, result: () => ({ rows }) }) }`,
   );
   await writeMetric('old', `{ compute: () => ({ old: 1 }) }`);
   await writeMetric(

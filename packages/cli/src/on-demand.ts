@@ -35,7 +35,7 @@ export const importGguf: typeof ImportGguf = async (...inputs) =>
  * the chat template's stop tokens or `stopTokenIds`, or before a stop text.
  *
  * @function
- * @throws WhetstoneError `USAGE` for an empty prompt, `CONTEXT_EXCEEDED` if a prompt is longer than the model's context
+ * @throws `USAGE` for an empty prompt, `CONTEXT_EXCEEDED` if a prompt is longer than the model's context
  */
 export const generateText: typeof GenerateText = async function* (...inputs) {
   yield* (await import('@whetstone/models')).generateText(...inputs);
@@ -57,7 +57,7 @@ export const collectText: typeof CollectText = async (...inputs) =>
  * Measures the token-weighted mean loss over a whole data set; null if its signal was aborted.
  *
  * @function
- * @throws WhetstoneError `DATA_NOTHING_TO_LEARN` if the data has no target
+ * @throws `DATA_NOTHING_TO_LEARN` if the data has no target
  */
 export const evaluate: typeof Evaluate = async (...inputs) =>
   (await import('@whetstone/core/training')).evaluate(...inputs);

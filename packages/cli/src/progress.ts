@@ -113,7 +113,7 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
       spent += report.seconds;
       tokens += report.supervisedTokens;
     }
-    steps += 1;
+    steps++;
     const secondsPerStep = steps > 1 ? spent / (steps - 1) : report.seconds;
     const speed = steps > 1 ? tokens / spent : report.supervisedTokens / report.seconds;
     return {

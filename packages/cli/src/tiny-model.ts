@@ -76,7 +76,7 @@ export async function createTinyModel(folder: string, options: TinyModelOptions 
     data: () => new Float32Array(hidden).fill(1),
   });
   const tensors = [random('model.embed_tokens.weight', [config.vocab_size, hidden]), ones('model.norm.weight')];
-  for (let layer = 0; layer < layers; layer += 1) {
+  for (let layer = 0; layer < layers; layer++) {
     const at = `model.layers.${layer}`;
     tensors.push(
       ones(`${at}.input_layernorm.weight`),
@@ -103,9 +103,9 @@ function byteVocabulary(): Record<string, number> {
     (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
   const vocabulary: Record<string, number> = {};
   let others = 0;
-  for (let byte = 0; byte < 256; byte += 1) {
+  for (let byte = 0; byte < 256; byte++) {
     const character = printable(byte) ? byte : 256 + others;
-    if (!printable(byte)) others += 1;
+    if (!printable(byte)) others++;
     vocabulary[String.fromCodePoint(character)] = byte;
   }
   for (const [index, token] of specialTokens.entries()) vocabulary[token] = 256 + index;

@@ -100,7 +100,7 @@ test('a local metric of log-probabilities, for which no reply is generated', asy
               for (const { logProbabilities } of likelihoods)
                 for (const value of logProbabilities) {
                   sum += value;
-                  tokens += 1;
+                  tokens++;
                 }
             },
             result: () => ({ mean: sum / tokens, tokens }),

@@ -104,7 +104,7 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
     // The texts are kept only for the JSON object.
     const pairs: ReplyPair[] = [];
     const onReply = (pair: ReplyPair): void => {
-      replies += 1;
+      replies++;
       if (terminal.json) pairs.push(pair);
     };
     const values = await measureMetrics(

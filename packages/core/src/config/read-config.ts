@@ -96,7 +96,7 @@ export async function readConfigFile(path: string): Promise<RawConfig> {
     baseFolder: baseFolderOf(value, dirname(file)),
     file,
     locate: (where) => {
-      for (let depth = where.length; depth > 0; depth -= 1) {
+      for (let depth = where.length; depth > 0; depth--) {
         const path = where
           .slice(0, depth)
           .map((part) => (typeof part === 'string' && /^\d+$/.test(part) ? Number(part) : part));

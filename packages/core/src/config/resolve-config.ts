@@ -104,7 +104,7 @@ export async function resolveConfig(
       const rename = unknownKey === undefined ? undefined : importUnknownKey(unknownKey, written, schema, defaults);
       if (rename === undefined || valueAt(written, rename.from) === undefined || !applyRename(written, rename))
         continue;
-      moved += 1;
+      moved++;
       origins.set(formatPath(rename.to), rename.from);
       notices.push(`${formatPath(rename.from)} is read as ${formatPath(rename.to)}.`);
     }

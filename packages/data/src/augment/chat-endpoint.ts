@@ -66,7 +66,7 @@ function contentOf(body: string): string {
  * Creates a function that asks a model through an OpenAI-compatible API. Answers are cached; failed requests are
  * retried with increasing pauses if a retry can succeed.
  *
- * @throws PLUGIN_FAILED from the returned function, if a request fails after all attempts
+ * @throws `PLUGIN_FAILED` from the returned function, if a request fails after all attempts
  */
 export function createAsk(options: EndpointOptions): Ask {
   const { endpoint, model, temperature, attempts, pauseSeconds, cacheFolder } = options;

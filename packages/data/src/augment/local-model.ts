@@ -15,7 +15,7 @@ export interface LocalModel {
 /**
  * Creates a function that asks a model on this machine.
  *
- * @throws PLUGIN_FAILED from `ask`, if the program cannot load models
+ * @throws `PLUGIN_FAILED` from `ask`, if the program cannot load models
  */
 export function createLocalModel(
   { model, temperature, cacheFolder }: Pick<ParaphraseOptions, 'model' | 'temperature' | 'cacheFolder'>,

@@ -3,7 +3,7 @@ import { definePlugin } from '@whetstone/core/contract';
 import { TRANSFORMS_VERSION } from '../transforms/transform-log.js';
 import { paraphraseSchema, synonymSchema, turnSchema } from './options.js';
 
-const augmentSynonymsPlugin = definePlugin({
+const augmentSynonyms = definePlugin({
   apiVersion: 2,
   kind: 'data-transform',
   name: 'augment-synonyms',
@@ -17,7 +17,7 @@ const augmentSynonymsPlugin = definePlugin({
   },
 });
 
-const augmentTurnsPlugin = definePlugin({
+const augmentTurns = definePlugin({
   apiVersion: 2,
   kind: 'data-transform',
   name: 'augment-turns',
@@ -30,7 +30,7 @@ const augmentTurnsPlugin = definePlugin({
   },
 });
 
-const augmentParaphrasePlugin = definePlugin({
+const augmentParaphrase = definePlugin({
   apiVersion: 2,
   kind: 'data-transform',
   name: 'augment-paraphrase',
@@ -46,4 +46,4 @@ const augmentParaphrasePlugin = definePlugin({
   },
 });
 
-export const augmentPlugins = [augmentSynonymsPlugin, augmentTurnsPlugin, augmentParaphrasePlugin] as const;
+export const augmentPlugins = [augmentSynonyms, augmentTurns, augmentParaphrase] as const;

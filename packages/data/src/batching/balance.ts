@@ -61,7 +61,7 @@ function sharesOf(
  * subset, up to `maxRepeats` times. The epoch has as many samples as the data, unless `maxRepeats` limits a group.
  *
  * @returns the drawn samples, sorted, and the size of each group
- * @throws CONFIG_CONFLICT if weights name unknown groups, or leave no share for groups without a weight
+ * @throws `CONFIG_CONFLICT` if weights name unknown groups, or leave no share for groups without a weight
  */
 export function balanceSamples(
   { names, groupOf }: Groups,

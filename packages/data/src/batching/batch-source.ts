@@ -39,7 +39,7 @@ function conversationsRead(source: DataSource, conversations: number): number {
   return isTransformed(source) ? (source.reports[0]?.conversationsIn ?? conversations) : conversations;
 }
 
-/** @throws DATA_UNREADABLE, DATA_EMPTY, DATA_NOTHING_TO_LEARN */
+/** @throws `DATA_UNREADABLE`, `DATA_EMPTY`, `DATA_NOTHING_TO_LEARN` */
 function checkPrepared({ summary, withoutTargets }: Prepared, read: number, options: BatchOptions): void {
   enforceUnreadableLimit(summary.unreadable, read, options.unreadableRows);
   const [file] = summary.files;
@@ -65,7 +65,7 @@ function checkPrepared({ summary, withoutTargets }: Prepared, read: number, opti
 /**
  * Returns the difficulty of each row: its length, or the given value of its sample. Returns null without a curriculum.
  *
- * @throws CONFIG_CONFLICT if rows are packed or batches have a token budget, as these change the order
+ * @throws `CONFIG_CONFLICT` if rows are packed or batches have a token budget, as these change the order
  */
 function rowDifficulties(
   table: RowTable,
@@ -89,7 +89,7 @@ function rowDifficulties(
 /**
  * Returns the difficulty of each sample under a curriculum by column, or measures losses for a curriculum by loss.
  *
- * @throws CONFIG_CONFLICT if losses are needed and `rowLosses` is missing
+ * @throws `CONFIG_CONFLICT` if losses are needed and `rowLosses` is missing
  */
 async function measuredDifficulties(
   store: TokenStore,
@@ -111,12 +111,12 @@ async function measuredDifficulties(
  * Reads a source once, renders and tokenizes all conversations, and returns a source of batches. Each epoch can be
  * repeated and started at any batch.
  *
- * @throws DATA_UNREADABLE if there are more unreadable rows than allowed
- * @throws DATA_EMPTY if the data has no conversations
- * @throws DATA_NOTHING_TO_LEARN if conversations have no target tokens
- * @throws DATA_SUPERVISION if the supervision proof fails
- * @throws TEMPLATE_FAILED if the chat template fails
- * @throws CONTEXT_EXCEEDED if a conversation is too long and `truncationMode` is `error`
+ * @throws `DATA_UNREADABLE` if there are more unreadable rows than allowed
+ * @throws `DATA_EMPTY` if the data has no conversations
+ * @throws `DATA_NOTHING_TO_LEARN` if conversations have no target tokens
+ * @throws `DATA_SUPERVISION` if the supervision proof fails
+ * @throws `TEMPLATE_FAILED` if the chat template fails
+ * @throws `CONTEXT_EXCEEDED` if a conversation is too long and `truncationMode` is `error`
  * @throws any error of the source
  */
 export async function createBatchSource(inputs: BatchSourceInputs): Promise<PreparedBatchSource> {

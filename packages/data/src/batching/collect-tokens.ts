@@ -105,7 +105,7 @@ const BLOCK_SIZE = 64;
  * Tokenizes conversations on this thread, block by block.
  *
  * @throws any error of a conversation, after all conversations before it were collected
- * @throws INTERRUPTED if `signal` is aborted
+ * @throws `INTERRUPTED` if `signal` is aborted
  */
 export async function tokenizeInOrder(
   conversations: AsyncIterable<Conversation> | Iterable<Conversation>,

@@ -85,7 +85,7 @@ function hasTarget(row: PackedRows[number], store: TokenStore): boolean {
  * Assigns samples to rows: packed, or one sample per row. Rows without target tokens, which result from splitting long
  * prompts, are dropped.
  *
- * @throws CONFIG_CONFLICT if samples are packed and `maxLength` is null
+ * @throws `CONFIG_CONFLICT` if samples are packed and `maxLength` is null
  */
 export function layOutRows(store: TokenStore, samples: Int32Array, options: BatchOptions): RowTable {
   const { packing, packingStrategy, maxLength, shuffleDataset, seed } = options;

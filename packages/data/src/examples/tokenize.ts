@@ -144,7 +144,7 @@ export type Tokenize = (conversation: Conversation, messages?: readonly Message[
  * Creates the function that tokenizes conversations. A chat is rendered by the chat template; other forms are tokenized
  * as they are.
  *
- * @throws TEMPLATE_FAILED from the returned function, with the file and line of the conversation
+ * @throws `TEMPLATE_FAILED` from the returned function, with the file and line of the conversation
  */
 export function createTokenize(tokenizing: Tokenizing, options: SupervisionOptions): Tokenize {
   const special = specialTokensAround(tokenizing.tokenizer);

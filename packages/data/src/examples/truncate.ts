@@ -58,7 +58,7 @@ const cut = ({ ids, supervised, weights }: Tokenized, start: number, end: number
  * Truncates a sample to `maxLength` tokens.
  *
  * @param full the tokens of the complete conversation
- * @throws CONTEXT_EXCEEDED if the sample is longer and the mode is `error`
+ * @throws `CONTEXT_EXCEEDED` if the sample is longer and the mode is `error`
  */
 export function truncate(
   conversation: Conversation,

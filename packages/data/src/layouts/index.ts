@@ -24,7 +24,7 @@ export function layoutByName(name: string): Layout | undefined {
 /**
  * Returns the first layout whose required keys the record has.
  *
- * @throws RowProblem if there is none
+ * @throws `RowProblem` if there is none
  */
 export function detectLayout(record: DataRecord, options: LayoutOptions): Layout {
   const found = layouts.find((layout) => layout.requires.every((column) => keyOf(column, options) in record));

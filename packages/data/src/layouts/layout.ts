@@ -19,7 +19,7 @@ export interface Layout {
   readonly requires: readonly ColumnName[];
   /** The optional keys. All other keys of a record become columns of the conversation. */
   readonly allows: readonly ColumnName[];
-  /** @throws RowProblem if the record does not match the layout */
+  /** @throws `RowProblem` if the record does not match the layout */
   read(record: DataRecord, options: LayoutOptions): ParsedRecord;
 }
 

@@ -32,7 +32,7 @@ function readToolCalls(calls: unknown, path: string): Message['tool_calls'] {
 /**
  * Reads the fields `train` and `weight` of a turn.
  *
- * @throws RowProblem if a field has another type, or the weight is negative
+ * @throws `RowProblem` if a field has another type, or the weight is negative
  */
 export function readOverrides(
   { train, weight }: { readonly train?: unknown; readonly weight?: unknown },
@@ -77,7 +77,7 @@ function readMessage(value: unknown, path: string, options: LayoutOptions): Mess
  * Reads a list of messages.
  *
  * @param path the list's key in the row, for error messages
- * @throws RowProblem if the value is not a list of messages
+ * @throws `RowProblem` if the value is not a list of messages
  */
 export function readMessages(given: unknown, path: string, options: LayoutOptions): Message[] {
   const value = listFromText(given);

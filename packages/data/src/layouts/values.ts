@@ -9,7 +9,7 @@ const brokenText = /[\p{Surrogate}\0]/u;
 /**
  * Returns the value if it is text without NUL and lone surrogates.
  *
- * @throws RowProblem otherwise
+ * @throws `RowProblem` otherwise
  */
 export function checkText(value: unknown, path: string): string {
   if (typeof value !== 'string') throw new RowProblem(`${path} is ${describeValue(value)}; expected text`);
@@ -30,7 +30,7 @@ export function optionalText(value: unknown, path: string): string | undefined {
  * Checks a parsed value for damaged text and deep nesting, and returns it. It uses no recursion, so that deep nesting
  * cannot overflow the stack.
  *
- * @throws RowProblem
+ * @throws `RowProblem`
  */
 export function checkJson(value: unknown, path: string): Json {
   const waiting: { value: unknown; depth: number }[] = [{ value, depth: 0 }];

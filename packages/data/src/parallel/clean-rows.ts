@@ -6,7 +6,7 @@ import { passOnThreads, type ThreadOptions } from './pass.js';
  * Passes the conversations of a source to `write` as JSON Lines, in their order. Large sources are read and cleaned on
  * worker threads.
  *
- * @throws ThreadsStopped if a worker thread ends during the pass, as lines that were written cannot be taken back
+ * @throws `ThreadsStopped` if a worker thread ends during the pass, as lines that were written cannot be taken back
  */
 export async function cleanRows(
   source: DataSource,

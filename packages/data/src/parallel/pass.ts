@@ -152,8 +152,8 @@ function createReportSum(names: readonly string[]): {
  * false, without a call of `take`, if the source is small, cannot be shared between threads, or threads cannot start.
  *
  * @throws any error of reading, transforms and output, at the same conversation as a pass without threads
- * @throws INTERRUPTED if `signal` is aborted
- * @throws ThreadsStopped if a worker thread ends after the first block was taken
+ * @throws `INTERRUPTED` if `signal` is aborted
+ * @throws `ThreadsStopped` if a worker thread ends after the first block was taken
  */
 export async function passOnThreads(
   source: DataSource,

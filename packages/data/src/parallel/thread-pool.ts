@@ -22,7 +22,7 @@ export interface Thread {
 /**
  * Starts a worker thread.
  *
- * @throws Error if the worker's program does not exist (the package was not built)
+ * @throws `Error` if the worker's program does not exist (the package was not built)
  */
 export function startThread(): Thread {
   const worker = new Worker(pathToFileURL(createRequire(import.meta.url).resolve('@whetstone/data/worker')), {
@@ -69,8 +69,8 @@ interface PoolWorker {
  * Starts threads and sends them the setup.
  *
  * @param expected the hashes of tokenizer and template that each thread must report; null if nothing is tokenized
- * @throws ThreadsUnavailable if threads cannot be started, or if their tokenizer or template has a different hash
- * @throws WhetstoneError if the setup is invalid
+ * @throws `ThreadsUnavailable` if threads cannot be started, or if their tokenizer or template has a different hash
+ * @throws `WhetstoneError` if the setup is invalid
  */
 export async function openThreadPool(
   size: number,

@@ -56,7 +56,7 @@ export function supervisionWarnings(findings: SupervisionFindings): string[] {
 /**
  * Checks the findings of the supervision proof.
  *
- * @throws DATA_SUPERVISION if a turn lacks a stop token, or training and serving render a prompt differently
+ * @throws `DATA_SUPERVISION` if a turn lacks a stop token, or training and serving render a prompt differently
  */
 export function checkSupervision(findings: SupervisionFindings): void {
   const [first, ...others] = supervisionProblems(findings);

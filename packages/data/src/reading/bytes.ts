@@ -92,8 +92,8 @@ async function* utf16ToUtf8(
  * Yields the bytes of a file in chunks, as UTF-8 that is not validated. Gzip is detected by content and unpacked;
  * UTF-16 with a byte-order mark is converted. A UTF-8 byte-order mark is not removed.
  *
- * @throws FILE_NOT_FOUND
- * @throws FILE_UNREADABLE
+ * @throws `FILE_NOT_FOUND`
+ * @throws `FILE_UNREADABLE`
  */
 export async function* readBytes(file: string, onBytes?: OnBytes, chunkBytes = 1 << 19): AsyncGenerator<Buffer> {
   let chunks = rawBytes(file, onBytes, chunkBytes);

@@ -23,7 +23,7 @@ async function expand(pattern: string, baseFolder: string): Promise<string[]> {
  * it is, even if it looks like a glob; a folder is expanded to all data files in it. The files of a pattern are sorted
  * by name, and no file is returned twice.
  *
- * @throws FILE_NOT_FOUND if a pattern matches no file
+ * @throws `FILE_NOT_FOUND` if a pattern matches no file
  */
 export async function expandFiles(patterns: readonly string[], baseFolder: string): Promise<string[]> {
   const files = new Set<string>();

@@ -39,7 +39,7 @@ const mebibytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)
  * Returns the number of rows of a group to decode at once. A group can be decoded in steps only if the file has a page
  * index or no column is nested, as otherwise every read decodes the complete group.
  *
- * @throws FILE_UNREADABLE if the group must be decoded at once and exceeds `maxGroupBytes`
+ * @throws `FILE_UNREADABLE` if the group must be decoded at once and exceeds `maxGroupBytes`
  */
 function rowsAtOnce(
   group: RowGroup,
@@ -79,7 +79,7 @@ export interface GroupLimits {
 /**
  * Yields the rows of a Parquet file, decoded in steps; `line` is the number of the row, from 1.
  *
- * @throws FILE_UNREADABLE
+ * @throws `FILE_UNREADABLE`
  */
 export async function* readParquet(
   file: string,

@@ -43,8 +43,8 @@ const readParquetRows: typeof parquet.readParquet = async function* (...inputs) 
 /**
  * Yields the rows of a data file. An unreadable row is yielded as a problem.
  *
- * @throws FILE_NOT_FOUND
- * @throws FILE_UNREADABLE
+ * @throws `FILE_NOT_FOUND`
+ * @throws `FILE_UNREADABLE`
  */
 export function readRows(
   file: string,

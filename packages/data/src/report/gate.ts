@@ -18,7 +18,7 @@ const RULES = Object.keys(qualityGateSchema.properties);
 /**
  * Validates a quality gate.
  *
- * @throws CONFIG_INVALID if it has an unknown rule, an invalid limit, or no rule
+ * @throws `CONFIG_INVALID` if it has an unknown rule, an invalid limit, or no rule
  */
 export function readGate(value: unknown): QualityGate {
   const isObject = isRecord(value);
@@ -58,7 +58,7 @@ export function checkGate(report: DataReport, gate: QualityGate): GateResult[] {
 /**
  * Checks a report against a gate.
  *
- * @throws DATA_QUALITY with all rules that the data violates
+ * @throws `DATA_QUALITY` with all rules that the data violates
  */
 export function enforceGate(report: DataReport, gate: QualityGate): void {
   const failed = checkGate(report, gate).filter(({ passed }) => !passed);

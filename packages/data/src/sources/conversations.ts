@@ -44,7 +44,7 @@ export function isFileSource(source: DataSource): source is FileSource {
 export interface RowReader {
   /** The configured or detected layout; null if no row was recognized yet. */
   readonly layout: string | null;
-  /** @throws RowProblem if the row is not a conversation */
+  /** @throws `RowProblem` if the row is not a conversation */
   read(row: Row, origin: Origin): Conversation;
 }
 
@@ -117,7 +117,7 @@ export function createFileSource(fileSets: readonly FileSet[]): FileSource {
 /**
  * Expands the paths of a source to files.
  *
- * @throws FILE_NOT_FOUND
+ * @throws `FILE_NOT_FOUND`
  */
 export async function openFileSet(
   { path, limit = null, ...options }: ConversationSourceOptions,
@@ -133,8 +133,8 @@ export async function openFileSet(
  * the files again, in constant memory. An unreadable row is skipped and listed in `unreadable` with file, line and
  * reason; `enforceUnreadableLimit` limits their share.
  *
- * @throws FILE_NOT_FOUND
- * @throws FILE_UNREADABLE during iteration
+ * @throws `FILE_NOT_FOUND`
+ * @throws `FILE_UNREADABLE` during iteration
  */
 export async function createConversationSource(
   options: ConversationSourceOptions,

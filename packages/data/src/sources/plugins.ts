@@ -77,7 +77,7 @@ const configSchema = {
 } as const;
 
 /** Conversations from files: `{"use": "conversations", "options": {"path": "train.jsonl"}}`. */
-export const conversationsPlugin = definePlugin({
+export const conversations = definePlugin({
   apiVersion: 2,
   kind: 'data-source',
   name: 'conversations',
@@ -89,7 +89,7 @@ export const conversationsPlugin = definePlugin({
   },
 });
 
-export const mixturePlugin = definePlugin({
+export const mixture = definePlugin({
   apiVersion: 2,
   kind: 'data-source',
   name: 'mixture',

@@ -8,7 +8,7 @@ const LISTED_ROWS = 20;
  * Applies the policy for unreadable rows.
  *
  * @param readable number of rows of the same data that were read
- * @throws DATA_UNREADABLE if the policy does not allow this many unreadable rows
+ * @throws `DATA_UNREADABLE` if the policy does not allow this many unreadable rows
  */
 export function enforceUnreadableLimit(
   unreadable: DataSummary['unreadable'],
@@ -23,7 +23,7 @@ export function enforceUnreadableLimit(
 /**
  * Checks that all rows could be read.
  *
- * @throws DATA_UNREADABLE with file, line and reason of the first 20 rows and the count of all
+ * @throws `DATA_UNREADABLE` with file, line and reason of the first 20 rows and the count of all
  */
 export function checkUnreadable(unreadable: DataSummary['unreadable']): void {
   const first = unreadable[0];

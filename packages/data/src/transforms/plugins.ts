@@ -1,20 +1,13 @@
 import type { DataTransform, Json } from '@whetstone/core/contract';
-import { decontaminatePlugin } from './decontaminate/plugin.js';
-import { deduplicatePlugin } from './duplicates/plugin.js';
-import { normalizeTextPlugin } from './normalize/plugin.js';
-import { qualityFilterPlugin } from './quality/plugin.js';
-import { redactPlugin } from './redact/plugin.js';
-import { topicsPlugin } from './topics/plugin.js';
+import { decontaminate } from './decontaminate/plugin.js';
+import { deduplicate } from './duplicates/plugin.js';
+import { normalizeText } from './normalize/plugin.js';
+import { qualityFilter } from './quality/plugin.js';
+import { redact } from './redact/plugin.js';
+import { topics } from './topics/plugin.js';
 
 /** All cleaning transforms. */
-export const transformPlugins = [
-  normalizeTextPlugin,
-  qualityFilterPlugin,
-  redactPlugin,
-  deduplicatePlugin,
-  decontaminatePlugin,
-  topicsPlugin,
-] as const;
+export const transformPlugins = [normalizeText, qualityFilter, redact, deduplicate, decontaminate, topics] as const;
 
 /** Creates a built-in transform on a worker thread, from the name and options of its plugin. */
 export function remakeTransform(argument: Json): DataTransform | Promise<DataTransform> {

@@ -1,7 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import { decontaminateSchema } from './options.js';
 
-export const decontaminatePlugin = definePlugin({
+export const decontaminate = definePlugin({
   apiVersion: 2,
   kind: 'data-transform',
   name: 'decontaminate',

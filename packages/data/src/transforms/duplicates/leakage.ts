@@ -22,7 +22,7 @@ interface Leak {
  * Creates a finder with all conversations of a source.
  *
  * @param unreadableChecked whether the caller has already applied the policy for unreadable rows
- * @throws DATA_UNREADABLE if there are unreadable rows and `unreadableChecked` is false
+ * @throws `DATA_UNREADABLE` if there are unreadable rows and `unreadableChecked` is false
  */
 export async function finderOf(
   source: DataSource,

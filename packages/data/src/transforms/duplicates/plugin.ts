@@ -1,7 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import { deduplicateSchema } from './options.js';
 
-export const deduplicatePlugin = definePlugin({
+export const deduplicate = definePlugin({
   apiVersion: 2,
   kind: 'data-transform',
   name: 'deduplicate',

@@ -1,7 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import { normalizeSchema } from './options.js';
 
-export const normalizeTextPlugin = definePlugin({
+export const normalizeText = definePlugin({
   apiVersion: 2,
   kind: 'data-transform',
   name: 'normalize-text',

@@ -1,7 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import { qualitySchema } from './options.js';
 
-export const qualityFilterPlugin = definePlugin({
+export const qualityFilter = definePlugin({
   apiVersion: 2,
   kind: 'data-transform',
   name: 'quality-filter',

@@ -1,7 +1,7 @@
 import { definePlugin } from '@whetstone/core/contract';
 import { redactSchema } from './options.js';
 
-export const redactPlugin = definePlugin({
+export const redact = definePlugin({
   apiVersion: 2,
   kind: 'data-transform',
   name: 'redact',

@@ -2,7 +2,7 @@ import { definePlugin } from '@whetstone/core/contract';
 import { TRANSFORMS_VERSION } from '../transform-log.js';
 import { topicSchema } from './options.js';
 
-export const topicsPlugin = definePlugin({
+export const topics = definePlugin({
   apiVersion: 2,
   kind: 'data-transform',
   name: 'topics',
