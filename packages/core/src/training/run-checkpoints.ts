@@ -27,7 +27,7 @@ export interface RunCheckpoints {
   keep(): () => void;
 }
 
-/** @param onStored called after a checkpoint was written or the best weights were stored */
+/** @param onStored called when a checkpoint is written, by this worker or another, or the best weights are stored */
 export function createRunCheckpoints(
   run: TrainRun,
   sources: CheckpointSources,
@@ -58,6 +58,8 @@ export function createRunCheckpoints(
 
   const save = async (): Promise<string | null> => {
     const { state } = progress;
+    // Also on workers that write nothing: a rollback returns all of them to the same step.
+    if (run.config.output.folder !== null) onStored();
     if (outputFolder === null) return null;
     if (saved === state) return checkpointFolder(outputFolder, state.step);
     const folder = await checkpoints.save(outputFolder, sources, state, {
@@ -77,7 +79,6 @@ export function createRunCheckpoints(
       training.saveTotalLimit,
       new Set([state.step, ...(state.best === null ? [] : [state.best.step])]),
     );
-    onStored();
     await hooks.onSave({ step: state.step, folder });
     return folder;
   };
