@@ -219,6 +219,14 @@ describe('a rollback', () => {
     expect(resumed.moments).toEqual(straight.moments);
   });
 
+  it('returns a worker that writes nothing to the checkpoint that another worker wrote', async () => {
+    const run = testRun({ callbacks: [once(3)], training: { maxSteps: 4, saveStrategy: 'steps', saveSteps: 2 } });
+    const output = { folder: '/written/by/worker-0', overwrite: false };
+    const { reports } = await train({ ...run, config: { ...run.config, output } });
+    expect(reports.map(({ step }) => step)).toEqual([1, 2, 3, 3, 4]);
+    disposeRun(run);
+  });
+
   it('fails after training.maxRollbacks of them', async () => {
     for (const maxRollbacks of [0, 1, 3]) {
       const warnings: string[] = [];
