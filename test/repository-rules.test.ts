@@ -185,10 +185,12 @@ describe('oxlint', () => {
 
 describe('the lint rule for conventions', () => {
   const lint = async (line: string): Promise<CommandResult> => {
-    const file = join(await temporaryFolder(), 'file.ts');
+    const folder = await temporaryFolder();
+    const [file, config] = [join(folder, 'file.ts'), join(folder, 'oxlint.json')];
     await writeFile(file, `${line}\n`);
-    const config = join(repository, '.oxlintrc.json');
-    const options = ['--deny-warnings', '--format=unix', '--config', config, '--deny', 'whetstone/convention'];
+    const jsPlugins = [join(repository, 'scripts/oxlint-plugin.mjs')];
+    await writeFile(config, JSON.stringify({ jsPlugins, rules: { 'whetstone/convention': 'error' } }));
+    const options = ['--deny-warnings', '--format=unix', '--config', config];
     return node('node_modules/oxlint/bin/oxlint', ...options, file);
   };
 
