@@ -1,6 +1,7 @@
 import type { FromSchema } from './from-schema.js';
 
-const share = (description: string) => ({ type: 'number', minimum: 0, maximum: 1, description }) as const;
+const share = <const D extends string>(description: D) =>
+  ({ type: 'number', minimum: 0, maximum: 1, description }) as const;
 
 /** The schema of {@link BalanceOptions}. */
 export const balanceSchema = {
