@@ -39,6 +39,7 @@ export default {
         'test/**/*.ts',
       ],
     },
+    'docs/api': { entry: production('schema-descriptions.mjs') },
     'packages/*': { ...aPackage, includeEntryExports: true },
     // What these export is for plugins and programs of others.
     ...(onlyProduction && { 'packages/{evaluation,plugins,strategies,testing}': aPackage }),

@@ -47,6 +47,24 @@ function without(source: BatchSource, epochOf: number, begin: number, end: numbe
   };
 }
 
+/**
+ * Two workers. The other one, of rank 1, has the same numbers; once, after a step, its callbacks request something
+ * else.
+ */
+function twoWorkers(requestsAfter: number | null, requests: object = { rollback: 'worker 1 asks' }): Workers {
+  let isDone = false;
+  return {
+    ...singleWorker,
+    count: 2,
+    allReduce: (tensors) => new Map([...tensors].map(([name, tensor]) => [name, tensor.clone()])),
+    gather: async (what, mine) => {
+      const asks = !isDone && requestsAfter !== null && what === `the requests after step ${requestsAfter}`;
+      isDone ||= asks;
+      return [mine, asks ? { ...(mine as object), ...requests } : mine] as never;
+    },
+  };
+}
+
 interface End {
   readonly losses: readonly number[];
   readonly rates: readonly number[];
@@ -139,31 +157,17 @@ describe('a run with a rollback equals, bit for bit, a run that never saw the ba
   });
 
   it('with several workers, of which one asks', async () => {
-    const workersOf = (asksAfter: number | null): Workers => {
-      let isDone = false;
-      return {
-        ...singleWorker,
-        count: 2,
-        allReduce: (tensors) => new Map([...tensors].map(([name, tensor]) => [name, tensor.clone()])),
-        // The other worker, of rank 1, has the same numbers and its own requests.
-        gather: async (what, mine) => {
-          const asks = !isDone && asksAfter !== null && what === `the requests after step ${asksAfter}`;
-          isDone ||= asks;
-          return [mine, asks ? { ...(mine as object), rollback: 'worker 1 asks' } : mine] as never;
-        },
-      };
-    };
     const callback: Callback = { rollsBack: true, onStep: () => undefined };
     const warnings: string[] = [];
     const warn = (message: string) => void warnings.push(message);
     const rolled = await endOf({
       ...runOf({ callbacks: [callback], training: { ...training, gradientAccumulationSteps: 2 }, warn }),
-      workers: workersOf(2),
+      workers: twoWorkers(2),
     });
     const data = without(shuffledSource(12, 2), 0, 2, 4);
     const straight = await endOf({
       ...runOf({ trainData: data, training: { ...training, gradientAccumulationSteps: 2 } }),
-      workers: workersOf(null),
+      workers: twoWorkers(null),
     });
     expect(rolled).toEqual(straight);
     expect(warnings).toEqual([expect.stringMatching(/rolled back from step 2 to step 0: worker 1 asks/)]);
@@ -171,6 +175,18 @@ describe('a run with a rollback equals, bit for bit, a run that never saw the ba
 });
 
 describe('a rollback', () => {
+  it('and a stop that another worker requests after the same step both happen', async () => {
+    const callback: Callback = { rollsBack: true, onStep: () => undefined };
+    const run: TrainRun = {
+      ...runOf({ callbacks: [callback] }),
+      workers: twoWorkers(2, { rollback: 'worker 1 asks', stop: 'worker 1 is done' }),
+    };
+    const { reports, report } = await train(run);
+    expect(reports.map(({ step }) => step)).toEqual([1, 2]);
+    expect([report.steps, report.stopReason]).toEqual([0, 'worker 1 is done']);
+    disposeRun(run);
+  });
+
   it('is in a warning and in the next report, and shortens a run of whole epochs', async () => {
     const warnings: string[] = [];
     const run = testRun({ callbacks: [once(3)], warn: (message) => void warnings.push(message) });

@@ -46,6 +46,7 @@ function checkRollsBack({ plugin, rollsBack }: Requester): void {
 /** Creates a store for requests of callbacks, from which the training loop takes them. */
 export function createControlState(): ControlState {
   const requested = {
+    stop: null as string | null,
     evaluate: false,
     save: false,
     markBest: false,
@@ -54,7 +55,6 @@ export function createControlState(): ControlState {
     skip: null as string | null,
   };
   const unrequested = { ...requested };
-  let stopReason: string | null = null;
   const take = <K extends keyof typeof requested>(request: K): (typeof requested)[K] => {
     const answer = requested[request];
     requested[request] = unrequested[request];
@@ -62,7 +62,7 @@ export function createControlState(): ControlState {
   };
   const requests: ControlRequests = {
     get stopReason() {
-      return stopReason;
+      return requested.stop;
     },
     get rollbackReason() {
       return requested.rollback;
@@ -73,13 +73,15 @@ export function createControlState(): ControlState {
     takeLearningRate: () => take('learningRate'),
     takeSkipUpdate: () => take('skip'),
     takeAll: () => ({
+      stop: take('stop'),
       evaluate: take('evaluate'),
       save: take('save'),
       markBest: take('markBest'),
       learningRate: take('learningRate'),
       rollback: take('rollback'),
     }),
-    merge: ({ evaluate, save, markBest, learningRate, rollback }) => {
+    merge: ({ stop, evaluate, save, markBest, learningRate, rollback }) => {
+      requested.stop ??= stop;
       requested.evaluate ||= evaluate;
       requested.save ||= save;
       requested.markBest ||= markBest;
@@ -87,12 +89,12 @@ export function createControlState(): ControlState {
       requested.rollback ??= rollback;
     },
     mergeStop: (reason) => {
-      stopReason ??= reason;
+      requested.stop ??= reason;
     },
   };
   const controlFor = (hook: HookName, requester: Requester): Control => ({
     stop: (reason) => {
-      stopReason ??= reason;
+      requested.stop ??= reason;
     },
     evaluate: () => {
       requested.evaluate = true;

@@ -17,6 +17,7 @@ export type LearningRateRequest = { readonly value: number; readonly reason: str
 
 /** The requests of the callbacks of one process, as plain data for other processes. */
 type PendingRequests = {
+  readonly stop: string | null;
   readonly evaluate: boolean;
   readonly save: boolean;
   readonly markBest: boolean;
@@ -40,9 +41,9 @@ export interface ControlRequests {
   takeLearningRate(): LearningRateRequest | null;
   /** Returns the reason to skip the update of the current step, or null, and clears it. */
   takeSkipUpdate(): string | null;
-  /** Returns all requests except for stopping, and clears them. */
+  /** Returns all requests, and clears them. */
   takeAll(): PendingRequests;
-  /** Adds requests. The first learning rate and the first rollback count. */
+  /** Adds requests. The first reason for stopping, the first learning rate and the first rollback count. */
   merge(requests: PendingRequests): void;
   /** Sets the reason for stopping, unless there is one. */
   mergeStop(reason: string | null): void;

@@ -57,8 +57,9 @@ export function createRollbacks(
     async performIfRequested() {
       const reason = hooks.requests.rollbackReason;
       if (reason === null) return false;
-      // The other requests concern a state that no longer exists.
-      const { learningRate } = hooks.requests.takeAll();
+      // Except for these two, requests concern a state that no longer exists.
+      const { learningRate, stop } = hooks.requests.takeAll();
+      hooks.requests.mergeStop(stop);
       const { leftOut, step } = progress.state;
       if (last === null || point === null) throw nothingToUndo(step, reason);
       if (leftOut.length >= maxRollbacks) throw tooMany(step, reason, maxRollbacks);

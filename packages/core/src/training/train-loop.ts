@@ -63,7 +63,7 @@ export const runTraining: RunTraining = async function* (run) {
     do {
       while (continues(loop)) yield* trainEpoch(loop);
       await evaluateAtEnd(loop);
-    } while (await loop.rollbacks.performIfRequested());
+    } while (await rollBackIfRequested(loop));
     return await finish(loop);
   } finally {
     attached.dispose();
@@ -125,14 +125,14 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
 
 /** Calls `onRunStart` and, if configured, evaluates before the first step. */
 async function start(loop: Training): Promise<void> {
-  const { run, progress, rollbacks } = loop;
+  const { run, progress } = loop;
   run.hooks.step = progress.state.step;
   await run.hooks.onRunStart({ ...runInfo(loop), loaded: run.loaded });
   await agreeOnRequests(run, progress, 'the requests at the start');
   await interruptIfRequested(loop);
   if (run.config.training.evalStrategy !== 'ends' || progress.state.step > 0) return;
   await evaluateRun(loop);
-  await rollbacks.performIfRequested();
+  await rollBackIfRequested(loop);
 }
 
 /** Trains to the end of an epoch or of the run, or to a rollback. */
@@ -150,7 +150,7 @@ async function* trainEpoch(loop: Training): AsyncGenerator<StepReport, void, voi
     yield report;
     // Lets timers and signals run between steps.
     await setImmediate();
-    if (await rollbacks.performIfRequested()) return restartEpoch(loop);
+    if (await rollBackIfRequested(loop)) return;
     await interruptIfRequested(loop);
     isComplete = continues(loop);
     if (!isComplete) break;
@@ -173,18 +173,23 @@ async function startEpoch(loop: Training): Promise<void> {
   await agreeOnRequests(run, progress, `the requests at the start of epoch ${epoch}`);
 }
 
-/** Continues after a rollback: the states of the callbacks are those after `onEpochStart` of the restored epoch. */
-function restartEpoch(loop: Training): void {
+/**
+ * Rolls the run back if a callback requested it. The states of the callbacks are then those after `onEpochStart` of the
+ * restored epoch. Returns whether it did.
+ */
+async function rollBackIfRequested(loop: Training): Promise<boolean> {
+  if (!(await loop.rollbacks.performIfRequested())) return false;
   loop.startedEpoch = loop.progress.state.epoch;
+  return true;
 }
 
 /** Calls `onEpochEnd`, evaluates and saves. */
 async function endEpoch(loop: Training, epoch: number): Promise<void> {
-  const { run, checkpoints, rollbacks } = loop;
+  const { run, checkpoints } = loop;
   const { evalStrategy, saveStrategy } = run.config.training;
   await run.hooks.onEpochEnd(epoch);
   if (evalStrategy === 'epoch') await evaluateRun(loop);
-  if (await rollbacks.performIfRequested()) return restartEpoch(loop);
+  if (await rollBackIfRequested(loop)) return;
   if (saveStrategy === 'epoch') await checkpoints.save();
   await interruptIfRequested(loop);
 }
