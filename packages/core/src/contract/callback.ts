@@ -40,13 +40,14 @@ export interface Control {
    */
   setLearningRate(value: number, reason: string): void;
   /**
-   * Returns the run to its state at the newest checkpoint, or at its start if it has written none, and leaves out the
-   * batches of the last step. Weights, optimizer, strategies, callbacks, the position in the data and the learning rate
-   * become those of that point; a rate that is set after the same step applies. Only a callback with `rollsBack: true`
-   * may call it.
+   * Returns the run to its state before the step that followed the newest checkpoint, or at its start if it has written
+   * none, and leaves out the batches of the last step. Weights, optimizer, strategies, callbacks, the position in the
+   * data and the learning rate become those of that point; a rate that is set after the same step applies. Only a
+   * callback with `rollsBack: true` may call it.
    *
    * @param reason becomes part of a warning, and `rollback` of the next step report
-   * @throws `CONFIG_CONFLICT` if called from a hook other than `onStep` and `onEvaluate`, or without `rollsBack`
+   * @throws `CONFIG_CONFLICT` if called from a hook other than `onStep` and `onEvaluate`, or without `rollsBack`. After
+   *   the hook, if no step was made since the start or the last rollback
    */
   rollback(reason: string): void;
 }
