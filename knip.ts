@@ -39,7 +39,8 @@ export default {
         'test/**/*.ts',
       ],
     },
-    'docs/api': { entry: production('schema-descriptions.mjs') },
+    // TypeDoc loads it by the name in typedoc.json.
+    ...(onlyProduction && { 'docs/api': { entry: production('schema-descriptions.mjs') } }),
     'packages/*': { ...aPackage, includeEntryExports: true },
     // What these export is for plugins and programs of others.
     ...(onlyProduction && { 'packages/{evaluation,plugins,strategies,testing}': aPackage }),

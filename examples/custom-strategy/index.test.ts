@@ -27,7 +27,7 @@ describeStrategy(loraFa, {
   model: () => createRandomModel(config, 5),
   seeded: true,
   load: loadAdapter,
-  merge: (model, adapter) => mergeAdapter(model, adapter).weights,
+  merge: async (model, adapter) => (await mergeAdapter(model, adapter)).weights,
   options: { 'all linear layers': { rank: 2 }, 'a few': { rank: 3, alpha: 3, targetModules: ['q_proj', 'down_proj'] } },
   badOptions: {
     'rank 0': { rank: 0 },
