@@ -8,12 +8,12 @@ import { batchOf, batchSourceOf, randomRows } from '@whetstone/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { promptsOf, repeatedTokens } from '../packages/plugins/src/repetition-penalty/candidates.js';
 import { greedyReplies } from '../packages/plugins/src/repetition-penalty/greedy-replies.js';
-import { createOwnReplies, type OwnRepliesOptions } from '../packages/plugins/src/repetition-penalty/own-replies.js';
+import { createOwnReplies } from '../packages/plugins/src/repetition-penalty/own-replies.js';
 import { useBackend } from './support/backend.js';
 import { temporaryFolder } from './support/temporary-folder.js';
 import { disposeRun, loadedOf, testRun, tinyModel, train, valuesOf } from './support/training.js';
 
-const defaults: OwnRepliesOptions = {
+const defaults: Parameters<typeof createOwnReplies>[0] = {
   weight: 1,
   ngram: 2,
   maxNewTokens: 12,

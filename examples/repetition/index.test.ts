@@ -2,10 +2,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import type { Callback } from '@whetstone/core/contract';
 import { generateIds } from '@whetstone/models';
-import {
-  createRepetitionPenalty,
-  type RepetitionPenaltyOptions,
-} from '../../packages/plugins/src/repetition-penalty/repetition-penalty.js';
+import { createRepetitionPenalty } from '../../packages/plugins/src/repetition-penalty/repetition-penalty.js';
 import { repetitionRate } from '@whetstone/plugins';
 import { batchSourceOf, testRandom, type Row } from '@whetstone/testing';
 import { describe, expect, it } from 'vitest';
@@ -67,7 +64,7 @@ describe('repetition', () => {
     await useBackend('cpu');
     const plain = await outcome([]);
     expect(plain.rate).toBeGreaterThan(0.3);
-    const parts: readonly (readonly [RepetitionPenaltyOptions, number])[] = [
+    const parts: readonly (readonly [Parameters<typeof createRepetitionPenalty>[0], number])[] = [
       [{ unlikelihood: 1, diversity: 0.2 }, 0.75],
       [
         {

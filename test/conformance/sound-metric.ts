@@ -22,7 +22,7 @@ function createLengthRatio({ unit, ignored }: LengthRatioOptions): MetricOf<'rep
           replies += lengthOf(reply);
           references += lengthOf(reference);
         },
-        result: () => (references === 0 ? {} : { lengthRatio: replies / references }),
+        result: (): Record<string, number> => (references === 0 ? {} : { lengthRatio: replies / references }),
       };
     },
   };

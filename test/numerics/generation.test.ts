@@ -48,7 +48,7 @@ interface GenerationFixture {
 const fixture = readGolden<GenerationFixture>('generation', 'golden.json');
 
 /** Creates the processor that a fixture names. */
-const makers: Record<string, (given: Record<string, never>) => LogitsProcessor> = {
+const makers: Record<string, (given: never) => LogitsProcessor> = {
   repetition_penalty: ({ penalty }: { penalty: number }) => repetitionPenalty(penalty),
   temperature: (given: { temperature: number }) => temperature(given.temperature),
   top_k: (given: { top_k: number }) => topK(given.top_k),
@@ -83,7 +83,7 @@ describe('logits processors equal transformers', () => {
   it.each(fixture.processors.map((entry) => [`${entry.name} ${JSON.stringify(entry.arguments)}`, entry] as const))(
     '%s',
     (_, { name, arguments: given, processed }) => {
-      const processor = makers[name]?.(given);
+      const processor = makers[name]?.(given as never);
       if (processor === undefined) throw new Error(`No processor for the fixture ${name}.`);
       const promptLength = Number((given as Record<string, unknown>)['prompt_length'] ?? 0);
       for (const [row, expected] of processed.entries()) {

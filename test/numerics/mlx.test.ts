@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { LanguageModel } from '@whetstone/core/contract';
+import { WhetstoneError, type LanguageModel } from '@whetstone/core/contract';
 import { readJsonObject } from '@whetstone/core/files';
 import { loadLanguageModel } from '@whetstone/models';
 import { adapterToMlx } from '../support/adapter-to-mlx.js';
@@ -72,8 +72,8 @@ describe.skipIf(!exists).each(await testBackends())('adapters of mlx-lm, on %s',
     for (const [key, tensor] of mlx.tensors)
       expect(largestDifference(tensor.dataSync(), stored.get(key) ?? []), key).toBe(0);
     const config = await readJsonObject(goldenPath('mlx', name, 'adapter_config.json'), {
-      missing: () => new Error(name),
-      invalid: () => new Error(name),
+      missing: () => new WhetstoneError('INTERNAL', name),
+      invalid: () => new WhetstoneError('INTERNAL', name),
     });
     const { fine_tune_type: type, lora_parameters: parameters } = config as {
       readonly fine_tune_type: string;

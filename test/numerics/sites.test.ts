@@ -33,8 +33,8 @@ describe.each(await testBackends())('on %s', (backend) => {
     beforeAll(async () => {
       model = await loadLanguageModel(goldenPath(...fixture.base_model.split('/')));
       const reader = await openSafetensors(goldenPath('peft', name, 'adapter_model.safetensors'));
-      const shape = reader.tensors.get('prompt_embeddings')?.shape ?? [];
-      embeddings = tf.tensor(await reader.readFloat32('prompt_embeddings'), [...shape]) as tf.Tensor2D;
+      const [rows = 0, features = 0] = reader.tensors.get('prompt_embeddings')?.shape ?? [];
+      embeddings = tf.tensor2d(await reader.readFloat32('prompt_embeddings'), [rows, features]);
       await reader.close();
     });
     afterAll(() => {

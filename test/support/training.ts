@@ -106,7 +106,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
       baseFolder: '/',
       model: { use: null, path: null, dtype: 'float32', addTokens: [], options: {} },
       chatTemplatePath: null,
-      backend: { name: 'cpu', threads: null, matmul: 'float32' },
+      backend: { name: 'cpu', devices: null, threads: null, matmul: 'float32' },
       data: {
         train: unused,
         eval: null,

@@ -127,7 +127,7 @@ function recordingPlugins(seen: Seen): readonly Plugin[] {
         ...full,
         plan: (outline) => {
           seen.outline = outline;
-          return { trainable: [] };
+          return { trainable: new Map() };
         },
         attach: (model, run) => {
           seen.model = model;
@@ -305,7 +305,9 @@ const rows = [
     check: ({ steps }) => expect(steps.map(({ learningRate }) => learningRate)).toEqual([0.01, 0.005]),
   })),
   row(METRICS, () => ({
-    service: [{ needs: 'none', createAccumulator: () => ({ add: () => undefined, result: () => ({ mine: 3 }) }) }],
+    service: [
+      { needs: 'none' as const, createAccumulator: () => ({ add: () => undefined, result: () => ({ mine: 3 }) }) },
+    ],
     check: ({ evaluations }) => expect(evaluations.map(({ metrics }) => metrics)).toEqual([{ mine: 3 }, { mine: 3 }]),
   })),
   row(LOGGERS, () => {
