@@ -12,6 +12,7 @@ import {
   TRAIN_SOURCE,
   WhetstoneError,
   defineToken,
+  type Batch,
   type BatchOptions,
   type BatchSource,
   type BatchSourceDependencies,
@@ -63,6 +64,20 @@ export const dataServices = (context: RunContext): readonly ServiceRegistration[
   ];
 };
 
+/** Makes the batches of a source, with the tokenizer, chat template, transforms and seed of the run. */
+async function batchesOf(
+  services: Services,
+  source: DataSource,
+  dependencies: Omit<BatchSourceDependencies, 'tokenizer' | 'renderer' | 'transforms'>,
+  options: BatchOptions,
+): Promise<BatchSource> {
+  const { tokenizer, renderer } = await services.resolve(LOADED_MODEL);
+  const transforms = await services.resolve(TRANSFORMS);
+  const factory = await services.resolve(BATCH_SOURCE_FACTORY);
+  const { dataSeed } = await services.resolve(RANDOM);
+  return factory.create(source, { tokenizer, renderer, transforms, ...dependencies }, { ...options, seed: dataSeed });
+}
+
 /** Makes the batches of the training or evaluation data. */
 async function createBatches(
   services: Services,
@@ -71,26 +86,19 @@ async function createBatches(
   purpose: BatchOptions['purpose'],
   further: Pick<BatchSourceDependencies, 'heldOut' | 'qualityGate'> = {},
 ): Promise<BatchSource> {
-  const { model, tokenizer, renderer } = await services.resolve(LOADED_MODEL);
+  const { model } = await services.resolve(LOADED_MODEL);
   const backend = await services.resolve(TENSOR_BACKEND);
-  const factory = await services.resolve(BATCH_SOURCE_FACTORY);
-  return factory.create(
-    source,
-    {
-      tokenizer,
-      renderer,
-      logger: services.get(RUN_LOGGER),
-      transforms: await services.resolve(TRANSFORMS),
-      transformOrigins: resolution.config.data.transforms.map(({ use, options }) => ({
-        version: resolution.pluginFor('data-transform', use).version ?? null,
-        options,
-      })),
-      signal,
-      rowLosses: (batch) => rowLosses(model, batch, backend),
-      ...further,
-    },
-    { ...batchOptions(resolution.config, purpose), seed: (await services.resolve(RANDOM)).dataSeed },
-  );
+  const dependencies = {
+    logger: services.get(RUN_LOGGER),
+    transformOrigins: resolution.config.data.transforms.map(({ use, options }) => ({
+      version: resolution.pluginFor('data-transform', use).version ?? null,
+      options,
+    })),
+    signal,
+    rowLosses: (batch: Batch) => rowLosses(model, batch, backend),
+    ...further,
+  };
+  return batchesOf(services, source, dependencies, batchOptions(resolution.config, purpose));
 }
 
 /** Creates the sources of the data, so that missing files are reported before the model is loaded. */
@@ -130,23 +138,12 @@ const openFurtherData =
     const { plugin, options } = await openPlugin('data-source', further.use, further.options, ['data']);
     const { maker } = await services.resolve(PLUGINS);
     const source = await maker.create('data-source', plugin, options, ['data']);
-    const { tokenizer, renderer } = await services.resolve(LOADED_MODEL);
-    const factory = await services.resolve(BATCH_SOURCE_FACTORY);
-    return factory.create(
+    const heldOut = learned ? heldOutOf(config, await services.resolve(EVAL_DATA)) : {};
+    return batchesOf(
+      services,
       source,
-      {
-        tokenizer,
-        renderer,
-        logger: services.get(LOGGER),
-        transforms: await services.resolve(TRANSFORMS),
-        ...(learned ? heldOutOf(config, await services.resolve(EVAL_DATA)) : {}),
-      },
-      {
-        ...batchOptions(config, 'eval'),
-        seed: (await services.resolve(RANDOM)).dataSeed,
-        batchSize,
-        shuffleDataset: shuffled,
-      },
+      { logger: services.get(LOGGER), ...heldOut },
+      { ...batchOptions(config, 'eval'), batchSize, shuffleDataset: shuffled },
     );
   };
 

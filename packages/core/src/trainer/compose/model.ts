@@ -20,6 +20,7 @@ import { STRATEGIES, planStrategies } from './strategies.js';
 
 /** The loader of the run: the plugin of `model.use`, or the service `MODEL_LOADER`. */
 const RUN_MODEL_LOADER: Token<ModelLoader> = defineToken('RUN_MODEL_LOADER');
+
 /** Registers the model and its outline. */
 export const modelServices = ({ resolution: { config } }: RunContext): readonly ServiceRegistration[] => {
   const { use, options, path } = config.model;

@@ -91,14 +91,6 @@ export async function planStrategies({ owner, companions }: RunStrategies, model
 /** Adds the names of both strategies to a conflict. A companion knows the owner's plan, but not its name. */
 function nameBothStrategies(cause: unknown, companion: string, owner: string, path: string): unknown {
   if (!isWhetstoneError(cause) || cause.code !== 'CONFIG_CONFLICT') return cause;
-  const { place, expected, hint, problems, details } = cause;
-  return new WhetstoneError('CONFIG_CONFLICT', cause.message, {
-    place: { ...place, path },
-    expected,
-    found: `'${companion}' with '${owner}'`,
-    hint,
-    problems,
-    details,
-    cause,
-  });
+  const found = `'${companion}' with '${owner}'`;
+  return WhetstoneError.with(cause, { place: { ...cause.place, path }, found, cause });
 }
