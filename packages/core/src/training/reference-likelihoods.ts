@@ -37,12 +37,12 @@ export async function referenceLikelihoods(
   const microbatch = microbatchOf(batchOf(samples.map((sample) => tokenizedAnswer(loaded, sample, maxLength))));
   const { batch, positions, targets } = microbatch;
   const values = await logProbabilitiesOf(loaded.model, microbatch, logitsAtOnce, backend);
-  const endOf = (row: number): number => {
+  const firstTargetOf = (row: number): number => {
     const next = positions.findIndex((position) => position >= row * batch.length);
     return next < 0 ? positions.length : next;
   };
   return samples.map((_, row) => {
-    const [begin, end] = [endOf(row), endOf(row + 1)];
+    const [begin, end] = [firstTargetOf(row), firstTargetOf(row + 1)];
     return { tokens: targets.slice(begin, end), logProbabilities: values.slice(begin, end) };
   });
 }
