@@ -9,7 +9,10 @@ import { createBareEnvironment } from './bare-environment.mjs';
 import { checkSkips } from './check-skips.mjs';
 import { repository } from './report.mjs';
 
-/** Files that take more than 10 seconds and prove nothing more on a machine without libraries; `npm test` runs them. */
+/**
+ * Files that take more than 10 seconds and prove nothing more on a machine without libraries; `npm test` runs them.
+ * `test:nodes` runs those of `everyNode` too, on each version.
+ */
 const slow = [
   'examples/custom-strategy/index.test.ts',
   'examples/quickstart/quickstart.test.ts',
@@ -32,6 +35,7 @@ const slow = [
   'test/large-data.test.ts',
   'test/numerics/chat-templates.test.ts',
   'test/numerics/peft.test.ts',
+  'test/numerics/qlora.test.ts',
   'test/numerics/trajectories.test.ts',
   'test/release.test.ts',
   'test/repository-rules.test.ts',
@@ -45,16 +49,23 @@ const slow = [
   'test/write-a-strategy.test.ts',
 ];
 
+/** Slow files in which much depends on the version of Node.js. */
+export const everyNode = [
+  'packages/cli/src/command-line.test.ts',
+  'packages/core/src/distributed/rendezvous.test.ts',
+  'test/trainer/trainer.test.ts',
+];
+
 /**
- * Runs the quick suite.
+ * Runs the quick suite, and those of its slow files that `include` names.
  *
  * @returns whether it passed, and no test was skipped but those that need something that was not fetched
  */
-export function runQuickSuite({ node = process.execPath, report = null, files = [] } = {}) {
+export function runQuickSuite({ node = process.execPath, report = null, files = [], include = [] } = {}) {
   const { folder, env, remove } = createBareEnvironment(node);
   try {
     const file = report ?? join(folder, 'report.json');
-    const excluded = slow.flatMap((path) => ['--exclude', path]);
+    const excluded = [...slow, ...everyNode].flatMap((path) => (include.includes(path) ? [] : ['--exclude', path]));
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
     const { status } = spawnSync('npm', ['test', '--', ...excluded, ...reporters, ...files], {
       cwd: repository,
