@@ -1,6 +1,7 @@
 import type { Program } from '../../recorder/program.js';
+import type { DeviceArray, StorageDtype, TypedArray } from '../../recorder/types.js';
 import { inHostMemory } from '../bytes.js';
-import type { Describe, Engine, EngineTensor, SpentInputs } from '../engine.js';
+import type { Describe, Engine, EngineTensor, Executable, SpentInputs } from '../engine.js';
 import { XlaClient } from './client.js';
 import { DeviceTensors } from './device-tensors.js';
 import { flashAttentionSupport } from './flash-attention-support.js';
@@ -36,97 +37,149 @@ export interface XlaEngine extends Engine {
 
 /** Creates the engine on a PJRT plugin. Modules contain shapes, so a program is compiled for each set of shapes. */
 export function createXlaEngine(options: XlaEngineOptions): XlaEngine {
-  const { devices = 1 } = options;
-  const pjrt = loadPjrt(options.plugin);
-  const client = withXlaThreads(
-    options.threads,
-    () => new XlaClient(pjrt, { ...clientOptions(options.plugin, devices), ...options.client }, devices),
-  );
-  const modules = createModuleLoader(client, options.moduleFolder, devices);
-  const tensors = new DeviceTensors(client, devices);
-  const variants = new Variants(client, tensors, modules, options.maxVariants ?? 512, devices);
-  const queue = new WorkQueue(client, tensors, variants);
-  let device: number | 'all' = 0;
-  const uploadDevice = (): number => (device === 'all' ? 0 : device);
+  return new PjrtEngine(options);
+}
 
-  const run = (
-    executable: XlaExecutable,
-    handles: readonly EngineTensor[],
-    describe: Describe,
-    spent?: SpentInputs,
-  ): EngineTensor[] => {
-    const { program } = executable;
+class PjrtEngine implements XlaEngine {
+  readonly name = 'xla';
+  readonly version: string;
+  readonly device: Engine['device'];
+  readonly staticShapes = true;
+  readonly reusesInputs = 'always';
+  readonly runsInSegments: boolean;
+  readonly devices: number;
+  readonly flashAttention: Engine['flashAttention'];
+  readonly moduleCounters: ModuleCounters;
+
+  private readonly client: XlaClient;
+  private readonly tensors: DeviceTensors;
+  private readonly programVariants: Variants;
+  private readonly queue: WorkQueue;
+  private currentDevice: number | 'all' = 0;
+
+  constructor(options: XlaEngineOptions) {
+    const { devices = 1 } = options;
+    const pjrt = loadPjrt(options.plugin);
+    const client = withXlaThreads(
+      options.threads,
+      () => new XlaClient(pjrt, { ...clientOptions(options.plugin, devices), ...options.client }, devices),
+    );
+    const modules = createModuleLoader(client, options.moduleFolder, devices);
+    this.client = client;
+    this.tensors = new DeviceTensors(client, devices);
+    this.programVariants = new Variants(client, this.tensors, modules, options.maxVariants ?? 512, devices);
+    this.queue = new WorkQueue(client, this.tensors, this.programVariants);
+
+    this.version = `PJRT ${pjrt.version}, ${client.platform} ${client.platformVersion}`;
+    this.device = { kind: client.deviceKind, count: client.deviceCount, memoryBytes: client.memoryBytes() };
+    this.devices = devices;
+    // A CPU gains nothing from early submission: it also records. Its segments are found later (`lowered-program.ts`).
+    this.runsInSegments = options.inSegments ?? client.platform !== 'cpu';
+    this.flashAttention = flashAttentionSupport(
+      client.platform,
+      client.deviceAttributes.get('compute_capability') ?? null,
+    );
+    this.moduleCounters = modules.counters;
+  }
+
+  useDevice(device: number | 'all'): void {
+    this.currentDevice = device;
+  }
+
+  compilations(): number {
+    return this.programVariants.count;
+  }
+
+  variants(): number {
+    return this.programVariants.size;
+  }
+
+  upload(type: StorageDtype, shape: readonly number[], values: DeviceArray): EngineTensor {
+    return this.tensors.upload(type, shape, values, this.uploadDevice);
+  }
+
+  async uploadFrom(
+    type: StorageDtype,
+    shape: readonly number[],
+    fill: (bytes: Uint8Array) => Promise<void>,
+  ): Promise<EngineTensor> {
+    // PJRT copies from host memory, so one tensor at a time is filled there first.
+    const bytes = inHostMemory(type, shape, (length) => new Uint8Array(length));
+    if (bytes.length > 0) await fill(bytes);
+    return this.tensors.uploadBytes(type, shape, bytes, this.uploadDevice);
+  }
+
+  download(handle: EngineTensor, type: StorageDtype): TypedArray {
+    const tensor = this.tensors.at(handle);
+    this.queue.ensure(tensor);
+    return this.client.download(this.tensors.anyBuffer(tensor), type, tensor.shape);
+  }
+
+  async downloadLater(handle: EngineTensor, type: StorageDtype): Promise<TypedArray> {
+    const tensor = this.tensors.at(handle);
+    tensor.uses++;
+    try {
+      await this.queue.ensureLater(tensor);
+      return await this.client.downloadLater(this.tensors.anyBuffer(tensor), type, tensor.shape);
+    } finally {
+      this.tensors.endUse(tensor);
+    }
+  }
+
+  release(handle: EngineTensor): void {
+    this.tensors.release(handle);
+  }
+
+  compile(program: Program): XlaExecutable {
+    return this.programVariants.executable(program);
+  }
+
+  run(given: Executable, handles: readonly EngineTensor[], describe: Describe, spent?: SpentInputs): EngineTensor[] {
+    const executable = given as XlaExecutable;
+    const { tensors } = this;
     const inputs = handles.map((handle) => tensors.at(handle));
     const spentInputs = new Set(spent?.positions);
-    const variant = variants.find(executable, inputs, spentInputs, describe);
+    const variant = this.programVariants.find(executable, inputs, spentInputs, describe);
     const outputs = variant.outputs.map(({ type, shape }) => tensors.empty(type, shape));
-    const subject =
-      program.steps.length === 1
-        ? describe(0)
-        : `${program.name} of ${program.steps.length} operations, the first ${describe(0)},`;
-    queue.add({ variant, inputs, outputs, spent: spentInputs, device, subject });
+    const subject = subjectOf(executable.program, describe);
+    this.queue.add({ variant, inputs, outputs, spent: spentInputs, device: this.currentDevice, subject });
     return outputs.map((output) => tensors.add(output));
-  };
+  }
 
-  return {
-    name: 'xla',
-    version: `PJRT ${pjrt.version}, ${client.platform} ${client.platformVersion}`,
-    device: { kind: client.deviceKind, count: client.deviceCount, memoryBytes: client.memoryBytes() },
-    staticShapes: true,
-    // A CPU gains nothing from early submission: it also records. Its segments are found later (`lowered-program.ts`).
-    runsInSegments: options.inSegments ?? client.platform !== 'cpu',
-    compilations: () => variants.count,
-    reusesInputs: 'always',
-    flashAttention: flashAttentionSupport(client.platform, client.deviceAttributes.get('compute_capability') ?? null),
-    devices,
-    useDevice: (chosen) => void (device = chosen),
-    variants: () => variants.size,
-    moduleCounters: modules.counters,
-    upload: (type, shape, values) => tensors.upload(type, shape, values, uploadDevice()),
-    uploadFrom: async (type, shape, fill) => {
-      // PJRT copies from host memory, so one tensor at a time is filled there first.
-      const bytes = inHostMemory(type, shape, (length) => new Uint8Array(length));
-      if (bytes.length > 0) await fill(bytes);
-      return tensors.uploadBytes(type, shape, bytes, uploadDevice());
-    },
-    download: (handle, type) => {
-      const tensor = tensors.at(handle);
-      queue.ensure(tensor);
-      return client.download(tensors.anyBuffer(tensor), type, tensor.shape);
-    },
-    downloadLater: async (handle, type) => {
-      const tensor = tensors.at(handle);
-      tensor.uses++;
-      try {
-        await queue.ensureLater(tensor);
-        return await client.downloadLater(tensors.anyBuffer(tensor), type, tensor.shape);
-      } finally {
-        tensors.endUse(tensor);
-      }
-    },
-    release: (handle) => tensors.release(handle),
-    compile: (program: Program) => variants.executable(program),
-    run: (executable, inputs, describe, spent) => run(executable as XlaExecutable, inputs, describe, spent),
-    runEagerly: (program, inputs, describe) => {
-      const executable = variants.executable(program);
-      try {
-        return run(executable, inputs, describe);
-      } finally {
-        executable.dispose();
-      }
-    },
-    wait: () => {
-      queue.drain();
-      client.wait();
-    },
-    waitLater: async () => {
-      await queue.drainLater();
-      await client.waitLater();
-    },
-    dispose: () => {
-      queue.drain();
-      variants.dispose();
-      tensors.dispose();
-    },
-  };
+  runEagerly(program: Program, inputs: readonly EngineTensor[], describe: Describe): EngineTensor[] {
+    const executable = this.compile(program);
+    try {
+      return this.run(executable, inputs, describe);
+    } finally {
+      executable.dispose();
+    }
+  }
+
+  wait(): void {
+    this.queue.drain();
+    this.client.wait();
+  }
+
+  async waitLater(): Promise<void> {
+    await this.queue.drainLater();
+    await this.client.waitLater();
+  }
+
+  dispose(): void {
+    this.queue.drain();
+    this.programVariants.dispose();
+    this.tensors.dispose();
+  }
+
+  /** The device that receives uploaded tensors. */
+  private get uploadDevice(): number {
+    return this.currentDevice === 'all' ? 0 : this.currentDevice;
+  }
+}
+
+/** Names a program in error messages: its operation, or the number of operations and the first of them. */
+function subjectOf(program: Program, describe: Describe): string {
+  return program.steps.length === 1
+    ? describe(0)
+    : `${program.name} of ${program.steps.length} operations, the first ${describe(0)},`;
 }
