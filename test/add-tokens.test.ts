@@ -92,7 +92,7 @@ describe('tokens that are added', () => {
     expect(grown.model.addedTokens).toEqual([rows, rows + 1]);
     const after = await grown.model.embeddingSite.weight.data<'float32'>();
     expect(after.slice(0, table.length)).toEqual(table);
-    for (let feature = 0; feature < 32; feature += 1) {
+    for (let feature = 0; feature < 32; feature++) {
       const mean =
         Array.from({ length: rows }, (_, row) => table[row * 32 + feature] ?? 0).reduce(
           (sum, value) => sum + value,

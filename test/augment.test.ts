@@ -19,7 +19,7 @@ afterAll(() => {
 beforeAll(async () => {
   server = createServer((request, response) => {
     request.resume().on('end', () => {
-      asked += 1;
+      asked++;
       if (asked === 1) response.writeHead(503).end();
       else
         response.end(JSON.stringify({ choices: [{ message: { content: 'My parcel [ORDER_1], where is it now?' } }] }));

@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-const output = (): string => join(folder, `run-${(runs += 1)}`);
+const output = (): string => join(folder, `run-${++runs}`);
 const into = (out: string, ...settings: readonly string[]): string[] =>
   [`output.folder=${out}`, ...settings].flatMap((setting) => ['--set', setting]);
 const endOf = (processes: readonly Running[]): Promise<Ended[]> => Promise.all(processes.map(({ ended }) => ended));
@@ -179,7 +179,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
           needs: 'logProbabilities',
           createAccumulator: (sum = 0, tokens = 0) => ({
             add: ({ likelihoods: [{ logProbabilities }] }) => {
-              for (const value of logProbabilities) { sum += value; tokens += 1; }
+              for (const value of logProbabilities) { sum += value; tokens++; }
             },
             result: () => ({ likelihood: sum / tokens, tokens }),
           }),

@@ -200,7 +200,7 @@ const faults: Readonly<Record<string, Fault>> = {
       let steps = 0;
       return {
         onStep: (...parameters) => {
-          steps += 1;
+          steps++;
           return call(sound, 'onStep')(...parameters);
         },
         loadState: (state) => (steps === 0 ? sound.loadState?.(state) : undefined),
@@ -214,7 +214,7 @@ const faults: Readonly<Record<string, Fault>> = {
       let steps = 0;
       return {
         onStep: (...parameters) => {
-          steps += 1;
+          steps++;
           return call(sound, 'onStep')(...parameters);
         },
         loadState: (state) => {
@@ -307,7 +307,7 @@ const faults: Readonly<Record<string, Fault>> = {
   'counts the steps of all callbacks': {
     plugin: changed((sound) => ({
       onStep: (...parameters) => {
-        sharedSteps += 1;
+        sharedSteps++;
         return call(sound, 'onStep')(...parameters);
       },
       transformGradients: (...parameters) => {

@@ -134,7 +134,7 @@ const faults: Readonly<Record<string, Fault>> = {
       let samples = 0;
       return {
         add: (sample: ReplySample) => {
-          samples += 1;
+          samples++;
           return add(sample);
         },
         result: () => (samples === 0 ? { lengthRatio: NaN } : result()),
@@ -152,7 +152,7 @@ const faults: Readonly<Record<string, Fault>> = {
     plugin: changed(() => {
       let samples = 0;
       return {
-        createAccumulator: () => ({ add: () => void (samples += 1), result: () => ({ samples }) }),
+        createAccumulator: () => ({ add: () => void samples++, result: () => ({ samples }) }),
       };
     }),
     check: 'starts each evaluation without samples',
@@ -164,7 +164,7 @@ const faults: Readonly<Record<string, Fault>> = {
       return {
         createAccumulator: () => {
           samples = 0;
-          return { add: () => void (samples += 1), result: () => ({ samples }) };
+          return { add: () => void samples++, result: () => ({ samples }) };
         },
       };
     }),

@@ -359,7 +359,7 @@ const faults: Readonly<Record<string, Fault>> = {
     plugin: attaching((sound) => ({
       afterUpdate: () => {
         sound.afterUpdate?.();
-        sharedUpdates += 1;
+        sharedUpdates++;
       },
       learningRateScale: () => 1 / (1 + sharedUpdates),
     })),

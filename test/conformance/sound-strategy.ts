@@ -42,7 +42,7 @@ function withAnchor(lora: Attachment, weight: number): Attachment {
           .reduce((total, distance) => add<Scalar>(total, mul(distance, weight)), scalar(0)),
       ),
     afterUpdate: () => {
-      updates += 1;
+      updates++;
       for (const [name, matrix] of matrices) {
         const average = averages.get(name);
         const next = tidy(() => add(mul(average ?? matrix, 1 - 1 / updates), mul(matrix, 1 / updates)));

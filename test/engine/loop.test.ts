@@ -119,7 +119,7 @@ describe('a run', () => {
   it('lets timers run between steps', async () => {
     let turns = 0;
     const timer = setInterval(() => {
-      turns += 1;
+      turns++;
     }, 1);
     const run = testRun({ trainData: shuffledSource(20, 2) });
     await train(run);

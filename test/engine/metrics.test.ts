@@ -67,7 +67,7 @@ function noting(needs: Metric['needs']) {
       let count = 0;
       return {
         add: (sample: MetricSample) => {
-          count += 1;
+          count++;
           seen.push(sample);
         },
         result: () => ({ [needs]: count }),
@@ -155,7 +155,7 @@ describe('measureMetrics', () => {
     let read = 0;
     const conversations = function* () {
       for (const row of rows(1000)) {
-        read += 1;
+        read++;
         yield row;
       }
     };
@@ -173,7 +173,7 @@ describe('measureMetrics', () => {
     const ahead: number[] = [];
     const conversations = function* () {
       for (const row of rows(60)) {
-        if (row.form === 'chat') read += 1;
+        if (row.form === 'chat') read++;
         yield row;
       }
     };

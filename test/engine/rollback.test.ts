@@ -316,7 +316,7 @@ describe('a rollback', () => {
     const counting = (rollsBack: boolean): Callback => ({
       ...(rollsBack ? { rollsBack } : {}),
       onStep: () => undefined,
-      saveState: () => (saves += 1),
+      saveState: () => ++saves,
       loadState: () => undefined,
     });
     const plain = testRun({ callbacks: [counting(false)] });

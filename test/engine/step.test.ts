@@ -343,7 +343,7 @@ describe('a step', () => {
     expect(Object.keys(first.metrics).toSorted()).toEqual(['norm', 'term']);
     // The first step created the optimizer's moments.
     const before = tf.memory();
-    for (let index = 1; index < 4; index += 1) await step(index);
+    for (let index = 1; index < 4; index++) await step(index);
     expect(tf.memory().numTensors).toBe(before.numTensors);
     expect(tf.memory().numDataBuffers).toBe(before.numDataBuffers);
     for (const item of [owner, optimizer, model]) item.dispose();

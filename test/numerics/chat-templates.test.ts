@@ -139,7 +139,7 @@ describe.each(names)('%s', (name) => {
         if (words === '' || !rendered.text.includes(words)) continue;
         expect(turn, `${message.content} has a turn`).not.toBeNull();
         expect(rendered.text.slice(turn?.start, turn?.end)).toContain(words);
-        found += 1;
+        found++;
       }
     }
     expect(found > 0, 'some turns were compared').toBe(!requiresContentList.test(name));

@@ -191,14 +191,14 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
       }
       const { tensors } = ewc.saveState();
       let expected = 0;
-      for (let layer = 0; layer < model.layers; layer += 1) {
+      for (let layer = 0; layer < model.layers; layer++) {
         const key = `base_model.model.model.layers.${layer}.self_attn.q_proj`;
         const part = (name: string): Float32Array =>
           adapter.trainable.get(`${key}.${name}.weight`)?.dataSync<'float32'>() ?? new Float32Array();
         const [a, b] = [part('lora_A'), part('lora_B')];
         const fisher = tensors.get(`fisher.model.layers.${layer}.self_attn.q_proj.weight`)?.dataSync() ?? [];
         const inFeatures = a.length / 2;
-        for (let index = 0; index < fisher.length; index += 1) {
+        for (let index = 0; index < fisher.length; index++) {
           const [row, column] = [Math.floor(index / inFeatures), index % inFeatures];
           // s = alpha ÷ rank = 3
           const moved =

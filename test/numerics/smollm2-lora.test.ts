@@ -52,7 +52,7 @@ function padded(rows: readonly (readonly number[])[], filler: number): number[][
 function roundToBfloat16(variable: tf.Variable): void {
   const values = variable.dataSync().slice() as Float32Array;
   const bits = new Uint32Array(values.buffer);
-  for (let index = 0; index < bits.length; index += 1)
+  for (let index = 0; index < bits.length; index++)
     bits[index] = (((bits[index] ?? 0) + 0x7fff + (((bits[index] ?? 0) >>> 16) & 1)) & 0xffff0000) >>> 0;
   const rounded = tf.tensor(values, variable.shape);
   variable.assign(rounded);

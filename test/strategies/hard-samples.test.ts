@@ -41,11 +41,11 @@ describe('the draw of hard samples', () => {
   it('draws in proportion to the weights, within the limit of repetitions', () => {
     const pool = pooled([1, 2, 3]);
     const counts = [0, 0, 0];
-    for (let trial = 0; trial < 3000; trial += 1) {
+    for (let trial = 0; trial < 3000; trial++) {
       const {
         rows: [drawn],
       } = drawSamples(pool, 1, limits, createRandom(trial, 'draw'));
-      counts[pool.findIndex(({ row }) => row === drawn)]! += 1;
+      counts[pool.findIndex(({ row }) => row === drawn)]!++;
     }
     // Shares 1/6, 2/6, 3/6 of 3000, with standard deviations of at most √(3000/4) ≈ 27.
     for (const [index, expected] of [500, 1000, 1500].entries())
@@ -59,9 +59,8 @@ describe('the draw of hard samples', () => {
     const first = offerSamples([], rows.slice(0, 3), 4, 0, createRandom(1, 'offer'));
     expect(offerSamples(first.pool, rows.slice(0, 3), 4, first.offered, createRandom(1, 'offer')).pool).toHaveLength(3);
     const kept = rows.map(() => 0);
-    for (let trial = 0; trial < 1200; trial += 1)
-      for (const { row } of offerSamples([], rows, 4, 0, createRandom(trial, 'offer')).pool)
-        kept[rows.indexOf(row)]! += 1;
+    for (let trial = 0; trial < 1200; trial++)
+      for (const { row } of offerSamples([], rows, 4, 0, createRandom(trial, 'offer')).pool) kept[rows.indexOf(row)]!++;
     // Four of twelve samples: each with probability 1/3.
     for (const count of kept) expect(Math.abs(count - 400)).toBeLessThan(90);
   });

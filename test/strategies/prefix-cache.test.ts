@@ -11,7 +11,7 @@ import { tinyModel } from '../support/training.js';
 /** Returns the likeliest continuation; each token is computed from the complete text. */
 function withoutCache(model: LanguageModel, prompt: readonly number[], count: number): number[] {
   const text = [...prompt];
-  for (let step = 0; step < count; step += 1) {
+  for (let step = 0; step < count; step++) {
     const batch = batchOf([{ ids: text, supervised: text.map(() => true) }]);
     text.push(tf.tidy(() => tf.argMax(model.logits(batch, Int32Array.of(text.length - 1)), 1).dataSync()[0] ?? -1));
   }

@@ -128,7 +128,7 @@ describe('replay', () => {
     for (const [index, batch] of own.entries()) {
       const whole = mixed[index];
       if (whole === undefined) throw new Error('a batch is missing');
-      for (let row = 0; row < batch.rows; row += 1) {
+      for (let row = 0; row < batch.rows; row++) {
         const ids = batch.ids.subarray(row * batch.length, (row + 1) * batch.length);
         expect(whole.ids.subarray(row * whole.length, row * whole.length + batch.length)).toEqual(ids);
       }
@@ -173,7 +173,7 @@ describe('replay', () => {
         let step = from;
         for await (const _batch of (attachment.wrapData?.(fresh) ?? fresh).epoch(0, { skip: from })) {
           attachment.beforeStep?.({ step, record: () => {} });
-          step += 1;
+          step++;
           if (step === to) break;
         }
       };
@@ -204,7 +204,7 @@ describe('replay', () => {
     }));
     const kept = new Float64Array(rows.length);
     const rounds = 2000;
-    for (let seed = 0; seed < rounds; seed += 1) {
+    for (let seed = 0; seed < rounds; seed++) {
       const random = createRandom(seed, 'reservoir');
       // Rows are offered in two calls, as for two tasks.
       const buffer = offerRows(offerRows(emptyBuffer, rows.slice(0, 80), 20, random), rows.slice(80), 20, random);
@@ -243,12 +243,12 @@ describe('replay', () => {
     const drawn = new Map<string, number>();
     const mixed = attachment.wrapData?.(fresh) ?? fresh;
     let total = 0;
-    for (let epoch = 0; epoch < 12; epoch += 1) {
+    for (let epoch = 0; epoch < 12; epoch++) {
       const plain = await play(fresh, epoch);
       for (const [at, batch] of (await play(mixed, epoch)).entries()) {
         for (const { ids } of rowsOf(batch).slice(plain[at]?.rows ?? 0)) {
           drawn.set(ids.join(), (drawn.get(ids.join()) ?? 0) + 1);
-          total += 1;
+          total++;
         }
       }
     }

@@ -8,7 +8,8 @@ import { rankAndScale } from '../../packages/strategies/src/lora/options.js';
 /**
  * Converts a LoRA adapter to mlx-lm's format. The caller owns the tensors of the result.
  *
- * @throws ADAPTER_INVALID if the format does not support the adapter: different ranks or scales, saved modules, biases.
+ * @throws `ADAPTER_INVALID` if the format does not support the adapter: different ranks or scales, saved modules,
+ *   biases
  */
 export function adapterToMlx(model: LanguageModel, files: AdapterFiles): AdapterFiles {
   const fields = readFields(files);

@@ -56,7 +56,7 @@ export function meanLossOf(model: LanguageModel, rows: LabelledRows): tf.Scalar 
 export function largestDifference(one: ArrayLike<number>, other: ArrayLike<number>): number {
   if (one.length !== other.length) return Infinity;
   let worst = 0;
-  for (let index = 0; index < one.length; index += 1) {
+  for (let index = 0; index < one.length; index++) {
     const difference = Math.abs((one[index] ?? NaN) - (other[index] ?? NaN));
     if (Number.isNaN(difference)) return Infinity;
     if (difference > worst) worst = difference;
@@ -69,7 +69,7 @@ export function unmasked(values: ArrayLike<number>, mask: readonly (readonly num
   const kept: number[] = [];
   for (const [position, isReal] of mask.flat().entries()) {
     if (isReal !== 1) continue;
-    for (let index = 0; index < width; index += 1) kept.push(values[position * width + index] ?? NaN);
+    for (let index = 0; index < width; index++) kept.push(values[position * width + index] ?? NaN);
   }
   return kept;
 }

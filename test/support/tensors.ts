@@ -22,7 +22,7 @@ export function difference(
   expect(actual.length).toBe(expected.length);
   let largest = 0;
   let sum = 0;
-  for (let index = 0; index < expected.length; index += 1) {
+  for (let index = 0; index < expected.length; index++) {
     const distance = Math.abs((actual[index] ?? NaN) - (expected[index] ?? NaN));
     largest = distance <= largest ? largest : distance;
     sum += distance;

@@ -65,7 +65,7 @@ const replyCount = definePlugin({
     needs: 'replies',
     createAccumulator: () => {
       let replies = 0;
-      return { add: () => void (replies += 1), result: () => ({ replies }) };
+      return { add: () => void replies++, result: () => ({ replies }) };
     },
   }),
 });

@@ -393,9 +393,9 @@ describe('a service that a program registers', () => {
         const { service, config = {}, services = [], check } = await replace();
         let created = 0;
         let disposed = 0;
-        Object.assign(service as object, { dispose: () => (disposed += 1) });
+        Object.assign(service as object, { dispose: () => ++disposed });
         const create = (): unknown => {
-          created += 1;
+          created++;
           return service;
         };
         const registration = !isOwned

@@ -293,7 +293,7 @@ describe('a staged run', () => {
           provide(BATCH_SOURCE_FACTORY, { create: async () => shuffledSource(12, 2) }),
           provide(LOGGER, recordingLogger()),
         ],
-        callbacks: [{ onRunStart: ({ stage }) => void told.push(stage), dispose: () => void (disposed += 1) }],
+        callbacks: [{ onRunStart: ({ stage }) => void told.push(stage), dispose: () => void disposed++ }],
       },
     );
     await trainer.run();

@@ -58,7 +58,7 @@ export async function startFirst<C, S>(
  * Loads a library in a child process first, so that a broken one cannot end this process. Libraries in the cache were
  * checked when they were downloaded.
  *
- * @throws {Error} with the reason if loading fails
+ * @throws `Error` with the reason if loading fails
  */
 async function checkLoads(files: readonly string[], source: LibrarySource): Promise<void> {
   if (source === 'cache') return;
@@ -147,8 +147,8 @@ export function presentAccelerators(
 /**
  * Returns XLA on an accelerator.
  *
- * @throws {NoAcceleratorError} if there is neither an accelerator nor a plugin for one
- * @throws {Error} that names the missing one, if only one of the two is there
+ * @throws `NoAcceleratorError` if there is neither an accelerator nor a plugin for one
+ * @throws `Error` that names the missing one, if only one of the two is there
  */
 export async function chooseAccelerator(options: EngineOptions, request: XlaRequest = {}): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);

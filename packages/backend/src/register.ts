@@ -31,7 +31,7 @@ function registeredBackend(): WhetstoneBackend | null {
  * Returns whether a backend belongs to a cluster already. A process belongs to one cluster, and must join it before it
  * creates tensors.
  *
- * @throws {WhetstoneError} BACKEND_UNAVAILABLE if the process cannot join the cluster any more
+ * @throws `BACKEND_UNAVAILABLE` if the process cannot join the cluster any more
  */
 function isInCluster(backend: WhetstoneBackend, cluster: Cluster): boolean {
   const { collective } = backend.engine;
@@ -60,7 +60,7 @@ function isInCluster(backend: WhetstoneBackend, cluster: Cluster): boolean {
 /**
  * Returns whether a backend has the requested engine.
  *
- * @throws {WhetstoneError} BACKEND_UNAVAILABLE if it has another engine and still holds tensors
+ * @throws `BACKEND_UNAVAILABLE` if it has another engine and still holds tensors
  */
 function canReuse(backend: WhetstoneBackend, options: RegisterOptions): boolean {
   const { engine = 'tensorflow' } = options;
@@ -82,7 +82,7 @@ function canReuse(backend: WhetstoneBackend, options: RegisterOptions): boolean 
 /**
  * Returns a backend with its engine and every kernel that tfjs-core may call. tfjs-core does not have it yet.
  *
- * @throws {WhetstoneError} BACKEND_UNAVAILABLE with the reason if the engine cannot start
+ * @throws `BACKEND_UNAVAILABLE` with the reason if the engine cannot start
  */
 export async function createWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
   const backend = new WhetstoneBackend(
@@ -102,7 +102,7 @@ export async function createWhetstoneBackend(options: RegisterOptions): Promise<
  * Loads libtensorflow or an XLA plugin, registers the backend `whetstone` with all its kernels, and makes it
  * tfjs-core's current one. A process has one such backend: a second call for the same engine returns it.
  *
- * @throws {WhetstoneError} BACKEND_UNAVAILABLE with the reason
+ * @throws `BACKEND_UNAVAILABLE` with the reason
  */
 export async function registerWhetstoneBackend(options: RegisterOptions): Promise<WhetstoneBackend> {
   const registered = registeredBackend();

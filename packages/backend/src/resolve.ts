@@ -96,8 +96,9 @@ export const backendNames: readonly string[] = ['auto', ...new Set(candidates.fl
  * only that backend.
  *
  * @returns the backend, with the reason for the choice and the reasons against better ones
- * @throws {WhetstoneError} BACKEND_UNAVAILABLE with every reason if none works, CONFIG_INVALID for an unknown name,
- *   CONFIG_CONFLICT if the backend does not support several processes or devices
+ * @throws `BACKEND_UNAVAILABLE` with every reason if none works
+ * @throws `CONFIG_INVALID` for an unknown name
+ * @throws `CONFIG_CONFLICT` if the backend does not support several processes or devices
  */
 export async function resolveBackend(
   request: BackendRequest,
@@ -139,7 +140,7 @@ export function createBackendResolver(options: ResolveOptions = {}): BackendReso
 
 const hasCluster = ({ cluster = null }: BackendRequest): boolean => cluster !== null;
 
-/** @throws {WhetstoneError} CONFIG_INVALID for an unknown name */
+/** @throws `CONFIG_INVALID` for an unknown name */
 function candidatesFor(request: BackendRequest): readonly Candidate[] {
   const { name, engine } = request;
   const onlyTensorflow = hasCluster(request) || (engine === 'tensorflow' && ['auto', 'whetstone'].includes(name));

@@ -15,7 +15,7 @@ function checkProduct(values: ArrayLike<number>): void {
  * Multiplies two matrices on tfjs-core's current backend. A library may load but not compute, such as tfjs-node under a
  * newer Node.js.
  *
- * @throws {Error} with the wrong product
+ * @throws `Error` with the wrong product
  */
 export function smokeTestCurrentBackend(): void {
   const product = tidy(() => {

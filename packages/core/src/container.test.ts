@@ -102,7 +102,7 @@ describe('createServices', () => {
     const services = createServices([
       provideFactory(NUMBER, async () => {
         await later();
-        return (calls += 1);
+        return ++calls;
       }),
       provideFactory(TEXT, async (all) => `number ${await all.resolve(NUMBER)}`),
     ]);
@@ -121,7 +121,7 @@ describe('createServices', () => {
     let calls = 0;
     const services = createServices([
       provideFactory(NUMBER, async () => {
-        calls += 1;
+        calls++;
         await later();
         throw new RangeError('no number');
       }),

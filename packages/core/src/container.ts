@@ -117,7 +117,7 @@ function injectedTokens(type: ServiceClass<unknown>): Readonly<Record<number, In
  */
 export function provideClass<T>(token: Token<T>, type: ServiceClass<T>): ServiceRegistration {
   const parameters = injectedTokens(type);
-  for (let index = 0; index < type.length; index += 1) {
+  for (let index = 0; index < type.length; index++) {
     if (typeof parameters[index]?.token !== 'symbol') {
       throw new WhetstoneError(
         'SERVICE_NOT_REGISTERED',

@@ -41,7 +41,7 @@ const orders = (defaults: readonly number[]) =>
     description: 'Lengths of the n-grams.',
   }) as const;
 
-const exactMatchPlugin = definePlugin({
+const exactMatch = definePlugin({
   apiVersion: 2,
   kind: 'metric',
   name: 'exact-match',
@@ -57,7 +57,7 @@ const exactMatchPlugin = definePlugin({
   create: (options) => ofPairs(() => named('exactMatch', createExactMatch(options))),
 });
 
-const distinctPlugin = definePlugin({
+const distinct = definePlugin({
   apiVersion: 2,
   kind: 'metric',
   name: 'distinct-n',
@@ -75,7 +75,7 @@ const distinctPlugin = definePlugin({
     }),
 });
 
-const repetitionPlugin = definePlugin({
+const repetition = definePlugin({
   apiVersion: 2,
   kind: 'metric',
   name: 'repetition',
@@ -88,7 +88,7 @@ const repetitionPlugin = definePlugin({
   create: ({ order = 4 }) => ofPairs(() => named(`repetition${order}`, ofPredictions(createRepetition(order)))),
 });
 
-const chrfPlugin = definePlugin({
+const chrf = definePlugin({
   apiVersion: 2,
   kind: 'metric',
   name: 'chrf',
@@ -109,7 +109,7 @@ const chrfPlugin = definePlugin({
   create: (options) => ofPairs(() => named('chrf', createChrf(options))),
 });
 
-const bleuPlugin = definePlugin({
+const bleu = definePlugin({
   apiVersion: 2,
   kind: 'metric',
   name: 'bleu',
@@ -128,7 +128,7 @@ const bleuPlugin = definePlugin({
   create: (options) => ofPairs(() => named('bleu', createBleu(options))),
 });
 
-const rougePlugin = definePlugin({
+const rouge = definePlugin({
   apiVersion: 2,
   kind: 'metric',
   name: 'rouge',
@@ -150,11 +150,4 @@ const rougePlugin = definePlugin({
 });
 
 /** All metrics of this package. */
-export const metrics = [
-  exactMatchPlugin,
-  distinctPlugin,
-  repetitionPlugin,
-  chrfPlugin,
-  bleuPlugin,
-  rougePlugin,
-] as const;
+export const metrics = [exactMatch, distinct, repetition, chrf, bleu, rouge] as const;

@@ -31,12 +31,12 @@ import { openWeights, type TensorReader } from '@whetstone/core/safetensors';
  * @param options.architectures Additional architectures; they may replace built-in ones.
  * @param options.storage Decides how each weight is stored on the device; float32 by default.
  * @param options.grow Tokens to add to the vocabulary.
- * @throws MODEL_NOT_FOUND if config.json or the weights are missing.
- * @throws MODEL_CONFIG_INVALID if config.json is invalid.
- * @throws MODEL_ARCHITECTURE_UNKNOWN if the architecture is not supported.
- * @throws SAFETENSORS_INVALID if a weights file is invalid.
- * @throws MODEL_TENSOR_MISSING, MODEL_TENSOR_SHAPE or MODEL_TENSOR_UNKNOWN if tensors do not match config.json; lists
- *   all of them.
+ * @throws `MODEL_NOT_FOUND` if config.json or the weights are missing
+ * @throws `MODEL_CONFIG_INVALID` if config.json is invalid
+ * @throws `MODEL_ARCHITECTURE_UNKNOWN` if the architecture is not supported
+ * @throws `SAFETENSORS_INVALID` if a weights file is invalid
+ * @throws `MODEL_TENSOR_MISSING`, `MODEL_TENSOR_SHAPE` or `MODEL_TENSOR_UNKNOWN` if tensors do not match config.json;
+ *   lists all of them
  */
 export async function loadLanguageModel(
   folder: string,
@@ -94,9 +94,9 @@ export async function loadLanguageModel(
 /**
  * Reads the outline of a model from config.json, without any weight.
  *
- * @throws MODEL_NOT_FOUND if config.json is missing.
- * @throws MODEL_CONFIG_INVALID if config.json is invalid.
- * @throws MODEL_ARCHITECTURE_UNKNOWN if the architecture is not supported.
+ * @throws `MODEL_NOT_FOUND` if config.json is missing
+ * @throws `MODEL_CONFIG_INVALID` if config.json is invalid
+ * @throws `MODEL_ARCHITECTURE_UNKNOWN` if the architecture is not supported
  */
 export async function readOutline(folder: string): Promise<ModelOutline> {
   return outlineOf(readShape(await readConfig(folder), join(folder, 'config.json'), architectures));
@@ -113,8 +113,8 @@ export function createParameter(values: Float32Array, shape: readonly number[]):
 /**
  * Reads config.json of a model folder.
  *
- * @throws MODEL_NOT_FOUND if the file is missing.
- * @throws MODEL_CONFIG_INVALID if it is not a JSON object.
+ * @throws `MODEL_NOT_FOUND` if the file is missing
+ * @throws `MODEL_CONFIG_INVALID` if it is not a JSON object
  */
 async function readConfig(folder: string): Promise<Readonly<Record<string, Json>>> {
   const file = join(folder, 'config.json');
@@ -145,7 +145,8 @@ const derivedTensors = /(^|\.)(attn\.(masked_)?bias|rotary_emb\.inv_freq)$/;
  * Returns the stored tensor's name for each parameter. Checkpoints of the base model without a head lack the prefix
  * (`h.0…` for `transformer.h.0…`).
  *
- * @throws MODEL_TENSOR_MISSING, MODEL_TENSOR_SHAPE or MODEL_TENSOR_UNKNOWN if tensors do not match; lists all of them.
+ * @throws `MODEL_TENSOR_MISSING`, `MODEL_TENSOR_SHAPE` or `MODEL_TENSOR_UNKNOWN` if tensors do not match; lists all of
+ *   them
  */
 function matchTensors(folder: string, shape: DecoderShape, reader: TensorReader): ReadonlyMap<string, string> {
   const prefix = `${shape.names.prefix}.`;

@@ -32,8 +32,8 @@ export interface LoadModelOptions {
  * the weights, so that errors in them are reported quickly. Also throws the errors of `loadTokenizer`, `loadRenderer`
  * and `loadLanguageModel`.
  *
- * @throws MODEL_NOT_FOUND if the folder does not contain a model.
- * @throws TOKENIZER_INVALID if the tokenizer belongs to another model.
+ * @throws `MODEL_NOT_FOUND` if the folder does not contain a model
+ * @throws `TOKENIZER_INVALID` if the tokenizer belongs to another model
  */
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
   await checkModelFolder(folder);
@@ -95,7 +95,7 @@ async function checkModelFolder(folder: string): Promise<void> {
  * Checks that the beginning and end tokens have embeddings. Other tokens are checked when they are used, because some
  * published models have more added tokens than embeddings.
  *
- * @throws TOKENIZER_INVALID if one of them has no embedding.
+ * @throws `TOKENIZER_INVALID` if one of them has no embedding
  */
 function checkSpecialTokens(folder: string, tokenizer: Tokenizer, model: LanguageModel): void {
   const { bosTokenId, eosTokenId } = tokenizer;

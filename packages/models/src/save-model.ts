@@ -51,11 +51,11 @@ const companionFiles = [
  * files from `copyFrom`. It writes to a temporary folder, which is renamed when it is complete. Tensors are read back
  * from the device one at a time.
  *
- * @throws OUTPUT_EXISTS if `folder` is not empty.
- * @throws DISK_FULL or another file error if writing fails.
- * @throws MODEL_TENSOR_UNKNOWN if a replacement is not a parameter of the model.
- * @throws MODEL_TENSOR_SHAPE if a replacement has a different shape.
- * @throws INTERRUPTED if `signal` is aborted.
+ * @throws `OUTPUT_EXISTS` if `folder` is not empty
+ * @throws `DISK_FULL` or another file error if writing fails
+ * @throws `MODEL_TENSOR_UNKNOWN` if a replacement is not a parameter of the model
+ * @throws `MODEL_TENSOR_SHAPE` if a replacement has a different shape
+ * @throws `INTERRUPTED` if `signal` is aborted
  */
 export async function saveModelFolder(
   model: LanguageModel,

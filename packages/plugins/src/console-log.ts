@@ -52,7 +52,7 @@ function createConsoleLog(write: (line: string) => void, everySteps: number): Ca
     },
     onStep: (report) => {
       seconds += report.seconds;
-      steps += 1;
+      steps++;
       if (report.step % everySteps !== 0 && report.step !== report.totalSteps) return;
       write(formatStep(report, ((report.totalSteps - report.step) * seconds) / steps));
     },

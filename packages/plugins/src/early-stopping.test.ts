@@ -23,7 +23,7 @@ function recordingControl(): Control & { readonly stops: string[]; best: number 
     skipUpdate() {},
     setLearningRate: () => undefined,
     rollback: () => undefined,
-    markBest: () => void (control.best += 1),
+    markBest: () => void control.best++,
   };
   return control;
 }

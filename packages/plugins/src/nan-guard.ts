@@ -112,7 +112,7 @@ function createSkippingGuard(options: NanGuardOptions, warn: (message: string) =
     onStep: (report) => {
       const { step, loss, skipReason = 'the step is not finite' } = report;
       if (report.nonFinite !== undefined) {
-        skipped += 1;
+        skipped++;
         if (skipped > maxSkips)
           throw nonFinite(
             sentence(step, skipReason, skipped),

@@ -94,7 +94,7 @@ export async function playSteps(
 ): Promise<string[]> {
   const vocabularySize = settings.vocabularySize ?? 12;
   const results: string[] = [];
-  for (let step = from; step < to; step += 1) {
+  for (let step = from; step < to; step++) {
     const metrics: Record<string, number> = {};
     const context: StepContext = {
       step,

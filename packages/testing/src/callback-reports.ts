@@ -28,7 +28,7 @@ export function recordControl(): RecordedControl {
     },
     rollback: (reason) => {
       asked.push(`rollback: ${reason}`);
-      control.rollbacks += 1;
+      control.rollbacks++;
     },
   };
   return control;

@@ -26,7 +26,7 @@ export type Options = Readonly<Record<string, Json>>;
 /**
  * Validates options against the plugin's schema and fills in its defaults, as a run does.
  *
- * @throws Error if the options do not fit the schema
+ * @throws `Error` if the options do not fit the schema
  */
 export function resolveOptions(schema: JsonSchema, options: Options): Options {
   const ajv = new Ajv2020({ allErrors: true, useDefaults: true, strict: false });

@@ -90,7 +90,7 @@ function attachedStrategy(
     attachment,
     attachments,
     train: (from, to) => {
-      for (let step = from; step < to; step += 1)
+      for (let step = from; step < to; step++)
         takeStep(model, attachments, [batchOf(rowsOf(model))], step, learningRate);
     },
     trained: () => valuesOf(trainableOf(attachments)),

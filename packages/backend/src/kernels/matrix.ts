@@ -14,7 +14,7 @@ interface Product extends Recording {
  * Returns the recording of a matrix product. If the right operand is one matrix, it is one 2-D product over the
  * flattened rows of the left operand: TensorFlow's MatMul is faster than a batch of one.
  *
- * @throws {WhetstoneError} BACKEND_FAILED if the inner lengths differ
+ * @throws `BACKEND_FAILED` if the inner lengths differ
  */
 function productRecording(a: TensorSpec, b: TensorSpec, transposeA: boolean, transposeB: boolean): Product {
   const rankA = a.shape.length;

@@ -68,7 +68,7 @@ function checkProbability(name: string, value: number, isBelow: boolean): void {
 /**
  * Returns a stream for a seed, a whole number from 0 to 2⁵³ − 1. Streams of different seeds are independent.
  *
- * @throws {RangeError} if the seed is not such a number
+ * @throws `RangeError` if the seed is not such a number
  */
 export function createDeviceRandom(seed: number): DeviceRandom {
   if (!isCount(seed))

@@ -15,7 +15,8 @@ const isWhole = (length: number): boolean => Number.isSafeInteger(length) && len
 /**
  * Checks a result when its operation is recorded.
  *
- * @throws {WhetstoneError} OUT_OF_MEMORY if the machine cannot hold it, BACKEND_FAILED if a length is not an integer
+ * @throws `OUT_OF_MEMORY` if the machine cannot hold it
+ * @throws `BACKEND_FAILED` if a length is not an integer
  */
 export function checkResult(node: RecordedNode, output: Value): void {
   if (output.bytes > memoryBytes)
@@ -43,7 +44,7 @@ export function checkResult(node: RecordedNode, output: Value): void {
 /**
  * Checks values from the host before a native library gets them: some libraries would end the process.
  *
- * @throws {WhetstoneError} BACKEND_FAILED if the shape is invalid or does not fit the number of values
+ * @throws `BACKEND_FAILED` if the shape is invalid or does not fit the number of values
  */
 export function checkHostValues({ shape, size }: Value, count: number): void {
   const invalid = shape.find((length) => !isWhole(length));

@@ -36,7 +36,7 @@ export interface Control {
    *
    * @param reason becomes `learningRateReason` of the reports of these steps
    * @throws `CONFIG_CONFLICT` if called from a hook other than `onRunStart`, `onEpochStart`, `onStep` and `onEvaluate`
-   * @throws RangeError if the value is not a finite number of at least 0
+   * @throws `RangeError` if the value is not a finite number of at least 0
    */
   setLearningRate(value: number, reason: string): void;
   /**

@@ -83,7 +83,7 @@ describe('createHookRunner', () => {
     class Counter implements Callback {
       steps = 0;
       onStep(): void {
-        this.steps += 1;
+        this.steps++;
       }
     }
     const counter = new Counter();
@@ -250,7 +250,7 @@ describe('createHookRunner', () => {
       let count = start;
       return {
         onStep: () => {
-          count += 1;
+          count++;
         },
         saveState: () => ({ count }),
         loadState: (state: unknown) => {

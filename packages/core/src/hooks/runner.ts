@@ -210,7 +210,7 @@ async function saveStates(callbacks: readonly HookedCallback[]): Promise<Json> {
 /**
  * Returns a state, or throws if JSON cannot hold it.
  *
- * @throws TypeError
+ * @throws `TypeError`
  */
 function jsonOf(state: Json): Json {
   if ((JSON.stringify(state) as string | undefined) === undefined)

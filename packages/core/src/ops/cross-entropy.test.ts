@@ -48,7 +48,7 @@ describe('crossEntropy', () => {
       kernelName: SPARSE_CROSS_ENTROPY_KERNEL,
       backendName: 'cpu',
       kernelFunc: ({ inputs }) => {
-        runs += 1;
+        runs++;
         expect(inputs['targets']?.dtype).toBe('int32');
         return [tf.tensor1d(losses), tf.tensor2d(gradients)];
       },

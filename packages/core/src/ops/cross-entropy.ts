@@ -91,7 +91,7 @@ function plainGradient(logits: Tensor2D, targets: Int32Array): Tensor2D {
 /** Returns the row and column of each target, [n, 2]. */
 function targetIndices(targets: Int32Array): Tensor2D {
   const indices = new Int32Array(2 * targets.length);
-  for (let row = 0; row < targets.length; row += 1) {
+  for (let row = 0; row < targets.length; row++) {
     indices[2 * row] = row;
     indices[2 * row + 1] = targets[row] ?? 0;
   }

@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 
 let seed = 0;
-const random = (...shape: number[]): tf.Tensor => tf.randomNormal(shape, 0, 1, 'float32', (seed += 1));
+const random = (...shape: number[]): tf.Tensor => tf.randomNormal(shape, 0, 1, 'float32', ++seed);
 
 /** Compares values and gradients for one random gradient of the result. Neither function may leak a tensor. */
 function expectSame(

@@ -162,7 +162,7 @@ it.each([
   const run = (interrupted: boolean): number => {
     const variable = one();
     let optimizer = create();
-    for (let update = 1; update <= 6; update += 1) {
+    for (let update = 1; update <= 6; update++) {
       apply(optimizer, variable, Math.sin(update), stepOf(update));
       if (!interrupted || update !== 3) continue;
       const next = create();

@@ -58,7 +58,7 @@ export async function* runStages(
 ): AsyncGenerator<StepReport, RunReport, void> {
   const run = await openStagedRun(stages, runner);
   try {
-    for (let index = run.doneStages; index < stages.length; index += 1) yield* run.train(index);
+    for (let index = run.doneStages; index < stages.length; index++) yield* run.train(index);
   } finally {
     run.dispose();
   }
@@ -244,7 +244,7 @@ const sameOwner = (one: ResolvedStage | undefined, other: ResolvedStage | undefi
 
 /** Returns the folder of the newest model that a stage before `index` wrote; null if there is none. */
 function modelBefore(root: string, names: readonly string[], index: number): string | null {
-  for (let before = index - 1; before >= 0; before -= 1) {
+  for (let before = index - 1; before >= 0; before--) {
     for (const name of [MERGED_FOLDER, 'model']) {
       const folder = join(stageFolder(root, before, names[before] ?? ''), name);
       if (existsSync(join(folder, 'config.json'))) return folder;

@@ -18,8 +18,8 @@ export function supervisedPositions(
   const { rows, length, labels, segmentIds, weights } = batch;
   const positions: number[] = [];
   const targets: number[] = [];
-  for (let row = 0; row < rows; row += 1) {
-    for (let column = 0; column + 1 < length; column += 1) {
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column + 1 < length; column++) {
       const position = row * length + column;
       const label = labels[position + 1] ?? IGNORED_LABEL;
       const segment = segmentIds[position] ?? 0;

@@ -25,7 +25,7 @@ export interface ConfigReader {
 /**
  * Creates a reader. Call `check` after reading.
  *
- * @throws MODEL_CONFIG_INVALID from `check` if the reader recorded problems; lists all of them.
+ * @throws `MODEL_CONFIG_INVALID` from `check` if the reader recorded problems; lists all of them
  */
 export function configReader(record: ConfigRecord, file: string): { readonly reader: ConfigReader; check(): void } {
   const problems: Problem[] = [];

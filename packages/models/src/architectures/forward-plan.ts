@@ -41,9 +41,9 @@ export interface PlanInputs {
 /**
  * Decides what one forward pass computes.
  *
- * @throws INTERNAL if the arrays of the input do not match its rows and length.
- * @throws TOKENIZER_INVALID if a token id is outside of the vocabulary.
- * @throws CONTEXT_EXCEEDED if a position is beyond the table of learned positions.
+ * @throws `INTERNAL` if the arrays of the input do not match its rows and length
+ * @throws `TOKENIZER_INVALID` if a token id is outside of the vocabulary
+ * @throws `CONTEXT_EXCEEDED` if a position is beyond the table of learned positions
  */
 export function planForward(inputs: PlanInputs): ForwardPlan {
   const { shape, input, positions, cache, prefixLength } = inputs;

@@ -33,7 +33,7 @@ export interface LanguageModelOptions {
  * Creates a {@link LanguageModel} from existing variables. `runForward` (`forward-pass.ts`) computes the hidden states:
  * it embeds the tokens, computes the layers (`decoder.ts`) and normalizes. The head computes the logits.
  *
- * @throws MODEL_TENSOR_MISSING if a parameter of the shape is not among the variables.
+ * @throws `MODEL_TENSOR_MISSING` if a parameter of the shape is not among the variables
  */
 export function createLanguageModel({
   shape,

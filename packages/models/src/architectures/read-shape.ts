@@ -11,8 +11,8 @@ import { isRecord } from '@whetstone/core/util';
  *
  * @param file Path of config.json, for errors.
  * @param known The supported architectures by `model_type`.
- * @throws MODEL_ARCHITECTURE_UNKNOWN if `model_type` is not supported; lists the supported ones.
- * @throws MODEL_CONFIG_INVALID if fields are invalid; lists all of them.
+ * @throws `MODEL_ARCHITECTURE_UNKNOWN` if `model_type` is not supported; lists the supported ones
+ * @throws `MODEL_CONFIG_INVALID` if fields are invalid; lists all of them
  */
 export function readShape(
   config: ConfigRecord,

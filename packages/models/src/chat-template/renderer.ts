@@ -30,7 +30,7 @@ export interface RendererOptions {
  * Loads the chat renderer of a model folder. If the folder has no template, the renderer throws when it is used,
  * because completions and plain text do not need a template.
  *
- * @throws TEMPLATE_FAILED if a template cannot be read or parsed.
+ * @throws `TEMPLATE_FAILED` if a template cannot be read or parsed
  */
 export async function loadRenderer(
   folder: string,
@@ -62,7 +62,7 @@ export async function loadRenderer(
  * Creates a renderer from one template or from named templates: `tool_use` renders conversations with tools, `default`
  * all others.
  *
- * @throws TEMPLATE_FAILED if a template cannot be parsed.
+ * @throws `TEMPLATE_FAILED` if a template cannot be parsed
  */
 export function createRenderer(template: string | ReadonlyMap<string, string>, options: RendererOptions): ChatRenderer {
   const named = typeof template === 'string' ? new Map([['default', template]]) : template;

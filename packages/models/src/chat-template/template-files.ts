@@ -14,7 +14,7 @@ export interface NamedTemplates {
  * chat_template.jinja), chat_template.jinja, `chat_template` in tokenizer_config.json. The last is a string or a list
  * of named templates. Returns null if there is none.
  *
- * @throws TEMPLATE_FAILED if a file cannot be read or the list is invalid.
+ * @throws `TEMPLATE_FAILED` if a file cannot be read or the list is invalid
  */
 export async function readTemplates(
   folder: string,

@@ -38,7 +38,7 @@ export interface CompiledTemplate {
   /**
    * Renders messages to text, with traces of the messages that each range came from.
    *
-   * @throws TEMPLATE_FAILED if the template fails.
+   * @throws `TEMPLATE_FAILED` if the template fails
    */
   run(run: TemplateRun): TemplateOutput;
 }
@@ -49,7 +49,7 @@ const MAX_RANGE = 100_000;
 /**
  * Parses a chat template.
  *
- * @throws TEMPLATE_FAILED if the template has a syntax error; with the line if it is known.
+ * @throws `TEMPLATE_FAILED` if the template has a syntax error; with the line if it is known
  */
 export function compileTemplate(template: string, file?: string): CompiledTemplate {
   const { source, tagged } = markGenerationTags(template);

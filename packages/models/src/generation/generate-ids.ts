@@ -32,8 +32,8 @@ export interface GenerationControl {
  * padded on the left; padding does not affect the result. A row ends at a stop token, which is yielded too, after
  * `maxNewTokens`, or at the end of the model's context. Throws the reason of `signal` if it is aborted.
  *
- * @throws CONTEXT_EXCEEDED if a prompt leaves no room for a token.
- * @throws USAGE if a prompt is empty or an option is out of range.
+ * @throws `CONTEXT_EXCEEDED` if a prompt leaves no room for a token
+ * @throws `USAGE` if a prompt is empty or an option is out of range
  */
 export async function* generateIds(
   model: LanguageModel,

@@ -34,8 +34,8 @@ export interface TextGenerator {
  * Continues texts and streams complete characters as they are generated. A row ends at the tokenizer's end token, at a
  * stop token of the chat template or of `stopTokenIds`, and before a stop string.
  *
- * @throws USAGE if a prompt is empty or an option is out of range.
- * @throws CONTEXT_EXCEEDED if a prompt leaves no room for a token.
+ * @throws `USAGE` if a prompt is empty or an option is out of range
+ * @throws `CONTEXT_EXCEEDED` if a prompt leaves no room for a token
  */
 export async function* generateText(
   { model, tokenizer, renderer }: TextGenerator,
@@ -65,7 +65,7 @@ export async function* generateText(
   for await (const { row, id, finish } of tokens) {
     const state = rows[row];
     if (state === undefined) continue;
-    state.tokens += 1;
+    state.tokens++;
     const fresh = stopTokenIds.includes(id) ? '' : state.decoder.push(id);
     const seen = state.stops.push(finish === null ? fresh : fresh + state.decoder.finish());
     if (seen.stopped) control?.finish(row);

@@ -173,7 +173,7 @@ describe('token choice', () => {
     const random = createRandom(1);
     const scores = Float32Array.from([0, Math.log(3), -Infinity]);
     const counts = [0, 0, 0];
-    for (let i = 0; i < 4000; i++) counts[drawToken(scores, random)]! += 1;
+    for (let i = 0; i < 4000; i++) counts[drawToken(scores, random)]!++;
     expect(counts[2]).toBe(0);
     expect(counts[1]! / 4000).toBeCloseTo(0.75, 1); // 3 : 1
   });

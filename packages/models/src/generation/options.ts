@@ -33,7 +33,7 @@ export interface GenerationOptions {
 /**
  * Checks the ranges of all options.
  *
- * @throws USAGE if options are out of range; lists all of them.
+ * @throws `USAGE` if options are out of range; lists all of them
  */
 export function checkOptions(options: GenerationOptions): void {
   const problems: Problem[] = [];

@@ -29,16 +29,16 @@ export const topP =
     while (removed < ascending.length - minTokensToKeep) {
       sum += ascending[removed] ?? 0;
       if (sum > 1 - mass) break;
-      removed += 1;
+      removed++;
     }
     // Among tokens with the lowest kept probability, lower ids are kept.
     const limit = ascending[removed] ?? 0;
     let kept = ascending.length - removed;
-    for (const probability of probabilities) if (probability > limit) kept -= 1;
+    for (const probability of probabilities) if (probability > limit) kept--;
     return without(scores, (id) => {
       const probability = probabilities[id] ?? 0;
       if (probability !== limit) return probability < limit;
-      kept -= 1;
+      kept--;
       return kept < 0;
     });
   };

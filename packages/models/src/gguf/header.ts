@@ -63,9 +63,9 @@ export function invalidGguf(
 /**
  * Parses and checks a complete header.
  *
- * @throws GGUF_INVALID if the header is damaged.
- * @throws GGUF_UNSUPPORTED if the version or byte order is not supported.
- * @throws HeaderTooShort if more bytes of the file are needed.
+ * @throws `GGUF_INVALID` if the header is damaged
+ * @throws `GGUF_UNSUPPORTED` if the version or byte order is not supported
+ * @throws `HeaderTooShort` if more bytes of the file are needed
  */
 export function parseHeader(source: HeaderSource): GgufHeader {
   const cursor = createCursor(source);

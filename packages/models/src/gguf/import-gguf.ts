@@ -49,11 +49,11 @@ const bytesOf: Readonly<Record<ImportDtype, number>> = { float32: 4, float16: 2,
  * Converts a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer files, chat template. Only
  * one tensor at a time is in memory. It writes to a temporary folder, which is renamed when it is complete.
  *
- * @throws GGUF_INVALID if the file is damaged.
- * @throws GGUF_UNSUPPORTED if the architecture, tokenizer or a tensor type is not supported.
- * @throws OUTPUT_EXISTS if the output folder is not empty.
- * @throws DISK_FULL if the disk lacks space for the model.
- * @throws INTERRUPTED if `signal` is aborted.
+ * @throws `GGUF_INVALID` if the file is damaged
+ * @throws `GGUF_UNSUPPORTED` if the architecture, tokenizer or a tensor type is not supported
+ * @throws `OUTPUT_EXISTS` if the output folder is not empty
+ * @throws `DISK_FULL` if the disk lacks space for the model
+ * @throws `INTERRUPTED` if `signal` is aborted
  */
 export async function importGguf(
   file: string,

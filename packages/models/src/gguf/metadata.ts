@@ -5,7 +5,7 @@ import { invalidGguf } from './header.js';
  * Typed access to the metadata of a header. In keys, the prefix `arch.` is replaced by the architecture, as in
  * `llama.block_count`.
  *
- * @throws GGUF_INVALID from every method if a value has a different type.
+ * @throws `GGUF_INVALID` from every method if a value has a different type
  */
 export interface Metadata {
   readonly architecture: string;
@@ -23,7 +23,7 @@ export interface Metadata {
 /**
  * Creates the typed metadata of a header.
  *
- * @throws GGUF_INVALID if `general.architecture` is missing.
+ * @throws `GGUF_INVALID` if `general.architecture` is missing
  */
 export function readMetadata(file: string, { metadata }: GgufHeader): Metadata {
   const invalid = (key: string, expected: string): Error =>

@@ -28,8 +28,8 @@ const classNames: Readonly<Record<string, string>> = {
 /**
  * Creates the config.json of the model in a GGUF file.
  *
- * @throws GGUF_UNSUPPORTED if the architecture or its rotary scaling is not supported.
- * @throws GGUF_INVALID if metadata are missing.
+ * @throws `GGUF_UNSUPPORTED` if the architecture or its rotary scaling is not supported
+ * @throws `GGUF_INVALID` if metadata are missing
  */
 export function createConfig(inputs: ConfigInputs): Config {
   const { metadata, header, dtype } = inputs;
@@ -240,7 +240,7 @@ function ropeScaling(inputs: ConfigInputs): Config {
  * Returns the parameters of Llama 3's rotary scaling. GGUF stores only the resulting divisor of each frequency. The
  * published parameters are assumed and checked against the stored divisors.
  *
- * @throws GGUF_UNSUPPORTED if the divisors differ.
+ * @throws `GGUF_UNSUPPORTED` if the divisors differ
  */
 function llama3Scaling({ metadata, file }: ConfigInputs, stored: Float32Array): Config {
   const factor = Math.max(...stored);

@@ -26,8 +26,8 @@ interface Vocabulary {
 /**
  * Creates the tokenizer files from GGUF metadata.
  *
- * @throws GGUF_UNSUPPORTED if the type of tokenizer or its pre-tokenizer is not supported.
- * @throws GGUF_INVALID if metadata are missing or contradictory.
+ * @throws `GGUF_UNSUPPORTED` if the type of tokenizer or its pre-tokenizer is not supported
+ * @throws `GGUF_INVALID` if metadata are missing or contradictory
  */
 export function createTokenizerFiles(file: string, metadata: Metadata): TokenizerOutput {
   const kind = metadata.optionalText('tokenizer.ggml.model');

@@ -80,7 +80,7 @@ const unchanged = (values: Float32Array): Float32Array => values;
 /**
  * Returns the Hugging Face tensor for a GGUF tensor; null if a Hugging Face folder does not store it.
  *
- * @throws GGUF_UNSUPPORTED if the tensor is unknown.
+ * @throws `GGUF_UNSUPPORTED` if the tensor is unknown
  */
 export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor): WeightTarget | null {
   const layout = layouts[metadata.architecture];

@@ -26,7 +26,7 @@ function idsOf({ tokenizer }: TokenizerFiles): ReadonlyMap<string, number> {
  * Adds special tokens such as `<|customer|>`, which are never split. Their ids follow all others. Tokens that are
  * already in the vocabulary do not change.
  *
- * @throws TOKENIZER_INVALID if a token is empty.
+ * @throws `TOKENIZER_INVALID` if a token is empty
  */
 export function addTokens(files: TokenizerFiles, tokens: readonly string[]): GrownTokenizer {
   if (tokens.some((token) => token.trim() === ''))
@@ -90,7 +90,7 @@ function grownConfig(
 /**
  * Returns the tokens of `grown` that `base` lacks, in the order of their ids.
  *
- * @throws TOKENIZER_INVALID if the tokenizers differ in more than tokens added at the end.
+ * @throws `TOKENIZER_INVALID` if the tokenizers differ in more than tokens added at the end
  */
 export function tokensAddedTo(base: TokenizerFiles, grown: TokenizerFiles): readonly string[] {
   const before = idsOf(base);

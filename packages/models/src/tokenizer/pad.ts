@@ -19,7 +19,7 @@ export interface PadOptions {
 /**
  * Encodes texts, with special tokens, into rows of equal length.
  *
- * @throws TOKENIZER_INVALID if the tokenizer has no padding token.
+ * @throws `TOKENIZER_INVALID` if the tokenizer has no padding token
  * @public
  */
 export function encodePadded(

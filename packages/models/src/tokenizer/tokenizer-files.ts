@@ -46,7 +46,7 @@ const SPECIAL_NAMES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_
 /**
  * Reads the tokenizer files of a Hugging Face folder.
  *
- * @throws TOKENIZER_INVALID if a file is missing or invalid; for invalid JSON, with the line.
+ * @throws `TOKENIZER_INVALID` if a file is missing or invalid; for invalid JSON, with the line
  */
 export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
   const tokenizer = await readJson(join(folder, 'tokenizer.json'), true);

@@ -26,7 +26,7 @@ export interface FolderTokenizer extends Tokenizer {
 /**
  * Loads the tokenizer of a model folder.
  *
- * @throws TOKENIZER_INVALID if a file is missing or invalid.
+ * @throws `TOKENIZER_INVALID` if a file is missing or invalid
  */
 export async function loadTokenizer(folder: string): Promise<FolderTokenizer> {
   const recipe = recipeFor('remakeTokenizer', { folder });
@@ -37,7 +37,7 @@ export async function loadTokenizer(folder: string): Promise<FolderTokenizer> {
  * Creates a tokenizer from the contents of its files. It uses `@huggingface/tokenizers` and adds exact character
  * offsets, normalisation and decoding, in which the library differs from the reference.
  *
- * @throws TOKENIZER_INVALID if the library does not support the tokenizer.
+ * @throws `TOKENIZER_INVALID` if the library does not support the tokenizer
  */
 export function createTokenizer(files: TokenizerFiles): FolderTokenizer {
   try {
@@ -100,7 +100,7 @@ interface Vocabulary {
   /**
    * Returns the id of a token, or that of the unknown token.
    *
-   * @throws TOKENIZER_INVALID if the vocabulary contains neither.
+   * @throws `TOKENIZER_INVALID` if the vocabulary contains neither
    */
   idOf(token: string): number;
   /** Returns the texts of tokens as the vocabulary writes them. */

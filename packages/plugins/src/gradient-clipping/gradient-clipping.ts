@@ -150,7 +150,7 @@ export function createGradientClipping(options: Partial<GradientClippingOptions>
                 hint: 'Lower the learning rate, or set nonFinite to "skip".',
               });
             control.skipUpdate(reason);
-            steps += 1;
+            steps++;
             // The update is skipped, so that nothing is clipped; the report shows the norm that is not finite.
             step.record('gradNormClipped', norm);
             step.record(
@@ -169,7 +169,7 @@ export function createGradientClipping(options: Partial<GradientClippingOptions>
                 clipped: anyAbove([[norm, ready.limit]]),
               }
             : clip(mode, gradients, step.parameters, norm, limitValue, ready);
-        steps += 1;
+        steps++;
         const before = clippedSteps;
         const total = tidy(() => add<Tensor1D>(before ?? tensor1d([clippedBefore], 'float32'), result.clipped));
         clippedSteps = keep(total);

@@ -36,11 +36,11 @@ export function candidatesOf(
 ): readonly (readonly number[])[] {
   const candidates: number[][] = Array.from(targets, () => []);
   for (const [start, end] of replies) {
-    for (let at = start + 1; at < end; at += 1) {
+    for (let at = start + 1; at < end; at++) {
       const used = new Set<number>();
-      for (let earlier = Math.max(start + ngram - 1, at - window); earlier < at; earlier += 1) {
+      for (let earlier = Math.max(start + ngram - 1, at - window); earlier < at; earlier++) {
         let repeats = true;
-        for (let back = 1; back < ngram && repeats; back += 1)
+        for (let back = 1; back < ngram && repeats; back++)
           repeats = at - back >= start && targets[earlier - back] === targets[at - back];
         if (repeats && targets[earlier] !== targets[at]) used.add(targets[earlier] ?? 0);
       }
@@ -54,7 +54,7 @@ export function candidatesOf(
 export function repeatedTokens(tokens: readonly number[], n: number): readonly boolean[] {
   const seen = new Set<string>();
   const repeated = tokens.map(() => false);
-  for (let start = 0; start + n <= tokens.length; start += 1) {
+  for (let start = 0; start + n <= tokens.length; start++) {
     const gram = tokens.slice(start, start + n).join(' ');
     if (seen.has(gram)) repeated.fill(true, start, start + n);
     seen.add(gram);
@@ -74,10 +74,10 @@ export function promptsOf(
   ignoredLabel: number,
 ): readonly (readonly number[])[] {
   const prompts: (readonly number[])[] = [];
-  for (let row = 0; row < rows; row += 1) {
+  for (let row = 0; row < rows; row++) {
     let start = row * length;
     let open = true;
-    for (let at = start; at < (row + 1) * length; at += 1) {
+    for (let at = start; at < (row + 1) * length; at++) {
       const isNew = at > row * length && segmentIds[at] !== segmentIds[at - 1];
       if (isNew) [start, open] = [at, true];
       if (!open || labels[at] === ignoredLabel || segmentIds[at] === 0) continue;

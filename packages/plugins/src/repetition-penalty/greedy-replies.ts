@@ -27,7 +27,7 @@ export async function greedyReplies(
       texts.map((text, row) => (ended[row] === true ? text.slice(0, 1) : text)),
       model.maxLength,
     );
-    for (let made = 0; made < room && ended.includes(false); made += 1) {
+    for (let made = 0; made < room && ended.includes(false); made++) {
       const chosen = tidy(() => argMax(model.decode(input, cache), 1));
       const ids = await chosen.data<'int32'>();
       chosen.dispose();

@@ -101,7 +101,7 @@ describe('repetition-penalty', () => {
       [3, 0, 0],
     ]) as Tensor2D;
     const candidates = [[], [0]];
-    for (let step = 0; step < 20; step += 1) {
+    for (let step = 0; step < 20; step++) {
       const { value, grads } = engine().gradients(() => unlikelihood(logits, candidates), [logits]);
       const next = tidy(() => add(logits, mul(grads[0] as Tensor2D, -1)) as Tensor2D);
       for (const tensor of [value, ...grads, logits]) tensor.dispose();

@@ -18,7 +18,7 @@ export interface ConfigFields {
 const isStrings = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.every((item) => typeof item === 'string');
 
-/** Creates typed access to `adapter_config.json`. @throws ADAPTER_INVALID if it is not an object. */
+/** Creates typed access to `adapter_config.json`. @throws `ADAPTER_INVALID` if it is not an object */
 export function readFields({ config, folder }: AdapterFiles): ConfigFields {
   const file = configFile(folder);
   if (!isRecord(config))
@@ -67,7 +67,7 @@ export function readFields({ config, folder }: AdapterFiles): ConfigFields {
   };
 }
 
-/** Returns the `peft_type` of an adapter; null if it is missing. @throws ADAPTER_INVALID without a configuration. */
+/** Returns the `peft_type` of an adapter; null if it is missing. @throws `ADAPTER_INVALID` without a configuration */
 export const peftTypeOf = (files: AdapterFiles): string | null => readFields(files).stringOrNull('peft_type');
 
 export const configFile = (folder: string | undefined): string =>
@@ -75,7 +75,7 @@ export const configFile = (folder: string | undefined): string =>
 export const tensorFile = (folder: string | undefined): string =>
   folder === undefined ? 'adapter_model.safetensors' : `${folder}/adapter_model.safetensors`;
 
-/** Throws if there are problems. @throws ADAPTER_INVALID with all of them. */
+/** Throws if there are problems. @throws `ADAPTER_INVALID` with all of them */
 export function throwProblems(problems: readonly Problem[], { folder }: AdapterFiles): void {
   if (problems.length === 0) return;
   throw new WhetstoneError('ADAPTER_INVALID', 'The adapter does not match the model.', {

@@ -10,17 +10,17 @@ export interface AdapterSet {
    * Loads an adapter without activating it. The tensors of the files may be disposed afterwards. Until the promise is
    * settled, no adapter is active and `use` fails.
    *
-   * @throws ADAPTER_INVALID if the adapter does not match the model.
-   * @throws USAGE if the name is already in use.
+   * @throws `ADAPTER_INVALID` if the adapter does not match the model
+   * @throws `USAGE` if the name is already in use
    */
   add(name: string, files: AdapterFiles): Promise<void>;
   /**
    * Activates an adapter instead of the current one, or none if null. Nothing is read from disk.
    *
-   * @throws USAGE if the set does not contain the adapter, or if one is being added.
+   * @throws `USAGE` if the set does not contain the adapter, or if one is being added
    */
   use(name: string | null): void;
-  /** Removes an adapter and releases its tensors. @throws USAGE if the set does not contain the adapter. */
+  /** Removes an adapter and releases its tensors. @throws `USAGE` if the set does not contain the adapter */
   remove(name: string): void;
   dispose(): void;
 }

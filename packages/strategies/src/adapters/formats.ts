@@ -16,8 +16,8 @@ const ia3Format: AdapterFormat = {
  * Returns the format of an adapter: that of the strategy plugin that reads its `peft_type`.
  *
  * @param plugins plugins in addition to the built-in ones
- * @throws ADAPTER_INVALID if no strategy reads the type
- * @throws PLUGIN_CONFLICT if several do
+ * @throws `ADAPTER_INVALID` if no strategy reads the type
+ * @throws `PLUGIN_CONFLICT` if several do
  */
 export function formatOf(files: AdapterFiles, plugins: readonly Plugin[]): AdapterFormat {
   const type = peftTypeOf(files);

@@ -19,8 +19,8 @@ export interface LoadedAdapter {
  * of further strategies. The tensors of the files may be disposed afterwards.
  *
  * @param plugins plugins of strategies in addition to the built-in ones
- * @throws ADAPTER_INVALID if no strategy reads the type of the adapter, or if it does not match the model; lists all
- *   problems.
+ * @throws `ADAPTER_INVALID` if no strategy reads the type of the adapter, or if it does not match the model; lists all
+ *   problems
  */
 export async function loadAdapter(
   model: LanguageModel,

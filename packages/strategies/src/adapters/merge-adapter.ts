@@ -7,8 +7,8 @@ import { formatOf } from './formats.js';
  * Computes the weights of the model merged with an adapter. The model does not change.
  *
  * @param plugins plugins of strategies in addition to the built-in ones
- * @throws ADAPTER_INVALID if no strategy reads the type of the adapter, if it does not match the model, or if such
- *   adapters cannot be merged (prefixes and prompts).
+ * @throws `ADAPTER_INVALID` if no strategy reads the type of the adapter, if it does not match the model, or if such
+ *   adapters cannot be merged (prefixes and prompts)
  */
 export async function mergeAdapter(
   model: LanguageModel,

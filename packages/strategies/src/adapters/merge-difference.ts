@@ -28,7 +28,7 @@ export function probeLogits(model: LanguageModel): Float32Array {
 /** Returns the largest absolute difference between two lists of logits; Infinity if one is NaN. */
 export function largestLogitDifference(one: Float32Array, other: Float32Array): number {
   let largest = 0;
-  for (let index = 0; index < one.length; index += 1) {
+  for (let index = 0; index < one.length; index++) {
     const difference = Math.abs((one[index] ?? NaN) - (other[index] ?? NaN));
     if (Number.isNaN(difference)) return Infinity;
     largest = Math.max(largest, difference);

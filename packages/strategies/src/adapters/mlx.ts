@@ -32,7 +32,7 @@ export const mlxEndings = { lora_a: 'lora_A.weight', lora_b: 'lora_B.weight', m:
  * Converts a LoRA or DoRA adapter from mlx-lm's format to PEFT's. `lora_a` [in, rank] and `lora_b` [rank, out] are
  * transposed, alpha is `scale` · rank, `m` contains the magnitudes. The caller owns the tensors of the result.
  *
- * @throws ADAPTER_INVALID if the adapter is of another type or contains other tensors.
+ * @throws `ADAPTER_INVALID` if the adapter is of another type or contains other tensors
  */
 export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): AdapterFiles {
   const { fine_tune_type: type = 'lora', lora_parameters: parameters = {} } = config as MlxConfig;

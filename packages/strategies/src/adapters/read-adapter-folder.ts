@@ -14,7 +14,7 @@ export interface ReadAdapter extends AdapterFiles {
  * Reads an adapter folder in PEFT's format, `adapter_config.json` and `adapter_model.safetensors`, or in mlx-lm's,
  * which is converted. Also throws file errors.
  *
- * @throws ADAPTER_INVALID if adapter_config.json is missing or invalid.
+ * @throws `ADAPTER_INVALID` if adapter_config.json is missing or invalid
  */
 export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
   const config = await readConfig(folder);

@@ -51,8 +51,9 @@ const noEffectiveWeights = (): WhetstoneError =>
   );
 
 /**
- * Returns the shapes of the anchored weights from the owner's plan. @throws CONFIG_CONFLICT if it has no effective
- * weights.
+ * Returns the shapes of the anchored weights from the owner's plan.
+ *
+ * @throws `CONFIG_CONFLICT` if it has no effective weights
  */
 export function plannedShapes(kind: AnchoredKind, plan: StrategyPlan): ReadonlyMap<string, readonly number[]> {
   if (kind === 'parameters') return plan.trainable;
@@ -60,7 +61,7 @@ export function plannedShapes(kind: AnchoredKind, plan: StrategyPlan): ReadonlyM
   return plan.effectiveWeights;
 }
 
-/** Returns the anchored weights of an owner. @throws CONFIG_CONFLICT if it has no effective weights. */
+/** Returns the anchored weights of an owner. @throws `CONFIG_CONFLICT` if it has no effective weights */
 export function anchoredWeightsOf(kind: AnchoredKind, owner: Attachment): AnchoredWeights {
   if (kind === 'parameters') {
     // Gradual unfreezing: layers that are still frozen are anchored, too, at their values at the start of the run.

@@ -118,7 +118,7 @@ const maxAnchorDistance = 0.5;
  * Checks that the anchor belongs to this model, by the distance of the weights. Parameters of adapters are not
  * compared, because they are initialised again in each run.
  *
- * @throws CHECKPOINT_INVALID if the distance is too large.
+ * @throws `CHECKPOINT_INVALID` if the distance is too large
  */
 function checkAnchor(
   model: LanguageModel,

@@ -57,8 +57,8 @@ export async function checkFisherFile(file: string, shapes: ReadonlyMap<string, 
 /**
  * Reads a Fisher file for weights with the given shapes; additional tensors are ignored. The caller owns the tensors.
  *
- * @throws CHECKPOINT_INVALID if it is not a Fisher file, or belongs to another model; lists all differing parameters.
- * @throws VERSION_UNSUPPORTED if a later version wrote it.
+ * @throws `CHECKPOINT_INVALID` if it is not a Fisher file, or belongs to another model; lists all differing parameters
+ * @throws `VERSION_UNSUPPORTED` if a later version wrote it
  */
 export async function readFisherFile(
   file: string,

@@ -16,7 +16,7 @@ export interface FisherProgress {
  *
  * The model must be in evaluation mode. The caller owns the tensors.
  *
- * @throws DATA_NOTHING_TO_LEARN if no batch has target tokens.
+ * @throws `DATA_NOTHING_TO_LEARN` if no batch has target tokens
  */
 export async function diagonalFisher(
   model: LanguageModel,

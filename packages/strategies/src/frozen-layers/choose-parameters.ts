@@ -42,9 +42,9 @@ function firstTrainedLayer(model: ModelOutline, options: FrozenLayersOptions): n
 /**
  * Returns the parameters that the options select, each with its layer (null outside of the layers).
  *
- * @throws CONFIG_INVALID if a pattern or a number of layers is invalid.
- * @throws CONFIG_CONFLICT if options contradict each other.
- * @throws STRATEGY_TARGETS_NOTHING if a pattern, or all options together, select no parameter.
+ * @throws `CONFIG_INVALID` if a pattern or a number of layers is invalid
+ * @throws `CONFIG_CONFLICT` if options contradict each other
+ * @throws `STRATEGY_TARGETS_NOTHING` if a pattern, or all options together, select no parameter
  */
 export function chooseParameters(model: ModelOutline, options: FrozenLayersOptions): Map<string, number | null> {
   const firstLayer = firstTrainedLayer(model, options);

@@ -23,7 +23,7 @@ function lowestUnfrozenLayer(layers: readonly number[], everySteps: number | und
 /**
  * Creates the cache if it is configured.
  *
- * @throws CONFIG_CONFLICT if the first layer or the embeddings are trained.
+ * @throws `CONFIG_CONFLICT` if the first layer or the embeddings are trained
  */
 function cacheOf(
   { cacheFrozenPrefix: setting }: FrozenLayersOptions,

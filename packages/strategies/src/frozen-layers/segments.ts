@@ -14,11 +14,11 @@ export interface Segment {
 /** Returns the documents of a batch in order, without padding. */
 export function segmentsOf({ rows, length, ids, segmentIds, positionIds }: ForwardInput): Segment[] {
   const segments: Segment[] = [];
-  for (let row = 0; row < rows; row += 1) {
+  for (let row = 0; row < rows; row++) {
     const end = (row + 1) * length;
     for (let start = row * length; start < end;) {
       let next = start + 1;
-      while (next < end && segmentIds[next] === segmentIds[start]) next += 1;
+      while (next < end && segmentIds[next] === segmentIds[start]) next++;
       if (segmentIds[start] !== IGNORED_SEGMENT)
         segments.push({ start, ids: ids.slice(start, next), positionIds: positionIds.slice(start, next) });
       start = next;

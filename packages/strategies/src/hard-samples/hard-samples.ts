@@ -103,8 +103,8 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
               const count = Math.floor((ratio / (1 - ratio)) * batch.samples + random.uniform());
               const drawn = drawSamples(pool, count, options, random);
               ({ pool, offered } = offerSamples(drawn.pool, samplesOf(batch), poolSize, offered, random));
-              batches += 1;
-              index += 1;
+              batches++;
+              index++;
               // The state is updated before the batch is yielded, so that a checkpoint after it determines the next
               // one.
               yield withSamples(batch, drawn.rows);

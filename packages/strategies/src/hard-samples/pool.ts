@@ -29,7 +29,7 @@ export function offerSamples(
   let seen = offered;
   for (const row of rows) {
     if (known.has(keyOf(row))) continue;
-    seen += 1;
+    seen++;
     const position = kept.length < size ? kept.length : random.integer(seen);
     if (position >= size) continue;
     kept[position] = { row, loss: null, repeats: 0 };
@@ -70,7 +70,7 @@ export function drawSamples(
 ): { readonly rows: readonly ReplayRow[]; readonly pool: readonly PooledSample[] } {
   let current = pool;
   const rows: ReplayRow[] = [];
-  for (let drawn = 0; drawn < count; drawn += 1) {
+  for (let drawn = 0; drawn < count; drawn++) {
     const weights = drawWeights(current, limits);
     let left = random.uniform() * weights.reduce((sum, weight) => sum + weight, 0);
     const chosen = weights.findIndex((weight) => weight > 0 && (left -= weight) < 0);

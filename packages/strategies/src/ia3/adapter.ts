@@ -11,7 +11,7 @@ interface Ia3Layer {
   readonly isFeedforward: boolean;
 }
 
-/** Reads an IA3 adapter (Liu et al. 2022). @throws ADAPTER_INVALID if it does not match the model. */
+/** Reads an IA3 adapter (Liu et al. 2022). @throws `ADAPTER_INVALID` if it does not match the model */
 function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Layer[] {
   const fields = readFields(files);
   const feedforward = fields.stringOrStrings('feedforward_modules') ?? [];
@@ -38,7 +38,7 @@ function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Layer[] {
   return layers;
 }
 
-/** Reads an IA3 adapter for a model. @throws ADAPTER_INVALID if it does not match the model. */
+/** Reads an IA3 adapter for a model. @throws `ADAPTER_INVALID` if it does not match the model */
 export function prepareIa3(model: LanguageModel, files: AdapterFiles): PreparedAdapter {
   const layers = readIa3Adapter(model, files);
   return {
@@ -57,7 +57,7 @@ export function prepareIa3(model: LanguageModel, files: AdapterFiles): PreparedA
   };
 }
 
-/** Computes the weights merged with IA3. @throws ADAPTER_INVALID if it does not match the model. */
+/** Computes the weights merged with IA3. @throws `ADAPTER_INVALID` if it does not match the model */
 export function mergeIa3(model: LanguageModel, files: AdapterFiles): Map<string, Tensor> {
   const weights = new Map<string, Tensor>();
   for (const { site, scale, isFeedforward } of readIa3Adapter(model, files)) {

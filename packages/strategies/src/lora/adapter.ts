@@ -8,7 +8,7 @@ import { mergedTable, storeTokenRows } from './token-rows.js';
 import { loraVariants } from './variants/index.js';
 import type { LoraVariant } from './variants/variant.js';
 
-/** Reads a low-rank adapter for a model. @throws ADAPTER_INVALID if it does not match the model. */
+/** Reads a low-rank adapter for a model. @throws `ADAPTER_INVALID` if it does not match the model */
 export function prepareLora(
   model: LanguageModel,
   files: AdapterFiles,
@@ -32,7 +32,7 @@ export function prepareLora(
   };
 }
 
-/** Computes the weights merged with a low-rank adapter. @throws ADAPTER_INVALID if it does not match the model. */
+/** Computes the weights merged with a low-rank adapter. @throws `ADAPTER_INVALID` if it does not match the model */
 export function mergeLora(
   model: LanguageModel,
   files: AdapterFiles,

@@ -50,8 +50,8 @@ const parameterName = (key: string): string =>
 /**
  * Returns the options and the variant with which the training of an adapter continues.
  *
- * @throws ADAPTER_INVALID if the adapter is not a LoRA adapter, or adapts embeddings.
- * @throws CONFIG_CONFLICT if other options are configured that the adapter decides.
+ * @throws `ADAPTER_INVALID` if the adapter is not a LoRA adapter, or adapts embeddings
+ * @throws `CONFIG_CONFLICT` if other options are configured that the adapter decides
  */
 export function continuedAdapter(
   configuredOptions: LoraOptions,
@@ -118,7 +118,7 @@ export function continuedAdapter(
 /**
  * Returns the plan for continued training, checked against the adapter's tensors.
  *
- * @throws ADAPTER_INVALID if tensors are missing, unknown or misshapen; lists all of them.
+ * @throws `ADAPTER_INVALID` if tensors are missing, unknown or misshapen; lists all of them
  */
 export function planContinued(
   model: ModelOutline,

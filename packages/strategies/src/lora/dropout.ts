@@ -16,7 +16,7 @@ export interface Dropout {
   of(site: LinearSite): LoraDropout | null;
   /** The states of the generators, by layer. */
   saveState(): Json;
-  /** Restores the states. @throws CHECKPOINT_INVALID if that of a layer is missing. */
+  /** Restores the states. @throws `CHECKPOINT_INVALID` if that of a layer is missing */
   loadState(states: Json | undefined): void;
 }
 
@@ -63,5 +63,5 @@ function restore(name: string, random: Random, states: Json | undefined, rank: n
   random.loadState(
     rank === 0 ? state : state.map((word, index) => (index === 0 ? word ^ Math.imul(rank, 0x9e3779b9) : word)),
   );
-  if (rank > 0) for (let round = 0; round < 12; round += 1) random.uniform();
+  if (rank > 0) for (let round = 0; round < 12; round++) random.uniform();
 }

@@ -162,7 +162,7 @@ const unknownModule = (key: string, { folder }: AdapterFiles): Problem => ({
  * Reads a low-rank adapter for a model. The keys of the tensors determine the adapted layers. Ranks must agree with the
  * configuration.
  *
- * @throws ADAPTER_INVALID if tensors are unknown, missing or misshapen; lists all of them.
+ * @throws `ADAPTER_INVALID` if tensors are unknown, missing or misshapen; lists all of them
  */
 export function readLoraAdapter(
   model: LanguageModel,

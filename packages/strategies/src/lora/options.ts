@@ -113,7 +113,7 @@ export type LoraOptions = FromSchema<typeof loraConfigSchema>;
 /**
  * Compiles a regular expression of the options.
  *
- * @throws CONFIG_INVALID with the path of the option if it is invalid.
+ * @throws `CONFIG_INVALID` with the path of the option if it is invalid
  */
 export function compilePattern(source: string, path: string): RegExp {
   try {

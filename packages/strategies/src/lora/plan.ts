@@ -33,8 +33,8 @@ export function savedKey(name: string, targets: readonly LinearSiteOutline[]): s
 /**
  * Returns the plan of a LoRA adapter.
  *
- * @throws STRATEGY_TARGETS_NOTHING if an option matches no module.
- * @throws CONFIG_INVALID if a pattern is invalid or a rank does not fit the variant.
+ * @throws `STRATEGY_TARGETS_NOTHING` if an option matches no module
+ * @throws `CONFIG_INVALID` if a pattern is invalid or a rank does not fit the variant
  */
 export function planLora(model: ModelOutline, options: LoraOptions, variant: LoraVariant): StrategyPlan {
   const targets = findTargets(model, options);

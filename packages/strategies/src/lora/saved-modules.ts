@@ -19,7 +19,7 @@ export function belongsTo(parameter: string, modules: readonly string[]): boolea
 /**
  * Returns the names of the model's parameters that `modulesToSave` matches, including that of a tied head.
  *
- * @throws STRATEGY_TARGETS_NOTHING if a name matches no module.
+ * @throws `STRATEGY_TARGETS_NOTHING` if a name matches no module
  */
 export function findSavedModules(model: ModelOutline, modulesToSave: readonly string[]): string[] {
   const tied = [...model.linearSites.values()]

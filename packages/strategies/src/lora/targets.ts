@@ -48,7 +48,7 @@ function isTargeted(site: LinearSiteOutline, options: TargetOptions): boolean {
  * Returns the target modules in the model's order, with PEFT's rules for `target_modules`, `exclude_modules`,
  * `layers_to_transform` and `modules_to_save`.
  *
- * @throws STRATEGY_TARGETS_NOTHING if a name, or all options together, match no layer; lists the existing names.
+ * @throws `STRATEGY_TARGETS_NOTHING` if a name, or all options together, match no layer; lists the existing names
  */
 export function findTargets<S extends LinearSiteOutline>(
   model: { readonly linearSites: ReadonlyMap<string, S> },

@@ -3,7 +3,7 @@ import type { AdapterFiles, LanguageModel, PreparedAdapter } from '@whetstone/co
 import { readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
 import { attachPrefix, attachPrompt } from './attach.js';
 
-/** Reads a prefix or a prompt for a model. @throws ADAPTER_INVALID if it does not match the model. */
+/** Reads a prefix or a prompt for a model. @throws `ADAPTER_INVALID` if it does not match the model */
 export function preparePrompt(model: LanguageModel, files: AdapterFiles): PreparedAdapter {
   const fields = readFields(files);
   const isPrefix = fields.stringOrNull('peft_type') === 'PREFIX_TUNING';

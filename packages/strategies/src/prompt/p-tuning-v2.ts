@@ -59,7 +59,7 @@ function createParameters(): {
 /**
  * Returns the shape of the keys, which must be the same in all layers.
  *
- * @throws STRATEGY_TARGETS_NOTHING if layers differ or there is none.
+ * @throws `STRATEGY_TARGETS_NOTHING` if layers differ or there is none
  */
 function keyShape(model: ModelOutline): { readonly heads: number; readonly tokenDim: number } {
   const shapes = new Set(model.attentionSites.map((site) => `${site.keyValueHeads}×${site.headDim}`));
@@ -203,7 +203,7 @@ async function attachInput(
       : new Float32Array(virtualTokens * hiddenSize);
   if (init === 'vocabulary') {
     const table = await model.embeddingSite.weight.data<'float32'>();
-    for (let token = 0; token < virtualTokens; token += 1) {
+    for (let token = 0; token < virtualTokens; token++) {
       const row = random.integer(model.vocabularySize) * hiddenSize;
       values.set(table.subarray(row, row + hiddenSize), token * hiddenSize);
     }
@@ -230,7 +230,7 @@ async function attachInput(
 /**
  * Returns the shapes of the trained parameters.
  *
- * @throws STRATEGY_TARGETS_NOTHING if attention layers have different shapes.
+ * @throws `STRATEGY_TARGETS_NOTHING` if attention layers have different shapes
  */
 function planPrefix(model: ModelOutline, options: PrefixOptions): StrategyPlan {
   const { virtualTokens, depth, projection } = options;
@@ -253,8 +253,8 @@ function planPrefix(model: ModelOutline, options: PrefixOptions): StrategyPlan {
 /**
  * Returns the options with which training of a stored prefix or prompt continues.
  *
- * @throws ADAPTER_INVALID if the adapter has a different type or shape.
- * @throws CONFIG_CONFLICT if options are configured that the adapter decides.
+ * @throws `ADAPTER_INVALID` if the adapter has a different type or shape
+ * @throws `CONFIG_CONFLICT` if options are configured that the adapter decides
  */
 function continuedOptions(model: ModelOutline, configuredOptions: PrefixOptions, files: AdapterFiles): PrefixOptions {
   const fields = readFields(files);

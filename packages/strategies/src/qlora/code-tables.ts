@@ -64,7 +64,7 @@ export function decisionTable(code: Float32Array): DecisionTable {
 /** Returns the interval of a value in [−1, 1]: the number of thresholds below it. */
 export function intervalOf({ thresholds, starts }: DecisionTable, value: number): number {
   let interval = starts[bucketOf(value)] ?? 0;
-  while (interval < thresholds.length && (thresholds[interval] ?? 0) < value) interval += 1;
+  while (interval < thresholds.length && (thresholds[interval] ?? 0) < value) interval++;
   return interval;
 }
 
@@ -83,9 +83,9 @@ function linspace(start: number, end: number, count: number): Float32Array {
 export function dynamicCode(): Float32Array {
   const exponents = 7;
   const values = [0, 1];
-  for (let exponent = 0; exponent < exponents; exponent += 1) {
+  for (let exponent = 0; exponent < exponents; exponent++) {
     const bounds = linspace(0.1, 1, 2 ** exponent + 1);
-    for (let index = 0; index + 1 < bounds.length; index += 1) {
+    for (let index = 0; index + 1 < bounds.length; index++) {
       const mean = Math.fround(Math.fround((bounds[index] ?? 0) + (bounds[index + 1] ?? 0)) / 2);
       const value = Math.fround(Math.fround(10 ** (exponent - exponents + 1)) * mean);
       values.push(value, -value);

@@ -31,7 +31,7 @@ interface Blocks {
 
 const largestOf = (values: Float32Array, start: number, end: number): number => {
   let largest = 0;
-  for (let index = start; index < end; index += 1) {
+  for (let index = start; index < end; index++) {
     const magnitude = Math.abs(values[index] as number);
     if (magnitude > largest) largest = magnitude;
   }
@@ -47,7 +47,7 @@ function quantiseBlocks(values: Float32Array, table: DecisionTable): Blocks {
   const count = Math.ceil(values.length / blockSize);
   const absmax = new Float32Array(count);
   const codes = new Uint8Array(values.length);
-  for (let block = 0; block < count; block += 1) {
+  for (let block = 0; block < count; block++) {
     const start = block * blockSize;
     const end = Math.min(start + blockSize, values.length);
     const isFull = end - start === blockSize;
@@ -55,13 +55,13 @@ function quantiseBlocks(values: Float32Array, table: DecisionTable): Blocks {
     absmax[block] = isFull ? largest : Math.max(largest, smallestMaximum);
     const divisor = Math.max(largest, smallestMaximum);
     const reciprocal = Math.fround(1 / divisor);
-    for (let index = start; index < end; index += 1) {
+    for (let index = start; index < end; index++) {
       const value = values[index] as number;
       const scaled = Math.fround(isFull ? value * reciprocal : value / divisor);
       const clamped = scaled > 1 ? 1 : scaled < -1 ? -1 : scaled;
       // intervalOf, inlined because it runs for every number of a model.
       let interval = starts[Math.floor((clamped + 1) * (BUCKETS / 2))] as number;
-      while (interval < thresholds.length && (thresholds[interval] as number) < clamped) interval += 1;
+      while (interval < thresholds.length && (thresholds[interval] as number) < clamped) interval++;
       codes[index] = nibbles[interval] as number;
     }
   }
@@ -104,7 +104,7 @@ function nestedCodeOf(value: number): number {
  *
  * @param options.doubleQuantisation Whether block maxima are quantised too: 4.13 instead of 4.5 bits per element.
  * @param options.transposed Whether `values` is the transpose of the matrix with `shape`.
- * @throws INTERNAL if the sizes of values and shape differ.
+ * @throws `INTERNAL` if the sizes of values and shape differ
  */
 export function quantiseFourBit(
   values: Float32Array,
@@ -122,7 +122,7 @@ export function quantiseFourBit(
   // With an odd number of elements, the unused nibble encodes 0.
   const zero = tables[type].nibbles[intervalOf(tables[type], 0)] ?? 0;
   const packed = new Uint8Array(Math.ceil(values.length / 2));
-  for (let index = 0; index < packed.length; index += 1)
+  for (let index = 0; index < packed.length; index++)
     packed[index] = ((codes[2 * index] ?? zero) << 4) | (codes[2 * index + 1] ?? zero);
   return {
     format: type,

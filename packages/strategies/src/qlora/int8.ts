@@ -20,7 +20,7 @@ const subnormalRounding = 0.75;
 function asFloat16(values: Float32Array): Float32Array {
   const rounded = values.slice();
   const bits = new Uint32Array(rounded.buffer);
-  for (let index = 0; index < rounded.length; index += 1) {
+  for (let index = 0; index < rounded.length; index++) {
     const magnitude = Math.abs(rounded[index] as number);
     if (!(magnitude < 65504)) return widen(narrow(values, 'F16'), 'F16');
     if (magnitude < smallestNormal)
@@ -41,7 +41,7 @@ function asFloat16(values: Float32Array): Float32Array {
  * @param shape Shape of the matrix in computation.
  * @param options.transposed Whether `values` is the transpose of that matrix; then the rows of the transpose are
  *   quantised.
- * @throws INTERNAL if the sizes of values and shape differ.
+ * @throws `INTERNAL` if the sizes of values and shape differ
  */
 export function quantiseInt8(
   values: Float32Array,
@@ -58,14 +58,14 @@ export function quantiseInt8(
   const halves = asFloat16(values);
   const scales = new Float32Array(rows);
   const quantised = new Int8Array(values.length);
-  for (let row = 0; row < rows; row += 1) {
+  for (let row = 0; row < rows; row++) {
     let largest = 0;
-    for (let index = row * columns; index < (row + 1) * columns; index += 1)
+    for (let index = row * columns; index < (row + 1) * columns; index++)
       largest = Math.max(largest, Math.abs(halves[index] as number));
     // A row of zeros has no scale.
     if (largest === 0) continue;
     const factor = Math.fround(127 / largest);
-    for (let index = row * columns; index < (row + 1) * columns; index += 1)
+    for (let index = row * columns; index < (row + 1) * columns; index++)
       quantised[index] = roundHalfEven(Math.fround((halves[index] as number) * factor));
     scales[row] = Math.fround(largest * step);
   }

@@ -89,7 +89,7 @@ export function quantizationConfig(
 /**
  * Reads the output of {@link quantizationConfig} or of transformers.
  *
- * @throws ADAPTER_INVALID if it is not a 4-bit or 8-bit quantisation of bitsandbytes.
+ * @throws `ADAPTER_INVALID` if it is not a 4-bit or 8-bit quantisation of bitsandbytes
  */
 export function quantizationOf(config: Json, file: string): QuantizationOptions {
   const fields = (isRecord(config) ? config : {}) as {

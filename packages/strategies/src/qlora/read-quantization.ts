@@ -7,7 +7,7 @@ import { quantizationFile, quantizationOf } from './quantization.js';
 /**
  * Reads from an adapter's folder how its base was quantised in training; null if it was not quantised.
  *
- * @throws ADAPTER_INVALID if the file is invalid or the quantisation is not supported.
+ * @throws `ADAPTER_INVALID` if the file is invalid or the quantisation is not supported
  */
 export async function readQuantization(adapterFolder: string): Promise<QuantizationOptions | null> {
   const file = join(adapterFolder, quantizationFile);

@@ -23,7 +23,7 @@ export function offerRows(
   const kept = [...buffer.rows];
   let { offered } = buffer;
   for (const row of rows) {
-    offered += 1;
+    offered++;
     if (limit === null || kept.length < limit) kept.push(row);
     else {
       const position = random.integer(offered);
@@ -50,9 +50,9 @@ export async function writeBuffer(file: string, { rows, offered }: ReplayBuffer)
 /**
  * Reads a buffer that {@link writeBuffer} wrote.
  *
- * @throws FILE_NOT_FOUND if the file does not exist.
- * @throws DATA_UNREADABLE if the file is not a replay buffer of a model with this vocabulary.
- * @throws VERSION_UNSUPPORTED if a later version wrote it.
+ * @throws `FILE_NOT_FOUND` if the file does not exist
+ * @throws `DATA_UNREADABLE` if the file is not a replay buffer of a model with this vocabulary
+ * @throws `VERSION_UNSUPPORTED` if a later version wrote it
  */
 export async function readBuffer(file: string, vocabularySize: number): Promise<ReplayBuffer> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {

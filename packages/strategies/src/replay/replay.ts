@@ -164,7 +164,7 @@ export function replayStrategy(given: ReplayOptions): Strategy {
               for await (const batch of source.epoch(epoch, epochOptions)) {
                 if (target !== null) seen.push(...samplesOf(batch));
                 yield mixed(batch, epoch, index);
-                index += 1;
+                index++;
               }
               isComplete = true;
             } finally {

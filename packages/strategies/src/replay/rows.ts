@@ -36,7 +36,7 @@ export function rowsOf({ rows, length, ids, labels, segmentIds, positionIds, wei
   return Array.from({ length: rows }, (_, row) => {
     const start = row * length;
     let end = start + length;
-    while (end > start && segmentIds[end - 1] === 0) end -= 1;
+    while (end > start && segmentIds[end - 1] === 0) end--;
     const fields = {
       ids: ids.slice(start, end),
       labels: labels.slice(start, end),
@@ -58,7 +58,7 @@ function splitSegments({ ids, labels, segmentIds, positionIds, weights }: Replay
   const samples: ReplayRow[] = [];
   for (let start = 0; start < ids.length;) {
     let end = start + 1;
-    while (end < ids.length && segmentIds[end] === segmentIds[start]) end += 1;
+    while (end < ids.length && segmentIds[end] === segmentIds[start]) end++;
     const fields = {
       ids: ids.slice(start, end),
       labels: labels.slice(start, end),
@@ -74,16 +74,16 @@ function splitSegments({ ids, labels, segmentIds, positionIds, weights }: Replay
 /** Returns the number of target tokens of a row: labels that have a predecessor in their segment. */
 export function targetsIn({ labels, segmentIds }: ReplayRow): number {
   let count = 0;
-  for (let index = 1; index < labels.length; index += 1) {
+  for (let index = 1; index < labels.length; index++) {
     if (labels[index] !== IGNORED_LABEL && segmentIds[index] !== 0 && segmentIds[index] === segmentIds[index - 1])
-      count += 1;
+      count++;
   }
   return count;
 }
 
 function fillWeights(batch: Batch, added: readonly ReplayRow[], rows: number, length: number): Float32Array {
   const values = new Float32Array(rows * length).fill(1);
-  for (let row = 0; row < batch.rows; row += 1) {
+  for (let row = 0; row < batch.rows; row++) {
     if (batch.weights !== undefined)
       values.set(batch.weights.subarray(row * batch.length, (row + 1) * batch.length), row * length);
   }
@@ -146,7 +146,7 @@ export function withSamples(batch: Batch, samples: readonly ReplayRow[]): Batch 
   const rows = batch.rows + added.length;
   const fill = (own: Int32Array, field: Field, padding: number): Int32Array => {
     const values = new Int32Array(rows * length).fill(padding);
-    for (let row = 0; row < batch.rows; row += 1)
+    for (let row = 0; row < batch.rows; row++)
       values.set(own.subarray(row * batch.length, (row + 1) * batch.length), row * length);
     for (const [index, each] of added.entries()) values.set(each[field], (batch.rows + index) * length);
     return values;

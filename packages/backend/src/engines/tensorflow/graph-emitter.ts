@@ -240,7 +240,7 @@ export class GraphEmitter implements Emitter<GraphTensor> {
   }
 }
 
-/** @throws RangeError if the list has no item at `position` */
+/** @throws `RangeError` if the list has no item at `position` */
 export function at<T>(list: readonly T[], position: number): T {
   const item = list[position];
   if (item === undefined) throw new RangeError(`A list of ${list.length} items has no item ${position}.`);

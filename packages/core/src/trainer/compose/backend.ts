@@ -92,10 +92,10 @@ export async function useBackend(
       },
     );
   const use = inUse.find((other) => other.info === info) ?? { info, requested, runs: 0 };
-  use.runs += 1;
+  use.runs++;
   if (use.runs === 1) inUse.push(use);
   services.onDispose(() => {
-    use.runs -= 1;
+    use.runs--;
     if (use.runs === 0) inUse.splice(inUse.indexOf(use), 1);
   });
   return info;

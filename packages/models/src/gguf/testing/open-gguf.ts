@@ -12,8 +12,8 @@ export interface GgufFile {
   /**
    * Reads and dequantises a tensor, row-major.
    *
-   * @throws MODEL_TENSOR_MISSING if the file does not contain the tensor.
-   * @throws GGUF_UNSUPPORTED if the type cannot be read.
+   * @throws `MODEL_TENSOR_MISSING` if the file does not contain the tensor
+   * @throws `GGUF_UNSUPPORTED` if the type cannot be read
    */
   readFloat32(name: string): Promise<Float32Array>;
   close(): Promise<void>;
@@ -22,9 +22,9 @@ export interface GgufFile {
 /**
  * Opens a GGUF file and reads its header.
  *
- * @throws FILE_NOT_FOUND if the file does not exist.
- * @throws GGUF_INVALID if the header is damaged.
- * @throws GGUF_UNSUPPORTED if the version or byte order is not supported.
+ * @throws `FILE_NOT_FOUND` if the file does not exist
+ * @throws `GGUF_INVALID` if the header is damaged
+ * @throws `GGUF_UNSUPPORTED` if the version or byte order is not supported
  */
 export async function openGguf(file: string): Promise<GgufFile> {
   const handle = await open(file, 'r').catch((cause: unknown) => {

@@ -43,17 +43,17 @@ describe('principalComponents', () => {
     const rank = 5;
     const { left, values, right } = principalComponents(weight, rank, createRandom(1));
     const numbers = weight.dataSync();
-    for (let one = 0; one < rank; one += 1) {
-      for (let other = 0; other < rank; other += 1) {
+    for (let one = 0; one < rank; one++) {
+      for (let other = 0; other < rank; other++) {
         let product = 0;
-        for (let row = 0; row < rows; row += 1)
+        for (let row = 0; row < rows; row++)
           product += (left[row * rank + one] ?? NaN) * (left[row * rank + other] ?? NaN);
         expect(product).toBeCloseTo(one === other ? 1 : 0, 4);
       }
       // The definition of singular vectors: W·v = σ·u.
-      for (let row = 0; row < rows; row += 1) {
+      for (let row = 0; row < rows; row++) {
         let image = 0;
-        for (let column = 0; column < columns; column += 1)
+        for (let column = 0; column < columns; column++)
           image += (numbers[row * columns + column] ?? NaN) * (right[one * columns + column] ?? NaN);
         expect(Math.abs(image - (values[one] ?? NaN) * (left[row * rank + one] ?? NaN))).toBeLessThan(
           1e-3 * (values[0] ?? 1),

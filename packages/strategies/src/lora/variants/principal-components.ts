@@ -42,7 +42,7 @@ export function principalComponents(weight: Tensor2D, rank: number, random: Rand
   let basis = orthonormal(
     new Matrix(Array.from({ length: rows }, () => Array.from({ length: width }, () => random.normal()))),
   );
-  for (let round = 0; round < iterations; round += 1) {
+  for (let round = 0; round < iterations; round++) {
     const previous = basis;
     basis = orthonormal(onDevice(() => matMul(weight, matMul(weight, deviceMatrix(previous), true, false))));
   }

@@ -50,7 +50,7 @@ export interface LoraVariant {
   selects(options: LoraOptions): boolean;
   /** The trained tensors of a layer: the ends of their names in PEFT's format, and their shapes. */
   readonly shapes: Readonly<Record<string, (site: LinearSiteOutline, rank: number) => readonly number[]>>;
-  /** Checks the rank of a layer. @throws CONFIG_INVALID */
+  /** Checks the rank of a layer. @throws `CONFIG_INVALID` */
   checkRank?(site: LinearSiteOutline, rank: number): void;
   /** Creates the adapted layer. */
   init(inputs: LoraLayerInputs): LoraLayer;
