@@ -30,7 +30,6 @@ const lineLength = {
 
 // The conventions of CONTRIBUTING.md for which there is more than one way, by the line of text that breaks them.
 const conventions = [
-  { pattern: /[\w\])] [+-]= 1(?=[;),\]]|$)/, message: 'Write `++` or `--`.' },
   { pattern: /\.#[a-z]|^\s+(?:static |readonly |async )*#[a-z]\w* *[=;:(]/, message: 'Write `private`, not `#`.' },
   {
     pattern: /\bconst \w+Plugin = definePlugin\(/,
@@ -39,11 +38,32 @@ const conventions = [
   { pattern: /@throws (?:\{|[A-Z])/, message: 'Write a code or class after `@throws` in backticks, without braces.' },
 ];
 
-/** Reports lines that break one of the conventions. */
+/** Code that may break the convention for increments. Only files with such code need a syntax tree. */
+const increment = /[+-]= 1\b|(?:\+\+|--)[\w(]/;
+
+/** Returns whether nothing reads the value of an expression. */
+function discarded(node) {
+  const { parent } = node;
+  switch (parent.type) {
+    case 'ExpressionStatement':
+      return true;
+    case 'ForStatement':
+      return node.start !== parent.test?.start;
+    case 'UnaryExpression':
+      return parent.operator === 'void';
+    case 'SequenceExpression':
+      return node.start !== parent.expressions.at(-1).start || discarded(parent);
+    default:
+      return false;
+  }
+}
+
+/** Reports code that breaks one of the conventions. */
 const convention = {
   createOnce: (context) => ({
     before() {
-      context.sourceCode.lines.forEach((text, index) => {
+      const { lines } = context.sourceCode;
+      lines.forEach((text, index) => {
         for (const { pattern, message } of conventions) {
           const column = text.search(pattern);
           const line = index + 1;
@@ -51,9 +71,19 @@ const convention = {
             context.report({ loc: { start: { line, column }, end: { line, column: text.length } }, message });
         }
       });
-      return false;
+      return lines.some((text) => increment.test(text));
     },
-    Program() {},
+    AssignmentExpression(node) {
+      const sign = { '+=': '++', '-=': '--' }[node.operator];
+      if (sign === undefined || node.right.value !== 1) return;
+      const form = discarded(node) ? `count${sign}` : `${sign}count`;
+      context.report({ node, message: `Write \`${form}\`, not \`count ${node.operator} 1\`.` });
+    },
+    UpdateExpression(node) {
+      const { operator } = node;
+      if (node.prefix && discarded(node))
+        context.report({ node, message: `Write \`count${operator}\`, not \`${operator}count\`.` });
+    },
   }),
 };
 

@@ -195,8 +195,16 @@ describe('the lint rule for conventions', () => {
   };
 
   it.each([
-    ['export const next = (state: { count: number }) => void (state.count·+=·1);', 'Write `++` or `--`.'],
-    ['export const last = (state: { count: number }) => { state.count·-=·1; };', 'Write `++` or `--`.'],
+    ['export function next(state: { count: number }) { state.count += 1; }', 'Write `count++`, not `count += 1`.'],
+    ['export function last(state: { count: number }) { state.count -= 1; }', 'Write `count--`, not `count -= 1`.'],
+    ['export function next(counts: number[]) { counts[0]! += 1 }', 'Write `count++`'],
+    ['export const next = (state: { count: number }) => void (state.count += 1);', 'Write `count++`'],
+    ['for (let n = 0, m = 0; n < 9; n++, m += 1) globalThis.f(n, m);', 'Write `count++`'],
+    ['for (let n = 9; (n -= 1); ) globalThis.f(n);', 'Write `--count`, not `count -= 1`.'],
+    ['export const next = (state: { count: number }) => (state.count += 1);', 'Write `++count`, not `count += 1`.'],
+    ['export const next = (state: { count: number }) => `run-${(state.count += 1)}`;', 'Write `++count`'],
+    ['export function next(state: { count: number }) { ++state.count; }', 'Write `count++`, not `++count`.'],
+    ['for (let n = 9; n > 0; --n) globalThis.f(n);', 'Write `count--`, not `--count`.'],
     ['export class Counter {\n  #count = 0;\n  get = () => this.·#count;\n}', 'Write `private`, not `#`.'],
     ['export const·loraPlugin = definePlugin({});', 'Name the constant after the plugin'],
     ['/** @throws·USAGE if it is empty */', 'in backticks'],
@@ -214,6 +222,9 @@ describe('the lint rule for conventions', () => {
       'export const lora = definePlugin({});',
       "export const color = '#fff';",
       'export function step(state: { count: number }) { state.count++; state.count += 10; state.count += 1.5; }',
+      'export const values = (state: { count: number }) => [++state.count, state.count--, state.count - 1];',
+      'for (let n = 0, m = 9; --m > 0; n++, m--) globalThis.f(n, m);',
+      '// Adds up: count += 1',
     ];
     expect((await lint(lines.join('\n'))).stdout).not.toContain('whetstone');
   });
