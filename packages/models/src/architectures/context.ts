@@ -72,7 +72,8 @@ export interface ForwardContext extends TokenGrid {
 }
 
 /**
- * Creates the grid of an input: `promptLength` shared cells before every row, positions shifted by `positionOffset`.
+ * Creates the grid of an input: `promptLength` shared cells before every row. `positionOffset` is the number of keys
+ * before the grid that the positions of the input do not count. It shifts the positions of all cells.
  */
 export function createTokenGrid(input: ForwardInput, promptLength: number, positionOffset: number): TokenGrid {
   const { rows } = input;
@@ -84,8 +85,8 @@ export function createTokenGrid(input: ForwardInput, promptLength: number, posit
       const cell = row * length + column;
       const from = row * input.length + column - promptLength;
       segmentIds[cell] = column < promptLength ? SHARED_SEGMENT : (input.segmentIds[from] ?? 0);
-      positionIds[cell] =
-        column < promptLength ? column : (input.positionIds[from] ?? 0) + promptLength + positionOffset;
+      const position = column < promptLength ? column : (input.positionIds[from] ?? 0) + promptLength;
+      positionIds[cell] = positionOffset + position;
     }
   }
   return { rows, length, segmentIds, positionIds };

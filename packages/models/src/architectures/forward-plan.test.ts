@@ -78,6 +78,13 @@ test('prompt embeddings precede every row and shift positions, keys and outputs'
   expect([...(outputs?.cells ?? [])]).toEqual([4, 7]);
 });
 
+test('prompt embeddings follow a prefix: the positions count on from its keys', () => {
+  const { grid, keys } = plan({ prefixLength: 3, promptLength: 2 });
+  // Keys of a row in order: 3 of the prefix at 0 to 2, the prompt at 3 and 4, the 3 tokens at 5 to 7.
+  expect([...grid.positionIds]).toEqual([3, 4, 5, 6, 7, 3, 4, 5, 6, 7]);
+  expect(keys.count).toBe(3 + 2 + 3);
+});
+
 test.each([
   { what: 'prefix', added: { prefixLength: 2 }, promptLength: 0 },
   { what: 'prompt', added: { promptLength: 2 }, promptLength: 2 },

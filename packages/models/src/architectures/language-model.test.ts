@@ -164,6 +164,20 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
     );
   });
 
+  it('computes prompt embeddings after a prefix as it computes the tokens of these embeddings', () => {
+    const model = modelOf(config);
+    const { keyValueHeads, headDim } = model.attentionSites[0] ?? { keyValueHeads: 0, headDim: 0 };
+    const key = tf.randomNormal([1, keyValueHeads, 2, headDim], 0, 1, 'float32', 1) as tf.Tensor4D;
+    for (const site of model.attentionSites) site.setPrefix(() => ({ key, value: key }));
+    const asTokens = allLogits(model, row(ids));
+    // Gemma scales the embeddings of tokens, but not those of a prompt.
+    const scale = String(config['model_type']).startsWith('gemma') ? Math.sqrt(model.hiddenSize) : 1;
+    const prompt = tf.tidy(() => tf.mul<tf.Tensor2D>(tf.gather(model.embeddingSite.weight, ids.slice(0, 3)), scale));
+    model.embeddingSite.setPromptEmbeddings(() => prompt);
+    expectClose(allLogits(model, row(ids.slice(3))), asTokens.slice(3));
+    tf.dispose([key, prompt]);
+  });
+
   it('computes the same with a cache after a prefix and prompt embeddings', () => {
     const model = modelOf(config);
     const { keyValueHeads, headDim } = model.attentionSites[0] ?? { keyValueHeads: 0, headDim: 0 };
