@@ -64,7 +64,7 @@ const megabytes = Number(process.env['WHETSTONE_TEST_LARGE'] ?? 0);
 if (!(megabytes > 0))
   console.warn('SKIPPED: a file larger than the memory. `npm run test:large` trains on one of 1.2 GB.');
 describe.skipIf(!(megabytes > 0))(`a file of ${megabytes} MB with a heap of 256 MB`, () => {
-  test('trains, and goes on in the middle exactly', async () => {
+  test('trains, and resumes in the middle exactly', async () => {
     const train = join(folder, 'large.jsonl');
     await writeLargeData(train, megabytes * 1e6, 2000);
     const limits = { cache: join(folder, 'large-cache'), nodeOptions: ['--max-old-space-size=256'] };

@@ -88,7 +88,7 @@ let folder = '';
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'whetstone-soak-'));
   await createTinyModel(join(folder, 'tiny'), { hiddenSize: 32, layers: 2 });
-  // All of one length: on xla another length is another program, and this is no test of compiling.
+  // All rows have one length, because xla compiles a program per length, and this test does not measure compilation.
   const words = ['river', 'stone', 'sharp', 'blade', 'water', 'grain', 'light', 'edges'];
   const rows = Array.from({ length: 48 }, (_, index) => ({
     messages: [

@@ -18,7 +18,7 @@ export function checkDocstrings({ path, text }: SourceFile, files: readonly stri
     const parameters = parameterList(text.slice(index + docstring.length));
     for (const { 1: name = '', index: at } of docstring.matchAll(/@param\s+([\w.]+)/g))
       if (!new RegExp(`\\b${name.split('.')[0]}\\b`).test(parameters))
-        report(index + at, `@param ${name} is no parameter of what follows.`);
+        report(index + at, `@param ${name} does not name a parameter of the declaration below.`);
     for (const { 1: target = '', index: at } of docstring.matchAll(/\{@link\s+(\w+)/g))
       if (!new RegExp(`\\b${target}\\b`).test(text.replaceAll(/\/\*[^]*?\*\//g, '')))
         report(index + at, `{@link ${target}} leads to nothing in this file.`);

@@ -129,7 +129,7 @@ describe('the checks of the documentation', () => {
       `${source}:2: {@link missing} leads to nothing in this file.`,
       `${source}:2: There is no file nowhere.ts.`,
       `${source}:2: whetstone trian run.json: unknown command 'trian'`,
-      `${source}:4: @param mistake is no parameter of what follows.`,
+      `${source}:4: @param mistake does not name a parameter of the declaration below.`,
       `${source}:5: There is no error code NO_SUCH_CODE.`,
     ]);
   });

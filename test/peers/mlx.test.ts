@@ -81,7 +81,7 @@ it.runIf(python !== undefined)(
         );
         tf.dispose([...mlx.tensors.values()]);
         attachment.dispose();
-        // And back: what mlx-lm would hand over is this folder.
+        // The other direction: mlx-lm would write this folder.
         const files = await readAdapterFolder(adapter);
         const loaded = await loadAdapter(model, files);
         expect(largestDifference(logits(), ours.at(-1) ?? [])).toBeLessThanOrEqual(1e-6);

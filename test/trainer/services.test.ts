@@ -367,13 +367,13 @@ const rows = [
 
 const nameOf = (token: symbol): string => (token.description ?? '').replace(/^whetstone\./, '');
 
-/** The names of all tokens that a program can import. */
+/** The names of all tokens that an application can import. */
 const tokenNames = Object.entries({ ...core, ...contract })
   .filter(([name, value]) => typeof value === 'symbol' && value.description === `whetstone.${name}`)
   .map(([name]) => name)
   .toSorted();
 
-describe('a service that a program registers', () => {
+describe('a service that an application registers', () => {
   it('is tested for every token', () => {
     expect(tokenNames).toContain('LOGGER');
     expect(rows.map(({ token }) => nameOf(token)).toSorted()).toEqual(tokenNames);

@@ -273,7 +273,7 @@ describe('a staged run', () => {
     model.dispose();
   });
 
-  it("passes the current stage to the program's callbacks, and disposes them once", async () => {
+  it("passes the current stage to the application's callbacks, and disposes them once", async () => {
     const told: (StageInfo | undefined)[] = [];
     let disposed = 0;
     const trainer = new Trainer(

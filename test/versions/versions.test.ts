@@ -196,7 +196,7 @@ describe('files of a later version', patience, () => {
     }
   });
 
-  it('a checkpoint with a version that is no number is refused', async () => {
+  it('a checkpoint with a version that is not a number is refused', async () => {
     const folder = await copyOf(newest);
     await change(join(folder, 'run/checkpoint-3/manifest.json'), (manifest) =>
       Object.assign(manifest, { version: 'two' }),

@@ -26,7 +26,7 @@ const configDefaults: ConfigDefaults = {
   },
 };
 
-/** Modules of which a program has one instance. */
+/** Modules of which an application has one instance. */
 const SHARED_MODULES = [
   '@tensorflow/tfjs-core',
   '@whetstone/core',

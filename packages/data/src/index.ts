@@ -1,5 +1,5 @@
 /**
- * From raw conversations to batches: what programs use. Whetstone's own packages also import `./internal.js`.
+ * From raw conversations to batches: what applications use. Whetstone's own packages also import `./internal.js`.
  *
  * @module @whetstone/data
  */

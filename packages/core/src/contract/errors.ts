@@ -28,7 +28,7 @@ export interface Problem {
 export interface WhetstoneErrorOptions extends Omit<Problem, 'message'> {
   /** All problems, if there are several. */
   readonly problems?: readonly Problem[];
-  /** Plain data for programs that handle the error. */
+  /** Plain data for applications that handle the error. */
   readonly details?: Readonly<Record<string, unknown>>;
   readonly cause?: unknown;
 }

@@ -127,7 +127,7 @@ function adapterProblems(adapter: unknown, kind: unknown): Problem[] {
   ];
 }
 
-/** Plugins that have been validated. Compiling a schema takes time, and a program can create many trainers. */
+/** Plugins that have been validated. Compiling a schema takes time, and an application can create many trainers. */
 const valid = new WeakSet<object>();
 
 /**

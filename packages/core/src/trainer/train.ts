@@ -23,7 +23,7 @@ import { createRegistry, loadPlugin } from '../plugins/index.js';
 import {
   composeRun,
   openSources,
-  programServices,
+  applicationServices,
   runServices,
   type ComposedRun,
   type ComposeOptions,
@@ -66,7 +66,7 @@ export async function* train(
 ): AsyncGenerator<StepReport, RunReport, void> {
   const { services: registered = [], callbacks = [] } = options;
   let current: RunServices | null = null;
-  useLogger(() => (current ?? programServices(registered)).get(LOGGER));
+  useLogger(() => (current ?? applicationServices(registered)).get(LOGGER));
   const trainOne: RunOneStage = async function* (resolution, more, stage) {
     const context = { resolution, events, signal };
     const services = runServices(context, [...registered, ...more]);
@@ -109,7 +109,7 @@ export async function* train(
 
 /** @throws `CONFIG_CONFLICT` if this process is one of several, because they cannot train stages together */
 async function rejectCluster(registered: readonly ServiceRegistration[]): Promise<void> {
-  const services = programServices(registered);
+  const services = applicationServices(registered);
   const membership = services.get(CLUSTER).membership();
   await services.dispose();
   if (membership === null) return;

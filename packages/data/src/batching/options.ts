@@ -5,7 +5,7 @@ export type BatchOptions = Omit<ContractBatchOptions, 'purpose'>;
 
 /**
  * The default options. They equal those of TRL, except that only the assistant's turns are supervised, and that data
- * which TRL drops silently is an error. As in TRL, conversations share rows only if a program asks for it, whereas a
- * configuration does so by default.
+ * which TRL drops silently is an error. As in TRL, conversations share rows only if an application requests it, whereas
+ * a configuration does so by default.
  */
 export const defaultBatchOptions: BatchOptions = { ...defaultsOf(batchSchema), paddingFree: false };

@@ -47,8 +47,8 @@ export function formatOf(files: AdapterFiles, plugins: readonly Plugin[]): Adapt
 function unknownTypeHint(folder: string | undefined): string {
   const trained = folder === undefined ? null : recordedStrategy(folder);
   return (
-    'Install the package of the strategy that trained the adapter, and name it with --plugin; a program passes the ' +
-    `plugin to the function.${trained === null ? '' : ` The adapter was trained with the strategy "${trained}".`}`
+    'Install the package of the strategy that trained the adapter, and name it with --plugin; an application passes ' +
+    `the plugin to the function.${trained === null ? '' : ` The adapter was trained with the strategy "${trained}".`}`
   );
 }
 

@@ -7,21 +7,21 @@ import { RUN_CLUSTER } from './cluster.js';
 import type { RunContext } from './context.js';
 import { PLUGINS } from './plugins.js';
 
-/** The callbacks of the program. */
-export interface ProgramCallbacks {
+/** The callbacks of the application. */
+export interface ApplicationCallbacks {
   readonly callbacks: readonly Callback[];
   /** Whether a later stage of the run uses them again. */
   readonly stay: boolean;
 }
 
 /**
- * Creates the hooks of a run: those of configured callbacks, of loggers, of the program's callbacks, and the events.
- * The services dispose the callbacks.
+ * Creates the hooks of a run: those of configured callbacks, of loggers, of the application's callbacks, and the
+ * events. The services dispose the callbacks.
  */
 export async function createHooks(
   { resolution: { config }, events }: RunContext,
   services: RunServices,
-  program: ProgramCallbacks,
+  application: ApplicationCallbacks,
 ): Promise<HookRunner> {
   const plugins = await services.resolve(PLUGINS);
   const hooked = (
@@ -36,12 +36,12 @@ export async function createHooks(
   const configured = await plugins.createAll('callback', config.callbacks, ['callbacks']);
   const { writes } = await services.resolve(RUN_CLUSTER);
   const loggers = writes ? await services.resolve(LOGGERS) : [];
-  // The hooks dispose loggers with the other callbacks, unless the program owns them.
+  // The hooks dispose loggers with the other callbacks, unless the application owns them.
   const loggersStay = !services.release(LOGGERS);
   const hooks = createHookRunner([
     ...hooked(configured, () => 'a callback', false),
     ...hooked(loggers, (index) => `LOGGERS[${index}] of the program`, loggersStay),
-    ...hooked(program.callbacks, (index) => `callbacks[${index}] of the program`, program.stay),
+    ...hooked(application.callbacks, (index) => `callbacks[${index}] of the program`, application.stay),
     { plugin: 'events', callback: eventCallback(events.emit) },
   ]);
   services.onDispose(() => hooks.dispose());

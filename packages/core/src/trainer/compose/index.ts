@@ -6,7 +6,7 @@ import type { RunStage, TrainRun } from '../../training/train-run.js';
 import type { PluginMaker } from '../create-plugin.js';
 import { checkOutputFolder, claimOutputFolder, saveDataManifest } from '../output-folder.js';
 import { useBackend } from './backend.js';
-import { createHooks, type ProgramCallbacks } from './callbacks.js';
+import { createHooks, type ApplicationCallbacks } from './callbacks.js';
 import { RUN_CLUSTER, type RunCluster } from './cluster.js';
 import { RUN_LOGGER, throwIfAborted, type RunContext } from './context.js';
 import { composeData, openSources } from './data.js';
@@ -15,7 +15,7 @@ import { PLUGINS } from './plugins.js';
 import { STRATEGIES } from './strategies.js';
 
 export { openSources } from './data.js';
-export { programServices, runServices } from './services.js';
+export { applicationServices, runServices } from './services.js';
 
 export interface StageComposition {
   readonly run: RunStage;
@@ -30,7 +30,7 @@ export interface ComposeOptions {
   readonly context: RunContext;
   /** The result of {@link runServices}. The caller disposes them, and with them everything that the run created. */
   readonly services: RunServices;
-  readonly callbacks: ProgramCallbacks['callbacks'];
+  readonly callbacks: ApplicationCallbacks['callbacks'];
   /** Set if the run is one of several stages. */
   readonly stage?: StageComposition;
 }

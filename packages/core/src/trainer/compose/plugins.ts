@@ -30,7 +30,7 @@ export interface ConfiguredPlugins {
     uses: readonly PluginUse[],
     path: Path,
   ): Promise<readonly PluginInstances[K][]>;
-  /** Adds the name of the plugin that created an instance. `otherwise` names the instances of the program. */
+  /** Adds the name of the plugin that created an instance. `otherwise` names the instances of the application. */
   named<T extends object>(instance: T, otherwise: string): Named<T>;
 }
 

@@ -59,8 +59,8 @@ const randomServices = ({ training }: ResolvedConfig): readonly ServiceRegistrat
 ];
 
 /**
- * What a registered service says about another one: with batches there is no source of conversations, and a model is
- * its own outline.
+ * The services that follow from a registered one. Registered batches need no source of conversations, so that the
+ * source is null. A registered model is its own outline.
  */
 const impliedServices: ReadonlyMap<symbol, ServiceRegistration> = new Map<symbol, ServiceRegistration>([
   [TRAIN_DATA, provide(TRAIN_SOURCE, null)],
@@ -75,8 +75,8 @@ const impliedServices: ReadonlyMap<symbol, ServiceRegistration> = new Map<symbol
   ],
 ]);
 
-/** Returns the services that do not depend on a configuration, with those of the program. */
-export const programServices = (registered: readonly ServiceRegistration[]): RunServices =>
+/** Returns the services that do not depend on a configuration, with those of the application. */
+export const applicationServices = (registered: readonly ServiceRegistration[]): RunServices =>
   createServices([...defaultServices, ...registered]);
 
 /**
