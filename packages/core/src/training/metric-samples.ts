@@ -1,5 +1,6 @@
 import type { Conversation, MetricSample } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
+import { plainNumbers } from '../util/index.js';
 
 /** Returns the sample of a conversation, whose last text answer is the reference; null if it has none. */
 export function sampleOf(conversation: Conversation): MetricSample | null {
@@ -9,7 +10,12 @@ export function sampleOf(conversation: Conversation): MetricSample | null {
   );
   const content = messages[last]?.content;
   if (form !== 'chat' || last < 1 || typeof content !== 'string') return null;
-  return { conversation, prompt: messages.slice(0, last), references: [content.trim()], columns };
+  return {
+    conversation,
+    prompt: messages.slice(0, last),
+    references: [content.trim()],
+    columns: plainNumbers(columns),
+  };
 }
 
 /** The error for evaluation data without a sample. */

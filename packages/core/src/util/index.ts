@@ -6,3 +6,13 @@ export { LruMap } from './lru-map.js';
 export { isRecord } from './records.js';
 export { sameShape, sizeOfShape } from './shape.js';
 export { testRandom } from './test-random.js';
+export {
+  floatValue,
+  integerValue,
+  isWrittenNumber,
+  parseExact,
+  plainNumbers,
+  pythonFloat,
+  stringifyExact,
+  writtenNumber,
+} from './written-number.js';

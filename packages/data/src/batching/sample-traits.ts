@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation } from '@whetstone/core/contract';
+import { plainNumbers, stringifyExact } from '@whetstone/core/util';
 import { placeOf } from '../sources/origins.js';
 import type { BatchOptions } from './options.js';
 
@@ -17,7 +18,7 @@ export interface SampleTraits {
 function groupOf({ origin, columns }: Conversation, by: string): string {
   if (by === 'file') return origin.file === undefined ? '' : path.basename(origin.file);
   const value = columns?.[by];
-  return typeof value === 'string' ? value : value === undefined ? '' : JSON.stringify(value);
+  return typeof value === 'string' ? value : value === undefined ? '' : JSON.stringify(plainNumbers(value));
 }
 
 function difficultyOf({ origin, columns }: Conversation, by: string): number {
@@ -28,7 +29,7 @@ function difficultyOf({ origin, columns }: Conversation, by: string): number {
     `The curriculum uses the column "${by}", which is not a number in a conversation.`,
     {
       place: placeOf(origin),
-      found: JSON.stringify(columns?.[by] ?? null),
+      found: stringifyExact(columns?.[by] ?? null),
     },
   );
 }

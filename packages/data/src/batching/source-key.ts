@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { DataSource } from '@whetstone/core/contract';
 import { hashFile } from '@whetstone/core/files';
+import { stringifyExact } from '@whetstone/core/util';
 import { sharedSource } from '../parallel/pass.js';
 import { expandFiles } from '../reading/files.js';
 
@@ -38,7 +39,7 @@ async function sourceKey(source: DataSource): Promise<string | null> {
 async function contentKey(source: DataSource): Promise<string> {
   const hash = createHash('sha256');
   for await (const { form, messages, tools, columns } of source.conversations())
-    hash.update(`${JSON.stringify([form, messages, tools ?? null, columns ?? null])}\n`);
+    hash.update(`${stringifyExact([form, messages, tools ?? null, columns ?? null])}\n`);
   return hash.digest('hex');
 }
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ChatRenderer, Conversation, Tokenizer } from '@whetstone/core/contract';
+import { stringifyExact } from '@whetstone/core/util';
 import { countTargets, createTokenize, type Tokenize } from '../examples/tokenize.js';
 import { truncate } from '../examples/truncate.js';
 import { createSupervisionObserver, type SupervisionFindings } from '../proof/observe.js';
@@ -41,7 +42,7 @@ export interface TokenizeBlockInputs {
 
 /** Returns the content of a conversation that determines its tokens, for the content hash: no origin, no columns. */
 const contentOf = ({ form, messages, tools }: Conversation): string =>
-  `${JSON.stringify([form, messages, tools ?? null])}\n`;
+  `${stringifyExact([form, messages, tools ?? null])}\n`;
 
 /** Returns the length to truncate samples to; null if the packing strategy splits long samples instead. */
 const keptLength = ({ packing, packingStrategy, maxLength }: BatchOptions): number | null =>

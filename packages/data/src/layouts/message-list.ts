@@ -2,7 +2,7 @@ import type { ContentPart, Message, ToolDefinition } from '@whetstone/core/contr
 import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, type LayoutOptions } from './layout.js';
 import { checkJson, checkText, listFromText } from './values.js';
-import { isRecord } from '@whetstone/core/util';
+import { isRecord, isWrittenNumber, parseExact } from '@whetstone/core/util';
 
 function readContent(content: unknown, hasCalls: boolean, path: string): Message['content'] {
   if (content === undefined || content === null) {
@@ -35,9 +35,10 @@ function readToolCalls(calls: unknown, path: string): Message['tool_calls'] {
  * @throws `RowProblem` if a field has another type, or the weight is negative
  */
 export function readOverrides(
-  { train, weight }: { readonly train?: unknown; readonly weight?: unknown },
+  { train, weight: written }: { readonly train?: unknown; readonly weight?: unknown },
   path: string,
 ): Pick<Message, 'train' | 'weight'> {
+  const weight = isWrittenNumber(written) ? Number(written) : written;
   if (train !== undefined && train !== null && typeof train !== 'boolean')
     throw new RowProblem(`${path}.train is ${describeValue(train)}; expected true or false`);
   if (
@@ -92,7 +93,7 @@ export function readTools(value: unknown, path: string): readonly ToolDefinition
   let tools: unknown = value;
   if (typeof value === 'string') {
     try {
-      tools = JSON.parse(value) as unknown;
+      tools = parseExact(value);
     } catch {
       throw new RowProblem(`${path} is text that is not valid JSON; expected a list of tools`);
     }

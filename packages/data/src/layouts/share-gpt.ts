@@ -3,7 +3,7 @@ import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type Layout, type LayoutOptions } from './layout.js';
 import { readMessages, readOverrides, readTools } from './message-list.js';
 import { checkText, listFromText, optionalText } from './values.js';
-import { isRecord } from '@whetstone/core/util';
+import { isRecord, parseExact } from '@whetstone/core/util';
 
 const ROLES: Readonly<Record<string, string>> = {
   human: 'user',
@@ -22,7 +22,7 @@ const ROLES: Readonly<Record<string, string>> = {
 function parseCalls(text: string): Message['tool_calls'] | null {
   let value: unknown;
   try {
-    value = JSON.parse(text) as unknown;
+    value = parseExact(text);
   } catch {
     return null;
   }

@@ -1,4 +1,5 @@
 import type { Json } from '@whetstone/core/contract';
+import { isWrittenNumber, parseExact } from '@whetstone/core/util';
 import { describeValue, RowProblem } from '../reading/row.js';
 
 const DEEPEST_NESTING = 64;
@@ -38,7 +39,7 @@ export function checkJson(value: unknown, path: string): Json {
     const { value: current, depth } = next;
     if (depth > DEEPEST_NESTING) throw new RowProblem(`${path} is nested deeper than ${DEEPEST_NESTING} levels`);
     if (typeof current === 'string') checkText(current, path);
-    else if (typeof current === 'object' && current !== null) {
+    else if (typeof current === 'object' && current !== null && !isWrittenNumber(current)) {
       for (const child of Object.values(current)) waiting.push({ value: child, depth: depth + 1 });
     }
   }
@@ -49,7 +50,7 @@ export function checkJson(value: unknown, path: string): Json {
 export function listFromText(value: unknown): unknown {
   if (typeof value !== 'string' || !value.trimStart().startsWith('[')) return value;
   try {
-    return JSON.parse(value) as unknown;
+    return parseExact(value);
   } catch {
     return value;
   }

@@ -1,6 +1,7 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { isWhetstoneError } from '@whetstone/core/contract';
+import { plainNumbers } from '@whetstone/core/util';
 import { createConversationSource } from '../sources/conversations.js';
 import { asLines, collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { FORMATS } from '../choices.js';
@@ -75,8 +76,8 @@ test('rows of JSON Lines and JSON lists are read as they were written', async ()
       const rows = values.map((value) => JSON.parse(JSON.stringify({ value })) as unknown);
       const lines = await collect(readRows(writeInto(folder, 'round.jsonl', asLines(rows))));
       const list = await collect(readRows(writeInto(folder, 'round.json', JSON.stringify(rows, null, 1))));
-      expect(lines.map((row) => ('value' in row ? row.value : row.problem))).toEqual(rows);
-      expect(list.map((row) => ('value' in row ? row.value : row.problem))).toEqual(rows);
+      expect(lines.map((row) => ('value' in row ? plainNumbers(row.value) : row.problem))).toEqual(rows);
+      expect(list.map((row) => ('value' in row ? plainNumbers(row.value) : row.problem))).toEqual(rows);
     }),
     { numRuns: 100 },
   );

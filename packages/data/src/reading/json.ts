@@ -3,7 +3,7 @@ import { readBytes, type OnBytes } from './bytes.js';
 import { readJsonLines } from './jsonl.js';
 import { DEFAULT_MAX_ROW_BYTES } from '../choices.js';
 import { type Row } from './row.js';
-import { isRecord } from '@whetstone/core/util';
+import { isRecord, parseExact } from '@whetstone/core/util';
 
 const code = (character: string): number => character.charCodeAt(0);
 const QUOTE = code('"');
@@ -45,7 +45,7 @@ class Element {
       };
     try {
       const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(this.chunks));
-      return { line, value: JSON.parse(text) as unknown };
+      return { line, value: parseExact(text) };
     } catch (error) {
       return {
         line,
@@ -130,7 +130,7 @@ async function* readObject(file: string, maxBytes: number, onBytes?: OnBytes): A
   }
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)));
+    value = parseExact(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)));
   } catch (error) {
     yield {
       line: 1,

@@ -1,10 +1,11 @@
+import { parseExact } from '@whetstone/core/util';
 import type { OnBytes } from './bytes.js';
 import { linesOf, readLineBlocks, type LineBlock } from './lines.js';
 import type { Row } from './row.js';
 
 function parseLine(line: number, text: string): Row {
   try {
-    return { line, value: JSON.parse(text) as unknown };
+    return { line, value: parseExact(text) };
   } catch (error) {
     const reason = text.includes('\0')
       ? 'the line contains NUL characters; the file may be damaged'

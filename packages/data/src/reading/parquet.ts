@@ -1,26 +1,17 @@
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, type FileMetaData } from 'hyparquet';
+import {
+  asyncBufferFromFile,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  parquetSchema,
+  type FileMetaData,
+} from 'hyparquet';
+
 import { compressors } from 'hyparquet-compressors';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { DEFAULT_MAX_GROUP_BYTES } from '../choices.js';
 import type { OnBytes } from './bytes.js';
+import { converterOf, jsonFromBytes, withRawDecimals } from './parquet-values.js';
 import type { Row } from './row.js';
-
-/** Converts Parquet values to JSON: integers to numbers, dates to ISO text, bytes to lists. */
-function toPlain(value: unknown): unknown {
-  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
-  if (value instanceof Date) return value.toISOString();
-  if (ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<number>, toPlain);
-  if (Array.isArray(value)) return value.map(toPlain);
-  if (typeof value === 'object' && value !== null) {
-    // Absent fields of a struct are undefined or null; layouts treat null as absent.
-    return Object.fromEntries(
-      Object.entries(value)
-        .filter(([, field]) => field !== undefined)
-        .map(([key, field]) => [key, toPlain(field)]),
-    );
-  }
-  return value;
-}
 
 const unreadable = (file: string, cause: unknown): WhetstoneError =>
   new WhetstoneError('FILE_UNREADABLE', `The Parquet file cannot be read: ${(cause as Error).message}`, {
@@ -95,6 +86,8 @@ export async function* readParquet(
   } catch (cause) {
     throw unreadable(file, cause);
   }
+  const toRow = converterOf(parquetSchema(metadata));
+  const rawMetadata = withRawDecimals(metadata);
   let start = 0;
   // Sizes are checked before anything is decoded.
   const steps = metadata.row_groups.map((group, number) => rowsAtOnce(group, number, file, all));
@@ -108,7 +101,9 @@ export async function* readParquet(
       try {
         rows = await parquetReadObjects({
           file: buffer,
-          metadata,
+          metadata: rawMetadata,
+          parsers: { jsonFromBytes },
+          utf8: false,
           rowStart: from,
           rowEnd: to,
           compressors,
@@ -117,7 +112,7 @@ export async function* readParquet(
       } catch (cause) {
         throw unreadable(file, cause);
       }
-      for (const [index, row] of rows.entries()) yield { line: from + index + 1, value: toPlain(row) };
+      for (const [index, row] of rows.entries()) yield { line: from + index + 1, value: toRow(row) };
       onBytes?.((bytes * (to - from)) / Math.max(1, end - start));
     }
     start = end;

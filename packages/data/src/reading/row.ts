@@ -1,3 +1,5 @@
+import { isWrittenNumber } from '@whetstone/core/util';
+
 /** One row of a file: a parsed value, or the reason why it cannot be read. Lines count from 1. */
 export type Row =
   | { readonly line: number; readonly value: unknown }
@@ -14,6 +16,7 @@ export function describeValue(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (typeof value === 'string') return value.length > 40 ? `the text "${value.slice(0, 40)}…"` : `the text "${value}"`;
+  if (isWrittenNumber(value)) return `number ${String(value)}`;
   if (typeof value === 'object') return 'an object';
   return `${typeof value} ${String(value)}`;
 }

@@ -1,4 +1,5 @@
 import type { Conversation, DataSource, Origin } from '@whetstone/core/contract';
+import { stringifyExact } from '@whetstone/core/util';
 import { textOf } from '../examples/message-text.js';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 
@@ -12,7 +13,7 @@ export interface DataDiff {
 }
 
 const contentHash = ({ form, messages, tools }: Conversation): number =>
-  hashText(JSON.stringify([form, messages, tools ?? null]));
+  hashText(stringifyExact([form, messages, tools ?? null]));
 
 /** Returns a hash of all messages before the last reply. */
 function promptHash({ messages }: Conversation): number {

@@ -1,4 +1,5 @@
 import type { Conversation } from '@whetstone/core/contract';
+import { stringifyExact } from '@whetstone/core/util';
 
 /** Formats a conversation as a line of JSON Lines: `{"messages", "tools"?, …columns}`, or the layout of its form. */
 export function rowOf({ form, messages, tools, columns }: Conversation): string {
@@ -9,5 +10,5 @@ export function rowOf({ form, messages, tools, columns }: Conversation): string 
       : form === 'completion'
         ? { prompt: content(0), completion: content(1) }
         : { messages, tools };
-  return `${JSON.stringify({ ...row, ...columns })}\n`;
+  return `${stringifyExact({ ...row, ...columns })}\n`;
 }

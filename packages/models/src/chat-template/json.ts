@@ -19,7 +19,7 @@ export function toJson(value: Value, options: JsonOptions, depth = 0): string {
   if (isNumber(value))
     return value.type === 'FloatValue'
       ? representation(value).replace('nan', 'NaN').replace('inf', 'Infinity')
-      : String(value.value);
+      : representation(value);
   const [itemSeparator, keySeparator] = options.separators ?? [options.indent === null ? ', ' : ',', ': '];
   const wrapped = (open: string, items: readonly string[], close: string): string => {
     if (items.length === 0 || options.indent === null) return open + items.join(itemSeparator) + close;

@@ -1,4 +1,5 @@
 import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
+import { isWrittenNumber } from '@whetstone/core/util';
 import { createEvaluator } from './evaluate.js';
 import { library, scopeWithin, type Environment, type Node, type Value } from './library.js';
 import { createCallables, type Callables, type Native } from './macros.js';
@@ -18,6 +19,7 @@ import {
   none,
   printed,
   text,
+  writtenValue,
 } from './values.js';
 
 interface TemplateRun {
@@ -142,7 +144,8 @@ function toValue(data: unknown): Value {
   if (typeof data === 'string') return text(data);
   if (typeof data === 'boolean') return flag(data);
   if (typeof data === 'number')
-    return Number.isInteger(data) ? integer(data) : new library.Environment().set('number', data);
+    return Number.isInteger(data) ? integer(data + 0) : new library.Environment().set('number', data);
+  if (isWrittenNumber(data)) return writtenValue(String(data));
   if (Array.isArray(data)) return list(data.map(toValue));
   return mapping(
     new Map(

@@ -1,3 +1,4 @@
+import { pythonFloat } from '@whetstone/core/util';
 import { library, type Environment, type Value } from './library.js';
 
 /** Creates runtime values of the template library through its public API. */
@@ -40,12 +41,18 @@ export const callable = maker<(args: Value[], scope: Environment) => Value>('cal
 export const none: Value = maker<null>('none', null)(null);
 export const missing: Value = maker<undefined>('missing', undefined)(undefined);
 
+/** Creates a number of a data file that a JavaScript number would change. It prints as it was written. */
+export function writtenValue(written: string): Value {
+  const value = /^-?\d+$/.test(written) ? integer(Number(written)) : float(Number(written));
+  return Object.assign(value, { written });
+}
+
 export const isText = (value: Value): value is Value & { readonly value: string } => value.type === 'StringValue';
 export const isList = (value: Value): value is Value & { readonly value: readonly Value[] } =>
   value.type === 'ArrayValue' || value.type === 'TupleValue';
 export const isMapping = (value: Value): value is Value & { readonly value: ReadonlyMap<string, Value> } =>
   value.type === 'ObjectValue' || value.type === 'KeywordArgumentsValue';
-export const isNumber = (value: Value): value is Value & { readonly value: number } =>
+export const isNumber = (value: Value): value is Value & { readonly value: number; readonly written?: string } =>
   value.type === 'IntegerValue' || value.type === 'FloatValue';
 export const isMissing = (value: Value): boolean => value.type === 'UndefinedValue';
 export const isNone = (value: Value): boolean => value.type === 'NullValue';
@@ -79,6 +86,7 @@ export function printed(value: Value): string {
 
 /** Implements Python's `repr()`. */
 export function representation(value: Value): string {
+  if (isNumber(value) && value.written !== undefined) return value.written;
   if (isText(value)) return quoted(value.value);
   if (isNone(value)) return 'None';
   if (value.type === 'BooleanValue') return value.value === true ? 'True' : 'False';
@@ -91,14 +99,6 @@ export function representation(value: Value): string {
     return `{${[...value.value].map(([key, item]) => `${quoted(key)}: ${representation(item)}`).join(', ')}}`;
   if (value.type === 'FloatValue' && typeof value.value === 'number') return pythonFloat(value.value);
   return value.toString();
-}
-
-function pythonFloat(number: number): string {
-  if (Number.isNaN(number)) return 'nan';
-  if (!Number.isFinite(number)) return number > 0 ? 'inf' : '-inf';
-  if (number !== 0 && (Math.abs(number) >= 1e16 || Math.abs(number) < 1e-4))
-    return number.toExponential().replace(/e([+-])(\d)$/, 'e$10$2');
-  return Number.isInteger(number) ? (Object.is(number, -0) ? '-0.0' : `${number}.0`) : String(number);
 }
 
 const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' };

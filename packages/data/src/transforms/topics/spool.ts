@@ -1,6 +1,6 @@
 import { closeSync, createReadStream, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import type { Json } from '@whetstone/core/contract';
+import { parseExact, stringifyExact } from '@whetstone/core/util';
 import { openOverflow } from '../../batching/token-store.js';
 
 /** A list of plain data that is written once and read again in order: in memory, and beyond a limit in a file. */
@@ -27,7 +27,7 @@ export function createSpool<T>(memoryCharacters = MEMORY_CHARACTERS): Spool<T> {
   };
   return {
     add(value) {
-      const line = JSON.stringify(value);
+      const line = stringifyExact(value);
       lines.push(line);
       characters += line.length;
       if (characters > memoryCharacters) flush();
@@ -35,10 +35,9 @@ export function createSpool<T>(memoryCharacters = MEMORY_CHARACTERS): Spool<T> {
     async *read() {
       if (file !== null) {
         const stream = createReadStream('', { fd: file, start: 0, end: written - 1, autoClose: false });
-        for await (const line of createInterface({ input: stream, crlfDelay: Infinity }))
-          yield JSON.parse(line) as Json as T;
+        for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) yield parseExact(line) as T;
       }
-      for (const line of lines) yield JSON.parse(line) as Json as T;
+      for (const line of lines) yield parseExact(line) as T;
     },
     close() {
       if (file !== null) closeSync(file);
