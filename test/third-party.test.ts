@@ -76,6 +76,15 @@ async function train(name: string, callback: object, more: object = {}): Promise
   return whetstone('train', `${name}.json`, '--json');
 }
 
+describe('an installed package', () => {
+  it('has the command that messages name, which npx finds without a download', async () => {
+    // `--no` refuses to install a package that is not there.
+    const npx = await execute('npx', ['--no', '@whetstone/backend', 'install', 'cpu', '--dry-run', '--json'], folder);
+    expect(npx, npx.stderr).toMatchObject({ code: 0 });
+    expect(JSON.parse(npx.stdout)).toMatchObject({ kind: 'cpu' });
+  });
+});
+
 describe("a third party's callback, packed, installed and named in a configuration", () => {
   it('takes part in a run of the command', async () => {
     const result = await train('watched', {

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { xlaPluginKinds } from '@whetstone/backend/install';
 import type { Command } from 'commander';
 import { createProgram } from '../../packages/cli/src/command-line.js';
 import { repository } from '../support/execute.js';
@@ -49,6 +50,8 @@ async function commandProblems(words: readonly string[], page: Page, isMention: 
   switch (program) {
     case 'npx':
       return commandProblems(parameters, page, isMention);
+    case '@whetstone/backend':
+      return backendProblems(parameters);
     case 'whetstone':
       return whetstoneProblems(parameters, isMention);
     case 'npm':
@@ -71,6 +74,17 @@ async function whetstoneProblems(parameters: readonly string[], isMention: boole
   }
   const overrides = parameters.flatMap((word, index) => (word === '--set' ? [parameters[index + 1] ?? ''] : []));
   return overrides.length === 0 ? [] : configurationProblems({}, overrides);
+}
+
+/** What is wrong with a command line of `npx @whetstone/backend`. */
+function backendProblems([command = '', ...parameters]: readonly string[]): readonly string[] {
+  const known: Readonly<Record<string, readonly string[]>> = {
+    info: ['--json'],
+    install: ['cpu', ...xlaPluginKinds, '--dry-run', '--json'],
+  };
+  return [command, ...parameters]
+    .filter((word, index) => !(index === 0 ? Object.keys(known) : (known[command] ?? [])).includes(word))
+    .map((word) => `unknown argument '${word}' of @whetstone/backend`);
 }
 
 /** A program that checks a command line as the real one does, and then does nothing. */
@@ -98,25 +112,10 @@ export function mentionProblems(parameters: readonly string[]): readonly string[
 
 async function npmProblems([command = '', script = '', ...rest]: readonly string[]): Promise<readonly string[]> {
   if (!npmCommands.has(command)) return [`npm ${command} is not known to the documentation's check.`];
-  if (command === 'i' || command === 'install')
-    return [script, ...rest]
-      .filter((name) => /^(@whetstone\/|whetstone)/.test(name) && !packageNames.has(name))
-      .map((name) => `There is no package ${name} in this repository.`);
   if (command !== 'run') return [];
   if (manifest.scripts[script] === undefined) return [`There is no npm script '${script}'.`];
   return script === 'bench' && rest.length > 0 ? benchProblems(rest.filter((word) => word !== '--')) : [];
 }
-
-/** Names of the packages of this repository, examples included. */
-const packageNames = new Set(
-  [
-    ...['backend', 'cli', 'core', 'data', 'evaluation', 'models', 'plugins', 'strategies', 'testing'].map(
-      (name) => `packages/${name}`,
-    ),
-    'examples/custom-strategy',
-    'examples/third-party-callback',
-  ].map((path) => (JSON.parse(readFileSync(join(repository, path, 'package.json'), 'utf8')) as { name: string }).name),
-);
 
 /** The options of a benchmark are those that its help lists: its program parses its parameters when it is imported. */
 async function benchProblems([name = '', ...parameters]: readonly string[]): Promise<readonly string[]> {

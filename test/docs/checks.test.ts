@@ -6,6 +6,7 @@ import { checkCommands } from './check-commands.js';
 import { checkConfigurations } from './check-configurations.js';
 import { checkDocstrings } from './check-docstrings.js';
 import { checkExample } from './check-examples.js';
+import { checkPrintedCommands } from './check-printed-commands.js';
 import { checkReferences, knownNames } from './check-references.js';
 import { checkTypes, isProgram, writePage } from './check-types.js';
 import { repository } from '../support/execute.js';
@@ -132,6 +133,44 @@ describe('the checks of the documentation', () => {
       `${source}:4: @param mistake does not name a parameter of the declaration below.`,
       `${source}:5: There is no error code NO_SUCH_CODE.`,
     ]);
+  });
+
+  it('report commands that do not exist where a package is installed', () => {
+    const problemsOf = (file: string, lines: string): string[] =>
+      formatProblems(checkPrintedCommands({ path: file, text: lines }));
+    const source = 'packages/models/src/message.ts';
+    expect(
+      problemsOf(
+        source,
+        [
+          '/** `npx whetstone train` in a comment is for people who read the source. */',
+          "const hints = ['npx whetstone import', 'npx --yes whetstone-backend info', `whetstone chat ${model}`];",
+          "const joined = 'Convert it: npx ' +",
+          "  'whetstone import.';",
+          "const scripts = 'npm run build';",
+          "const packages = 'npm install @whetstone/backend whetstone-extras';",
+          "const create = 'npm create whetstone-app';",
+          "const good = 'npx @whetstone/backend info; npm i whetstone @tensorflow/tfjs-core; npm install ./folder';",
+          "const words = 'The whetstone models are good.';",
+        ].join('\n'),
+      ),
+    ).toEqual([
+      `${source}:2: npx whetstone: The command whetstone is not installed where this is read.`,
+      `${source}:2: npx --yes whetstone-backend: The command whetstone-backend is not installed where this is read.`,
+      `${source}:2: whetstone chat: The command whetstone is not installed where this is read.`,
+      `${source}:3: npx \n  whetstone: The command whetstone is not installed where this is read.`,
+      `${source}:5: npm run build: There is no script 'build' where this is read.`,
+      `${source}:6: npm install @whetstone/backend whetstone-extras: whetstone-extras is no package of this ` +
+        'repository, and no dependency.',
+      `${source}:7: npm create whetstone-app: create-whetstone-app is no package of this repository.`,
+    ]);
+    expect(problemsOf('packages/cli/src/message.ts', "const hint = 'npx whetstone train; whetstone chat m';")).toEqual(
+      [],
+    );
+    expect(problemsOf('docs/page.md', 'Run `npx whetstone train run.json`, `npm run build` or `npx vitest`.')).toEqual(
+      [],
+    );
+    expect(problemsOf('docs/page.md', 'Run `npx serve` or `npm install whetstone-extras`.')).toHaveLength(2);
   });
 });
 

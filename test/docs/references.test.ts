@@ -1,5 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { repository } from '../support/execute.js';
 import { checkDocstrings } from './check-docstrings.js';
+import { checkPrintedCommands } from './check-printed-commands.js';
 import { checkReferences, knownNames } from './check-references.js';
 import { formatProblems, pagePaths, readPage } from './markdown.js';
 import { repositoryFiles, sourceFiles } from './repository-files.js';
@@ -22,5 +26,17 @@ describe('names in documentation', () => {
     );
     expect(code.length).toBeGreaterThan(300);
     expect(formatProblems(code.flatMap((source) => checkDocstrings(source, files)))).toEqual([]);
+  });
+
+  it('messages and pages print commands that exist where they are read', () => {
+    const texts = pages
+      // The changes of earlier versions stay as they were written.
+      .filter(({ path }) => path !== 'CHANGELOG.md')
+      .map(({ path }) => ({ path, text: readFileSync(join(repository, path), 'utf8') }));
+    const code = sources.filter(
+      ({ path }) => /^(?:packages|examples|scripts)\//.test(path) && !path.includes('.test.'),
+    );
+    expect(code.length).toBeGreaterThan(300);
+    expect(formatProblems([...texts, ...code].flatMap(checkPrintedCommands))).toEqual([]);
   });
 });

@@ -24,10 +24,10 @@ test.skipIf(process.platform !== 'linux')(
   () => {
     expect(presentAccelerators(() => false)).toEqual([]);
     expect(presentAccelerators((path) => path === '/dev/nvidia0')).toEqual([
-      { title: 'NVIDIA GPU', hint: expect.stringMatching(/^npx whetstone backend install cuda1[23]$/) as string },
+      { title: 'NVIDIA GPU', hint: expect.stringMatching(/^npx @whetstone\/backend install cuda1[23]$/) as string },
     ]);
     expect(presentAccelerators((path) => path === '/dev/kfd')).toEqual([
-      { title: 'AMD GPU', hint: 'npx whetstone backend install rocm7' },
+      { title: 'AMD GPU', hint: 'npx @whetstone/backend install rocm7' },
     ]);
   },
 );

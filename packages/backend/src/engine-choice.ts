@@ -111,9 +111,9 @@ const accelerators: readonly {
     plugin: /cuda/i,
     title: 'NVIDIA GPU',
     files: ['/dev/nvidiactl', '/dev/nvidia0'],
-    hint: () => `npx whetstone backend install ${cudaForDriver()}`,
+    hint: () => `npx @whetstone/backend install ${cudaForDriver()}`,
   },
-  { plugin: /rocm/i, title: 'AMD GPU', files: ['/dev/kfd'], hint: () => 'npx whetstone backend install rocm7' },
+  { plugin: /rocm/i, title: 'AMD GPU', files: ['/dev/kfd'], hint: () => 'npx @whetstone/backend install rocm7' },
 ];
 
 /** Device file of any GPU under the Windows Subsystem for Linux. */

@@ -1,4 +1,4 @@
 /** Additional exports for the command line, the benchmarks and the tests. They may change in any release. */
-export { presentAccelerators } from './engine-choice.js';
-export { measureMatmul } from './matmul-speed.js';
+export { backendInfo } from './command-line/info.js';
+export { backendInstall, listDownloads } from './command-line/install.js';
 export { WhetstoneBackend } from './recorder/backend.js';

@@ -144,7 +144,7 @@ test('without a library, the reason and the command are printed, and other backe
   );
   expect({ code, stdout }).toEqual({ code: 0, stdout: 'false\n3\n' });
   expect(stderr).toMatch(/tensorflow: WHETSTONE_TENSORFLOW_LIBRARY is \/no\/such\/folder/);
-  expect(stderr).toMatch(/npx whetstone backend install cpu/);
+  expect(stderr).toMatch(/npx @whetstone\/backend install cpu/);
 });
 
 test.skipIf(xlaPlugin === null)(

@@ -29,7 +29,7 @@ async function openBestEngine(): Promise<WhetstoneBackend> {
   }
   const error = new Error(
     `The backend whetstone found no library to compute with.\n${reasons}\n` +
-      'Fetch one with: npx whetstone backend install cpu',
+      'Fetch one with: npx @whetstone/backend install cpu',
   );
   // tfjs-core prints the stack instead of the message.
   error.stack = error.message;

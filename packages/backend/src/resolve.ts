@@ -185,12 +185,12 @@ function unavailable(request: BackendRequest, reasons: readonly string[]): Whets
 }
 
 function unavailableHint(request: BackendRequest): string {
-  if (hasCluster(request)) return 'Every machine needs libtensorflow: `npx whetstone backend install cpu` fetches it.';
+  if (hasCluster(request)) return 'Every machine needs libtensorflow: `npx @whetstone/backend install cpu` fetches it.';
   switch (request.name) {
     case 'xla':
-      return 'Fetch a CPU plugin with `npx whetstone backend install xla-cpu`, or name one in WHETSTONE_XLA_PLUGIN.';
+      return 'Fetch a CPU plugin with `npx @whetstone/backend install xla-cpu`, or name one in WHETSTONE_XLA_PLUGIN.';
     case 'whetstone':
-      return 'Fetch libtensorflow with `npx whetstone backend install cpu`, or set "backend": "auto".';
+      return 'Fetch libtensorflow with `npx @whetstone/backend install cpu`, or set "backend": "auto".';
     default:
       return 'Set "backend": "auto" to use the best available backend.';
   }
@@ -219,7 +219,7 @@ function checkDeviceSupport({ name, engine = null, devices }: BackendRequest): v
     place: { path: 'backend.devices' },
     expected: '"backend": {"name": "whetstone", "engine": "xla", "devices": 2}',
     found: engine === null ? name : `${name}, engine ${engine}`,
-    hint: 'On CPUs, several processes are faster: whetstone train run.json --processes 2.',
+    hint: 'On CPUs, several processes are faster than several devices of one process.',
   });
 }
 

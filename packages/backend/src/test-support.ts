@@ -13,7 +13,7 @@ const found = await findTensorflow();
 export const libraryFolder: string | null = 'reasons' in found ? null : found.folder;
 
 if (libraryFolder === null)
-  console.warn('SKIPPED: libtensorflow is not installed. Fetch it with: npx whetstone backend install cpu');
+  console.warn('SKIPPED: libtensorflow is not installed. Fetch it with: npx @whetstone/backend install cpu');
 
 const plugin = await findXlaPlugin();
 
@@ -21,7 +21,7 @@ const plugin = await findXlaPlugin();
 export const xlaPlugin: string | null = 'reasons' in plugin ? null : plugin.path;
 
 if (xlaPlugin === null)
-  console.warn('SKIPPED: no XLA plugin is installed. Fetch it with: npx whetstone backend install xla-cpu');
+  console.warn('SKIPPED: no XLA plugin is installed. Fetch it with: npx @whetstone/backend install xla-cpu');
 
 /** Starts the backend on its tensorflow engine and makes it tfjs-core's current one. */
 export async function startBackend(options: { readonly recorder?: RecorderOptions } = {}): Promise<WhetstoneBackend> {

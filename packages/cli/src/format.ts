@@ -10,13 +10,6 @@ export function duration(seconds: number): string {
   return minutes > 0 ? `${minutes} min ${rest.padStart(2, '0')} s` : `${rest} s`;
 }
 
-/** Formats bytes in powers of ten: `274 MB`, `1.2 GB`. */
-export function bytes(count: number): string {
-  if (count >= 1e9) return `${(count / 1e9).toFixed(1)} GB`;
-  if (count >= 1e6) return `${Math.round(count / 1e6)} MB`;
-  return `${Math.max(0, Math.round(count / 1e3))} kB`;
-}
-
 /** A loss with four digits, or `–` if there is none. */
 export const loss = (value: number | null): string => (value === null ? '–' : value.toFixed(4));
 

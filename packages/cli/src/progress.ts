@@ -1,7 +1,8 @@
 import type { InstallOptions, InstallProgress } from '@whetstone/backend/install';
 import type { EvaluationReport, Logger, RunInfo, StepReport } from '@whetstone/core/contract';
+import { formatBytes } from '@whetstone/core/util';
 import { MultiBar, type SingleBar } from 'cli-progress';
-import { bytes, duration, loss, rate } from './format.js';
+import { duration, loss, rate } from './format.js';
 import type { Terminal } from './terminal.js';
 
 interface Bar {
@@ -64,7 +65,7 @@ export function installProgress(terminal: Terminal, signal?: AbortSignal): Insta
         close();
         stage = title;
         if (!terminal.interactive)
-          terminal.line(`${title}${progress.totalBytes === null ? '' : ` (${bytes(progress.totalBytes)})`}`);
+          terminal.line(`${title}${progress.totalBytes === null ? '' : ` (${formatBytes(progress.totalBytes)})`}`);
         else
           bar = drawBar(
             terminal.stream,
@@ -76,8 +77,8 @@ export function installProgress(terminal: Terminal, signal?: AbortSignal): Insta
       }
       const done =
         progress.totalBytes === null
-          ? bytes(progress.doneBytes)
-          : `${bytes(progress.doneBytes)} of ${bytes(progress.totalBytes)}`;
+          ? formatBytes(progress.doneBytes)
+          : `${formatBytes(progress.doneBytes)} of ${formatBytes(progress.totalBytes)}`;
       bar?.update(progress.doneBytes, { done });
     },
     close,

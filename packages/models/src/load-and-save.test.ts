@@ -230,7 +230,7 @@ describe('loadModel', () => {
     await writeFile(file, '');
     const { code, text } = await rejection(loadModel(file));
     expect(code).toBe('MODEL_NOT_FOUND');
-    expect(text).toContain('whetstone import');
+    expect(text).toContain('`importGguf` of @whetstone/models');
   });
 
   it('reads model, tokenizer and template, and rejects a tokenizer of another model', async () => {

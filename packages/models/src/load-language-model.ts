@@ -128,7 +128,7 @@ async function readConfig(folder: string): Promise<Readonly<Record<string, Json>
         place: { file: folder },
         hint:
           isFile && basename(folder).endsWith('.gguf')
-            ? 'Convert a GGUF file into a model folder with `whetstone import`.'
+            ? 'The command `import`, or `importGguf` of @whetstone/models, converts a GGUF file into a model folder.'
             : 'Use the path of the folder that contains config.json and the weights.',
         cause,
       });

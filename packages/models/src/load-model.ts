@@ -85,7 +85,7 @@ async function checkModelFolder(folder: string): Promise<void> {
       place: { file: folder },
       expected: 'a folder with config.json, model.safetensors and tokenizer.json',
       hint: isFile
-        ? 'Convert a GGUF file into a model folder with `whetstone import`.'
+        ? 'The command `import`, or `importGguf` of @whetstone/models, converts a GGUF file into a model folder.'
         : 'Use the path of the folder that contains config.json and the weights.',
     },
   );

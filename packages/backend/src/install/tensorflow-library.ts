@@ -48,7 +48,7 @@ const search: LibrarySearch = {
     if (wheel === undefined) return { reason: `no libtensorflow is published for ${process.platform}-${process.arch}` };
     if (await isInstalled(wheel, cache))
       return { path: join(installedFolder(wheel, cache), 'tensorflow'), version: wheel.version };
-    return { reason: 'libtensorflow is not in the cache (fetch it with `npx whetstone backend install cpu`)' };
+    return { reason: 'libtensorflow is not in the cache (fetch it with `npx @whetstone/backend install cpu`)' };
   },
   packages: ['tensorflow'],
   distributions: ['tensorflow', 'tensorflow-cpu', 'tensorflow-intel', 'tensorflow-macos', 'tensorflow-rocm'],

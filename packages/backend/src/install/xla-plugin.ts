@@ -54,7 +54,7 @@ const search: LibrarySearch = {
       return { reason: `no XLA plugin for CPUs is published for ${process.platform}-${process.arch}` };
     if (await isInstalled(wheel, cache))
       return { path: pluginIn(installedFolder(wheel, cache)), version: wheel.version };
-    return { reason: 'no XLA plugin is in the cache (fetch one with `npx whetstone backend install xla-cpu`)' };
+    return { reason: 'no XLA plugin is in the cache (fetch one with `npx @whetstone/backend install xla-cpu`)' };
   },
   packages: ['jax_plugins', 'xla_plugins'],
   distributions: [],

@@ -1,7 +1,8 @@
 import { LOGGER, WhetstoneError, type RunReport } from '@whetstone/core/contract';
 import { provide } from '@whetstone/core';
 import { clusterOfEnvironment, workerName } from '@whetstone/core/distributed';
-import { duration, loss, bytes } from '../format.js';
+import { formatBytes } from '@whetstone/core/util';
+import { duration, loss } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { isLaunched, onLauncherGone } from '../launched.js';
 import { launchWorkers } from '../launch-workers.js';
@@ -102,7 +103,8 @@ export function describeReport(terminal: Terminal, report: RunReport): void {
   terminal.line(
     `${report.steps} steps in ${duration(report.seconds)}: ${report.samplesPerSecond.toFixed(2)} ` +
       `conversations/s, ${report.tokensPerSecond.toFixed(0)} tokens/s, ` +
-      `${report.supervisedTokensPerSecond.toFixed(0)} supervised tokens/s, ${bytes(report.peakMemoryBytes)} at most`,
+      `${report.supervisedTokensPerSecond.toFixed(0)} supervised tokens/s, ` +
+      `${formatBytes(report.peakMemoryBytes)} at most`,
   );
   for (const { stage, steps, evalLossBefore, evalLossAfter } of report.stages ?? []) {
     const losses = evalLossAfter === null ? '' : `, evaluation loss ${loss(evalLossBefore)} → ${loss(evalLossAfter)}`;

@@ -190,7 +190,7 @@ function adapterReadme(config: Json, model: LanguageModel): string {
   return (
     `---\nbase_model: ${JSON.stringify(base ?? '')}\nlibrary_name: peft\npipeline_tag: text-generation\n---\n\n` +
     '# Adapter\n\n' +
-    `${type}, trained with Whetstone on a ${model.architecture} model. It loads in Whetstone (\`whetstone chat ` +
-    `MODEL --adapter FOLDER\`) and, if PEFT knows its type, in PEFT.\n`
+    `${type}, trained with Whetstone on a ${model.architecture} model. It loads in Whetstone ` +
+    'and, if PEFT knows its type, in PEFT.\n'
   );
 }

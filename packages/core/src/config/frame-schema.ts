@@ -75,9 +75,7 @@ export const dataOptions = {
     type: ['object', 'null'],
     default: null,
     minProperties: 1,
-    description:
-      'Requirements that the transformed training data must meet before training starts; null: none. ' +
-      'whetstone data report measures the same properties.',
+    description: 'Requirements that the transformed training data must meet before training starts; null: none.',
   },
 } as const;
 

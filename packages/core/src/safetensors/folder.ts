@@ -29,7 +29,7 @@ export async function openWeights(folder: string): Promise<TensorReader> {
   if (await exists(index)) return openSharded(folder, index);
   throw new WhetstoneError('MODEL_NOT_FOUND', `The folder contains neither ${SINGLE_FILE} nor ${INDEX_FILE}.`, {
     place: { file: folder },
-    hint: 'Convert weights in pytorch_model.bin to safetensors, or import a GGUF file with `whetstone import`.',
+    hint: 'Convert weights in pytorch_model.bin to safetensors, or import a GGUF file.',
   });
 }
 

@@ -1,6 +1,7 @@
 /** Helpers that every package uses. They import no other folder. */
 export { didYouMean, nearest } from './did-you-mean.js';
 export { messageOf, toError } from './errors.js';
+export { formatBytes } from './format-bytes.js';
 export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';
 export { isRecord } from './records.js';

@@ -72,9 +72,7 @@ async function readJson(file: string, required: boolean): Promise<JsonObject | u
     throw new WhetstoneError('TOKENIZER_INVALID', 'The tokenizer file cannot be read.', {
       place: { file },
       cause,
-      hint:
-        'A model folder needs tokenizer.json, as save_pretrained writes it. `whetstone import` creates it from a ' +
-        'GGUF file.',
+      hint: 'A model folder needs tokenizer.json, as save_pretrained writes it. An import of a GGUF file creates it.',
     });
   }
   let value: unknown;

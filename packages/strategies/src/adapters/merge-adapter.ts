@@ -20,7 +20,7 @@ export async function mergeAdapter(
     throw new WhetstoneError('ADAPTER_INVALID', 'Adapters of this type cannot be merged into the weights.', {
       place: { file: configFile(files.folder), path: 'peft_type' },
       found: peftTypeOf(files) ?? 'nothing',
-      hint: 'Use the adapter unmerged with `whetstone chat` or `whetstone generate`.',
+      hint: 'Use the adapter unmerged, on its base model.',
     });
   return mergedWeights(model, await format.merge(model, files));
 }

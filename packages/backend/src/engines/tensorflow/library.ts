@@ -185,7 +185,7 @@ const unavailable = (
   options: { found?: string; hint?: string; cause?: unknown } = {},
 ): WhetstoneError =>
   new WhetstoneError('BACKEND_UNAVAILABLE', message, {
-    hint: 'Install it with: npx whetstone backend install cpu',
+    hint: 'Install it with: npx @whetstone/backend install cpu',
     ...options,
   });
 

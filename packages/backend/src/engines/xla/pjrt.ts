@@ -86,7 +86,7 @@ export const textAt = (pointer: Pointer, length: Pointer): string =>
 
 const unavailable = (message: string, cause?: unknown): WhetstoneError =>
   new WhetstoneError('BACKEND_UNAVAILABLE', message, {
-    hint: 'Fetch the plugin for CPUs with: npx whetstone backend install xla-cpu',
+    hint: 'Fetch the plugin for CPUs with: npx @whetstone/backend install xla-cpu',
     cause,
   });
 

@@ -86,9 +86,7 @@ export async function useBackend(
         place: { path: 'backend' },
         expected: 'whetstone with the engine tensorflow',
         found: `${info.backend}, engine ${info.engine}`,
-        hint:
-          'Set "backend": {"name": "whetstone", "engine": "tensorflow"}; `npx whetstone backend install cpu` ' +
-          'installs its library.',
+        hint: 'Set "backend": {"name": "whetstone", "engine": "tensorflow"}.',
       },
     );
   const use = inUse.find((other) => other.info === info) ?? { info, requested, runs: 0 };

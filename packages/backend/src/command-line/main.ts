@@ -1,0 +1,3 @@
+import { runBackendCommand } from './command-line.js';
+
+process.exitCode = await runBackendCommand(process.argv.slice(2));
