@@ -1,16 +1,23 @@
 import { validateAgainst } from '@whetstone/core/config';
 import { anyNeeds, evaluate, measureMetrics, type Named, type ReplyPair } from '@whetstone/core/training';
 import { validateMetric } from '@whetstone/core/plugins';
-import { WhetstoneError, type Logger, type Metric, type Plugin } from '@whetstone/core/contract';
+import {
+  WhetstoneError,
+  type DataSource,
+  type EvaluationReport,
+  type Logger,
+  type Metric,
+  type Plugin,
+} from '@whetstone/core/contract';
 import { createBatchSource, createConversationSource } from '@whetstone/data';
 import type { LayoutName } from '@whetstone/data/choices';
 import { replyGenerator } from '../built-ins.js';
 import { table } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { loadPlugins, type PluginOptions } from '../load-plugins.js';
-import { openModel, type OpenModelOptions } from '../open-model.js';
+import { openModel, type OpenModel, type OpenModelOptions } from '../open-model.js';
 import { generationOptions, type SamplingOptions } from '../sampling.js';
-import { createTerminal, terminalLogger } from '../terminal.js';
+import { createTerminal, terminalLogger, type Terminal } from '../terminal.js';
 
 export interface EvaluateOptions extends OpenModelOptions, PluginOptions, SamplingOptions {
   readonly data: readonly string[];
@@ -58,6 +65,18 @@ function parseUse(text: string): { readonly use: string; readonly options: objec
   );
 }
 
+/** What the command measures, and on what. */
+interface Subject {
+  readonly opened: OpenModel;
+  readonly source: DataSource;
+  readonly metrics: readonly Named<Metric>[];
+  readonly options: EvaluateOptions;
+  readonly signal: AbortSignal;
+}
+
+const interrupted = (cause?: unknown): WhetstoneError =>
+  new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.', { cause });
+
 /**
  * `whetstone evaluate MODEL --data FILES`: measures the loss of the data's replies, and metrics of the model's own
  * replies.
@@ -75,85 +94,114 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
   const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
   const opened = await openModel(model, { ...options, plugins: await loadPlugins('strategy', options.plugin) });
   try {
-    const { tokenizer, renderer } = opened;
-    const data = await createBatchSource({
-      source,
-      tokenizer,
-      renderer,
-      options: {
-        batchSize: options.batchSize,
-        maxLength: options.maxLength,
-        shuffleDataset: false,
-        samplesWithoutTargets: 'skip',
-      },
-      onWarning: (message) => logger.warn(message),
-    });
-    const report = await evaluate(
-      {
-        model: opened.model,
-        data,
-        backend: opened.backend,
-        clock: { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() },
-        signal: interrupt.signal,
-      },
-      { step: 0, epoch: 0 },
-    );
-    if (report === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
-    const needsReplies = anyNeeds(metrics, 'replies');
-    let replies = 0;
+    const subject: Subject = { opened, source, metrics, options, signal: interrupt.signal };
+    const loss = await measureLoss(subject, logger);
     // The texts are kept only for the JSON object.
-    const pairs: ReplyPair[] = [];
-    const onReply = (pair: ReplyPair): void => {
-      replies++;
-      if (terminal.json) pairs.push(pair);
-    };
-    const values = await measureMetrics(
-      opened,
-      {
-        metrics,
-        conversations: () => source.conversations(),
-        replies: needsReplies
-          ? {
-              generate: replyGenerator(generationOptions(options)),
-              most: options.replies,
-              maxNewTokens: options.maxNewTokens,
-            }
-          : null,
-        batchSize: options.batchSize,
-        maxLength: options.maxLength,
-      },
-      { backend: opened.backend, signal: interrupt.signal, onReply },
-    );
-    if (values === null) throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.');
-    terminal.line(
-      table([
-        ['loss', report.loss.toFixed(4)],
-        ['perplexity', report.perplexity.toFixed(3)],
-        ['tokens', String(report.supervisedTokens)],
-        ['conversations', String(report.samples)],
-        ...(replies === 0 ? [] : [['replies', String(replies)]]),
-        ...Object.entries(values).map(([name, value]) => [name, value.toPrecision(4)]),
-      ]),
-    );
-    terminal.result({
-      model: opened.folder,
-      adapter: options.adapter ?? null,
-      loss: report.loss,
-      perplexity: report.perplexity,
-      supervisedTokens: report.supervisedTokens,
-      samples: report.samples,
-      seconds: report.seconds,
-      metrics: values,
-      replies: pairs,
-      backend: opened.backend.backend,
-      engine: opened.backend.engine,
-    });
+    const measured = await measureReplies(subject, terminal.json);
+    printResults(terminal, subject, loss, measured);
   } catch (error) {
-    if (interrupt.signal.aborted)
-      throw new WhetstoneError('INTERRUPTED', 'The evaluation was interrupted.', { cause: error });
-    throw error;
+    throw interrupt.signal.aborted ? interrupted(error) : error;
   } finally {
     interrupt.close();
     opened.dispose();
   }
+}
+
+/**
+ * Measures the loss of the replies in the data.
+ *
+ * @throws `INTERRUPTED` if the signal is aborted
+ */
+async function measureLoss({ opened, source, options, signal }: Subject, logger: Logger): Promise<EvaluationReport> {
+  const { model, backend, tokenizer, renderer } = opened;
+  const data = await createBatchSource({
+    source,
+    tokenizer,
+    renderer,
+    options: {
+      batchSize: options.batchSize,
+      maxLength: options.maxLength,
+      shuffleDataset: false,
+      samplesWithoutTargets: 'skip',
+    },
+    onWarning: (message) => logger.warn(message),
+  });
+  const clock = { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() };
+  const report = await evaluate({ model, data, backend, clock, signal }, { step: 0, epoch: 0 });
+  if (report === null) throw interrupted();
+  return report;
+}
+
+/** The values of the metrics, and the replies that were generated for them. */
+interface MeasuredReplies {
+  readonly values: Readonly<Record<string, number>>;
+  readonly count: number;
+  /** The replies and their references; empty if they are not kept. */
+  readonly pairs: readonly ReplyPair[];
+}
+
+/**
+ * Computes the metrics. Generates replies only if a metric needs them.
+ *
+ * @throws `INTERRUPTED` if the signal is aborted
+ */
+async function measureReplies(subject: Subject, keepsPairs: boolean): Promise<MeasuredReplies> {
+  const { opened, source, metrics, options, signal } = subject;
+  const { batchSize, maxLength, maxNewTokens } = options;
+  let count = 0;
+  const pairs: ReplyPair[] = [];
+  const values = await measureMetrics(
+    opened,
+    {
+      metrics,
+      conversations: () => source.conversations(),
+      replies: anyNeeds(metrics, 'replies')
+        ? { generate: replyGenerator(generationOptions(options)), most: options.replies, maxNewTokens }
+        : null,
+      batchSize,
+      maxLength,
+    },
+    {
+      backend: opened.backend,
+      signal,
+      onReply: (pair) => {
+        count++;
+        if (keepsPairs) pairs.push(pair);
+      },
+    },
+  );
+  if (values === null) throw interrupted();
+  return { values, count, pairs };
+}
+
+/** Prints the results as a table, and as the JSON object of `--json`. */
+function printResults(
+  terminal: Terminal,
+  { opened, options }: Subject,
+  { loss, perplexity, supervisedTokens, samples, seconds }: EvaluationReport,
+  { values, count, pairs }: MeasuredReplies,
+): void {
+  terminal.line(
+    table([
+      ['loss', loss.toFixed(4)],
+      ['perplexity', perplexity.toFixed(3)],
+      ['tokens', String(supervisedTokens)],
+      ['conversations', String(samples)],
+      ...(count === 0 ? [] : [['replies', String(count)]]),
+      ...Object.entries(values).map(([name, value]) => [name, value.toPrecision(4)]),
+    ]),
+  );
+  terminal.result({
+    model: opened.folder,
+    adapter: options.adapter ?? null,
+    loss,
+    perplexity,
+    supervisedTokens,
+    samples,
+    seconds,
+    metrics: values,
+    replies: pairs,
+    backend: opened.backend.backend,
+    engine: opened.backend.engine,
+  });
 }
