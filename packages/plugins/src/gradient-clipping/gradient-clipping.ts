@@ -20,7 +20,14 @@ import {
   type Tensor,
   type Tensor1D,
 } from '@tensorflow/tfjs-core';
-import { defaultsOf, WhetstoneError, type Callback, type Gradients, type Json } from '@whetstone/core/contract';
+import {
+  defaultsOf,
+  WhetstoneError,
+  type Callback,
+  type Control,
+  type Gradients,
+  type Json,
+} from '@whetstone/core/contract';
 import { clipByGlobalNorm, globalNorm } from '@whetstone/core/ops';
 import { NORM_EPSILON } from '@whetstone/core/ops/internal';
 import { configSchema, type GradientClippingOptions } from './options.js';
@@ -55,12 +62,20 @@ const unitNorms = (tensor: Tensor): Tensor => {
   );
 };
 
+/** The constants of the rules, on the device. */
 interface Bounds {
   readonly limit: Scalar;
   readonly epsilon: Scalar;
   readonly one: Scalar;
   readonly floor: Scalar;
 }
+
+const createBounds = (limit: number): Bounds => ({
+  limit: keep(scalar(limit)),
+  epsilon: keep(scalar(NORM_EPSILON)),
+  one: keep(scalar(1)),
+  floor: keep(scalar(weightNormFloor)),
+});
 
 /** Returns min(1, limit / (norm + ε)). */
 const factor = (norm: Tensor, limit: Tensor, { one, epsilon }: Bounds): Tensor =>
@@ -108,6 +123,86 @@ function clip(
   }
 }
 
+/** The norm of all gradients, with the gradients clipped to it in the mode `norm`. */
+interface Measured {
+  readonly norm: Scalar;
+  /** In the order of the gradients; null in other modes. */
+  readonly clipped: readonly Tensor[] | null;
+}
+
+/** Measures the gradients. In the mode `norm`, one operation measures and clips. */
+const measure = (mode: GradientClippingOptions['mode'], gradients: Gradients, { limit }: Bounds): Measured =>
+  mode === 'norm'
+    ? clipByGlobalNorm([...gradients.values()], limit)
+    : { norm: globalNorm(gradients.values()), clipped: null };
+
+/** Returns the gradients that {@link measure} clipped. */
+const clippedByNorm = (gradients: Gradients, { norm, clipped }: Measured, { limit }: Bounds): Clipped => ({
+  gradients: new Map([...gradients.keys()].map((name, index) => [name, clipped?.[index] as Tensor])),
+  clipped: anyAbove([[norm, limit]]),
+});
+
+/**
+ * Asks for the step to be skipped if the norm is not finite. Returns whether it did. Reads the norm from the device.
+ *
+ * @throws `NON_FINITE` if `action` is `stop`
+ */
+function refuseNonFinite(norm: Scalar, action: 'stop' | 'skip', step: number, control: Control): boolean {
+  const [value = Number.NaN] = norm.dataSync();
+  if (Number.isFinite(value)) return false;
+  const reason = `the gradient norm of step ${step + 1} is ${value}`;
+  if (action === 'stop')
+    throw new WhetstoneError('NON_FINITE', `${reason[0]?.toUpperCase()}${reason.slice(1)}.`, {
+      hint: 'Lower the learning rate, or set nonFinite to "skip".',
+    });
+  control.skipUpdate(reason);
+  return true;
+}
+
+/** Counts the steps in which a gradient was clipped, on the device. */
+class ClippedSteps {
+  private steps = 0;
+  /** The count of the checkpoint from which the run resumed. */
+  private before = 0;
+  /** One number. A scalar would first be stored on the host, and the graph of the first step would differ. */
+  private count: Tensor1D | null = null;
+
+  /** Counts a step. `clipped` is 1 if a gradient was clipped, otherwise 0. */
+  add(clipped: Scalar): void {
+    this.steps++;
+    const previous = this.count;
+    this.count = keep(tidy(() => add<Tensor1D>(previous ?? tensor1d([this.before], 'float32'), clipped)));
+    previous?.dispose();
+  }
+
+  /** Counts a step in which nothing was clipped. */
+  addSkipped(): void {
+    this.steps++;
+  }
+
+  /** Returns the share of steps so far in which a gradient was clipped. */
+  share(): Scalar {
+    const { count, before, steps } = this;
+    return tidy(() => div<Scalar>(count === null ? scalar(before) : sum(count), scalar(steps)));
+  }
+
+  saveState(): Json {
+    return { steps: this.steps, clippedSteps: this.count === null ? this.before : (this.count.dataSync()[0] ?? 0) };
+  }
+
+  loadState(state: Json): void {
+    const saved = state as { readonly steps: number; readonly clippedSteps: number };
+    this.steps = saved.steps;
+    this.before = saved.clippedSteps;
+    this.dispose();
+  }
+
+  dispose(): void {
+    this.count?.dispose();
+    this.count = null;
+  }
+}
+
 /**
  * Creates a callback that clips the gradients before the update. It reports `gradNorm` (before), `gradNormClipped`
  * (after) and `clippedShare`, the share of steps so far in which a gradient was clipped. All values are computed on the
@@ -116,90 +211,43 @@ function clip(
 export function createGradientClipping(options: Partial<GradientClippingOptions> = {}): Callback {
   const { mode, maxNorm, maxValue, adaptiveFactor, nonFinite } = { ...defaultsOf(configSchema), ...options };
   const limitValue = mode === 'value' ? maxValue : mode === 'adaptive' ? adaptiveFactor : maxNorm;
+  const clippedSteps = new ClippedSteps();
   let bounds: Bounds | null = null;
-  /** One number. A scalar would first be stored on the host, and the graph of the first step would differ. */
-  let clippedSteps: Tensor1D | null = null;
-  let clippedBefore = 0;
-  let steps = 0;
-
-  const prepare = (): Bounds => {
-    bounds ??= {
-      limit: keep(scalar(limitValue)),
-      epsilon: keep(scalar(NORM_EPSILON)),
-      one: keep(scalar(1)),
-      floor: keep(scalar(weightNormFloor)),
-    };
-    return bounds;
-  };
-
   return {
     transformGradients: {
       order: 'post',
       handler: (gradients, step, control) => {
         if (gradients.size === 0) return gradients;
-        const ready = prepare();
-        const together = mode === 'norm' ? clipByGlobalNorm([...gradients.values()], ready.limit) : null;
-        const norm = together?.norm ?? globalNorm(gradients.values());
+        bounds ??= createBounds(limitValue);
+        const measured = measure(mode, gradients, bounds);
+        const { norm } = measured;
         step.record('gradNorm', norm);
-        if (nonFinite !== 'pass') {
-          const [value = Number.NaN] = norm.dataSync();
-          if (!Number.isFinite(value)) {
-            const reason = `the gradient norm of step ${step.step + 1} is ${value}`;
-            if (nonFinite === 'stop')
-              throw new WhetstoneError('NON_FINITE', `${reason[0]?.toUpperCase()}${reason.slice(1)}.`, {
-                hint: 'Lower the learning rate, or set nonFinite to "skip".',
-              });
-            control.skipUpdate(reason);
-            steps++;
-            // The update is skipped, so that nothing is clipped; the report shows the norm that is not finite.
-            step.record('gradNormClipped', norm);
-            step.record(
-              'clippedShare',
-              tidy(() => div<Scalar>(clippedSteps === null ? scalar(clippedBefore) : sum(clippedSteps), scalar(steps))),
-            );
-            return gradients;
-          }
+        if (nonFinite !== 'pass' && refuseNonFinite(norm, nonFinite, step.step, control)) {
+          clippedSteps.addSkipped();
+          // The update is skipped, so that nothing is clipped; the report shows the norm that is not finite.
+          step.record('gradNormClipped', norm);
+          step.record('clippedShare', clippedSteps.share());
+          return gradients;
         }
-        const result: Clipped =
+        const result =
           mode === 'norm'
-            ? {
-                gradients: new Map(
-                  [...gradients.keys()].map((name, index) => [name, together?.clipped[index] as Tensor]),
-                ),
-                clipped: anyAbove([[norm, ready.limit]]),
-              }
-            : clip(mode, gradients, step.parameters, norm, limitValue, ready);
-        steps++;
-        const before = clippedSteps;
-        const total = tidy(() => add<Tensor1D>(before ?? tensor1d([clippedBefore], 'float32'), result.clipped));
-        clippedSteps = keep(total);
-        before?.dispose();
+            ? clippedByNorm(gradients, measured, bounds)
+            : clip(mode, gradients, step.parameters, norm, limitValue, bounds);
+        clippedSteps.add(result.clipped);
         step.record(
           'gradNormClipped',
-          mode === 'norm' ? (minimum(norm, ready.limit) as Scalar) : globalNorm(result.gradients.values()),
+          mode === 'norm' ? (minimum(norm, bounds.limit) as Scalar) : globalNorm(result.gradients.values()),
         );
-        step.record(
-          'clippedShare',
-          tidy(() => div<Scalar>(sum(total), scalar(steps))),
-        );
+        step.record('clippedShare', clippedSteps.share());
         return result.gradients;
       },
     },
-    saveState: (): Json => ({
-      steps,
-      clippedSteps: clippedSteps === null ? clippedBefore : (clippedSteps.dataSync()[0] ?? 0),
-    }),
-    loadState: (state) => {
-      const saved = state as { readonly steps: number; readonly clippedSteps: number };
-      steps = saved.steps;
-      clippedBefore = saved.clippedSteps;
-      clippedSteps?.dispose();
-      clippedSteps = null;
-    },
+    saveState: () => clippedSteps.saveState(),
+    loadState: (state) => clippedSteps.loadState(state),
     dispose: () => {
-      for (const tensor of [...Object.values(bounds ?? {}), clippedSteps]) tensor?.dispose();
+      for (const bound of Object.values(bounds ?? {})) bound.dispose();
       bounds = null;
-      clippedSteps = null;
+      clippedSteps.dispose();
     },
   };
 }
