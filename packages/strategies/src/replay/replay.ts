@@ -13,7 +13,8 @@ import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { createRandom } from '@whetstone/core/random';
 import { configSchema, type ReplayOptions } from './options.js';
 import { emptyBuffer, offerRows, readBuffer, writeBuffer, type ReplayBuffer } from './buffer.js';
-import { fromPlainRow, plainRow, samplesOf, targetsIn, withSamples, type PlainRow, type ReplayRow } from './rows.js';
+import { ReplayedRows } from './replayed-rows.js';
+import { samplesOf, targetsIn, type ReplayRow } from './rows.js';
 
 /** The options with the defaults of the schema. */
 type ResolvedOptions = ReturnType<typeof resolveOptions>;
@@ -85,31 +86,6 @@ function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Float64Arra
   });
 }
 
-/** Draws an index with probability proportional to its weight. `sums` are the cumulative sums of the weights. */
-function drawByWeight(sums: Float64Array, uniform: number): number {
-  const threshold = uniform * (sums.at(-1) ?? 0);
-  let [low, high] = [0, sums.length - 1];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((sums[middle] ?? 0) > threshold) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
-function cumulativeSums(weights: Float64Array): Float64Array {
-  let sum = 0;
-  return weights.map((weight) => (sum += weight));
-}
-
-interface SavedReplay {
-  readonly count: number;
-  /** Number of rows that were offered to the buffer file. */
-  readonly offered: number;
-  readonly rows: readonly PlainRow[] | null;
-  readonly weights: readonly number[] | null;
-}
-
 /**
  * Creates the companion strategy `replay`, which mixes earlier or general data into training. Replayed rows are added
  * to each batch, so that their expected share of all samples or tokens is `ratio`. The choice depends only on seed,
@@ -117,7 +93,7 @@ interface SavedReplay {
  */
 export function replayStrategy(given: ReplayOptions): Strategy {
   const options = resolveOptions(given);
-  const { ratio, unit, bufferFile, bufferSize, priority } = options;
+  const { ratio, bufferFile } = options;
   if (!(ratio > 0 && ratio < 1))
     throw new WhetstoneError('CONFIG_INVALID', 'The ratio of replayed data is out of range.', {
       place: { path: 'companions' },
@@ -128,81 +104,63 @@ export function replayStrategy(given: ReplayOptions): Strategy {
     role: 'companion',
     attach: async (model, run) => {
       const buffer = await fillBuffer(model, run, options);
-      let { rows, offered } = buffer;
-      let isLastStep = false;
-      let sums = cumulativeSums(priority === 'loss' ? lossesOf(model, rows) : new Float64Array(rows.length).fill(1));
-      const meanTokens = rows.reduce((sum, { ids }) => sum + ids.length, 0) / Math.max(1, rows.length);
-
-      const mixed = (batch: Batch, epoch: number, index: number): Batch => {
-        if (rows.length === 0) return batch;
-        const random = createRandom(run.seed, `replay ${epoch} ${index}`);
-        const share = ratio / (1 - ratio);
-        const expected = unit === 'sample' ? share * batch.samples : (share * batch.tokens) / meanTokens;
-        const count = Math.floor(expected + random.uniform());
-        return withSamples(
-          batch,
-          Array.from({ length: count }, () => rows[drawByWeight(sums, random.uniform())]).filter(
-            (row) => row !== undefined,
-          ),
-        );
-      };
-
+      const replayed = new ReplayedRows(buffer, options.priority === 'loss' ? lossesOf(model, buffer.rows) : null);
+      const mixture = new Mixture(replayed, options, run);
       return {
         trainable: new Map(),
-        beforeStep: ({ step }) => {
-          isLastStep = step + 1 >= run.totalSteps;
-        },
-        wrapData: (source) => ({
-          ...source,
-          async *epoch(epoch, epochOptions = {}) {
-            let index = epochOptions.skip ?? 0;
-            const target = epoch === 0 && (run.worker?.rank ?? 0) === 0 ? (bufferFile ?? null) : null;
-            // A resumed run also offers the rows from before the checkpoint.
-            const seen = target === null || index === 0 ? [] : await rowsBefore(source, index);
-            let isComplete = false;
-            try {
-              for await (const batch of source.epoch(epoch, epochOptions)) {
-                if (target !== null) seen.push(...samplesOf(batch));
-                yield mixed(batch, epoch, index);
-                index++;
-              }
-              isComplete = true;
-            } finally {
-              // An interrupted run does not write the file; it offers its rows after it is resumed.
-              if (target !== null && (isComplete || isLastStep))
-                await writeBuffer(
-                  target,
-                  offerRows({ rows, offered }, seen, bufferSize, createRandom(run.seed, 'replay kept')),
-                );
-            }
-          },
-        }),
+        beforeStep: ({ step }) => mixture.startStep(step),
+        wrapData: (source) => ({ ...source, epoch: (epoch, options) => mixture.epoch(source, epoch, options) }),
         // The buffer file changes during the run, so the rows that this run replays are stored in its checkpoints.
-        saveState: () => ({
-          tensors: new Map(),
-          values: {
-            count: rows.length,
-            offered,
-            rows: bufferFile === undefined ? null : rows.map(plainRow),
-            weights: priority === 'loss' ? [...sums] : null,
-          },
-        }),
-        loadState: ({ values }) => {
-          const saved = values as unknown as SavedReplay;
-          if (saved.rows !== null) {
-            rows = saved.rows.map(fromPlainRow);
-            offered = saved.offered;
-            sums = cumulativeSums(new Float64Array(rows.length).fill(1));
-          }
-          if (saved.count !== rows.length)
-            throw new WhetstoneError('CHECKPOINT_INVALID', 'The data to replay has changed since the checkpoint.', {
-              expected: `${saved.count} rows`,
-              found: `${rows.length} rows`,
-            });
-          if (saved.weights !== null) sums = Float64Array.from(saved.weights);
-        },
+        saveState: () => replayed.saveState(bufferFile !== undefined),
+        loadState: (state) => replayed.loadState(state),
         dispose: () => {},
       };
     },
   };
+}
+
+/** The training data with replayed rows. Offers the rows of the first epoch to the buffer file. */
+class Mixture {
+  private isLastStep = false;
+
+  constructor(
+    private readonly replayed: ReplayedRows,
+    private readonly options: ResolvedOptions,
+    private readonly run: StrategyRun,
+  ) {}
+
+  startStep(step: number): void {
+    this.isLastStep = step + 1 >= this.run.totalSteps;
+  }
+
+  /** Yields the batches of an epoch with replayed rows. */
+  async *epoch(source: BatchSource, epoch: number, options: { readonly skip?: number } = {}): AsyncGenerator<Batch> {
+    let index = options.skip ?? 0;
+    const target = this.fileAfter(epoch);
+    // A resumed run also offers the rows from before the checkpoint.
+    const seen = target === null || index === 0 ? [] : await rowsBefore(source, index);
+    let isComplete = false;
+    try {
+      for await (const batch of source.epoch(epoch, options)) {
+        if (target !== null) seen.push(...samplesOf(batch));
+        yield this.replayed.mixInto(batch, this.options, createRandom(this.run.seed, `replay ${epoch} ${index}`));
+        index++;
+      }
+      isComplete = true;
+    } finally {
+      // An interrupted run does not write the file; it offers its rows after it is resumed.
+      if (target !== null && (isComplete || this.isLastStep)) await this.write(target, seen);
+    }
+  }
+
+  /** Returns the buffer file if this process writes it after the epoch, otherwise null. */
+  private fileAfter(epoch: number): string | null {
+    const writes = epoch === 0 && (this.run.worker?.rank ?? 0) === 0;
+    return writes ? (this.options.bufferFile ?? null) : null;
+  }
+
+  private write(file: string, seen: readonly ReplayRow[]): Promise<void> {
+    const random = createRandom(this.run.seed, 'replay kept');
+    return writeBuffer(file, offerRows(this.replayed.buffer, seen, this.options.bufferSize, random));
+  }
 }
