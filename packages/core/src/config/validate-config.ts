@@ -75,67 +75,38 @@ const alternativeMessages: Readonly<Record<'anyOf' | 'oneOf', string>> = {
   oneOf: 'The value does not match exactly one of the allowed forms.',
 };
 
+/** A validation error in the terms of the configuration. */
+interface Violation {
+  readonly path: Path;
+  /** The value that violates the schema, described for a message. */
+  readonly found: string;
+  /** The schema that contains the violated keyword. */
+  readonly schema: Readonly<Record<string, unknown>>;
+  /** The parameters of the keyword, as Ajv reports them. */
+  readonly params: Readonly<Record<string, unknown>>;
+}
+
 /** Describes a validation error for users. Returns undefined for errors that only repeat a more specific one. */
 function explain(error: ErrorObject): ConfigProblem | undefined {
   const path = pathOf(error.instancePath);
-  const location = formatPath(path);
   const found = describeValue(error.data);
-  const parent = isObject(error.parentSchema) ? error.parentSchema : {};
-  const params = error.params as Readonly<Record<string, unknown>>;
+  const params = error.params as Violation['params'];
+  const violation = { path, found, schema: isObject(error.parentSchema) ? error.parentSchema : {}, params };
   switch (error.keyword) {
     case 'if':
       return undefined;
     case 'anyOf':
     case 'oneOf':
-      return {
-        path,
-        message: alternativeMessages[error.keyword],
-        expected:
-          error.keyword === 'oneOf'
-            ? 'exactly one of the forms that the schema lists'
-            : 'one of the forms that the schema lists',
-        found,
-      };
+      return noAlternative(violation, error.keyword);
     case 'additionalProperties':
-    case 'unevaluatedProperties': {
-      const key = String(params['additionalProperty'] ?? params['unevaluatedProperty']);
-      const known = isObject(parent['properties']) ? Object.keys(parent['properties']) : [];
-      return {
-        path: [...path, key],
-        message: `Unknown key '${key}'${location === '' ? '' : ` in ${location}`}.`,
-        hint:
-          didYouMean(key, known) ?? (known.length > 0 ? `Known keys: ${known.join(', ')}.` : 'No key is allowed here.'),
-        unknownKey: { path, key, known },
-      };
-    }
-    case 'required': {
-      const key = String(params['missingProperty']);
-      return {
-        path: [...path, key],
-        message: `'${key}' is missing${location === '' ? '' : ` in ${location}`}.`,
-        expected: describeExpected(parent, key),
-        found: 'nothing',
-      };
-    }
+    case 'unevaluatedProperties':
+      return unknownKey(violation);
+    case 'required':
+      return missingKey(violation);
     case 'type':
       return { path, message: 'The value has the wrong type.', expected: expectedType(params['type']), found };
-    case 'enum': {
-      const values = params['allowedValues'] as readonly unknown[];
-      const hint =
-        typeof error.data === 'string'
-          ? didYouMean(
-              error.data,
-              values.filter((value) => typeof value === 'string'),
-            )
-          : undefined;
-      return {
-        path,
-        message: 'The value is not one of the allowed values.',
-        expected: `one of ${list(values)}`,
-        found,
-        hint,
-      };
-    }
+    case 'enum':
+      return notAllowed(violation, error.data);
     case 'const':
       return {
         path,
@@ -157,6 +128,56 @@ function explain(error: ErrorObject): ConfigProblem | undefined {
         : { path, message: 'The number is out of range.', expected: `${comparison} ${String(params['limit'])}`, found };
     }
   }
+}
+
+function noAlternative({ path, found }: Violation, keyword: keyof typeof alternativeMessages): ConfigProblem {
+  return {
+    path,
+    message: alternativeMessages[keyword],
+    expected:
+      keyword === 'oneOf' ? 'exactly one of the forms that the schema lists' : 'one of the forms that the schema lists',
+    found,
+  };
+}
+
+function unknownKey({ path, schema, params }: Violation): ConfigProblem {
+  const key = String(params['additionalProperty'] ?? params['unevaluatedProperty']);
+  const known = isObject(schema['properties']) ? Object.keys(schema['properties']) : [];
+  return {
+    path: [...path, key],
+    message: `Unknown key '${key}'${inObject(path)}.`,
+    hint: didYouMean(key, known) ?? (known.length > 0 ? `Known keys: ${known.join(', ')}.` : 'No key is allowed here.'),
+    unknownKey: { path, key, known },
+  };
+}
+
+function missingKey({ path, schema, params }: Violation): ConfigProblem {
+  const key = String(params['missingProperty']);
+  return {
+    path: [...path, key],
+    message: `'${key}' is missing${inObject(path)}.`,
+    expected: describeExpected(schema, key),
+    found: 'nothing',
+  };
+}
+
+/** Describes a value that is not one of a list. A text gets the most similar text of the list as a hint. */
+function notAllowed({ path, found, params }: Violation, value: unknown): ConfigProblem {
+  const allowed = params['allowedValues'] as readonly unknown[];
+  const texts = allowed.filter((each) => typeof each === 'string');
+  return {
+    path,
+    message: 'The value is not one of the allowed values.',
+    expected: `one of ${list(allowed)}`,
+    found,
+    hint: typeof value === 'string' ? didYouMean(value, texts) : undefined,
+  };
+}
+
+/** Names the object with a wrong key in a message; empty for the configuration itself. */
+function inObject(path: Path): string {
+  const location = formatPath(path);
+  return location === '' ? '' : ` in ${location}`;
 }
 
 function describeExpected(parent: Readonly<Record<string, unknown>>, key: string): string {
