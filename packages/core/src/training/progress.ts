@@ -29,71 +29,81 @@ export interface RunProgress {
 }
 
 export function createProgress(run: TrainRun, plan: StepPlan, batchesPerEpoch: number): RunProgress {
-  let state = initialRunState;
-  let finalLoss: number | null = null;
-  let lastLoss = NaN;
+  return new Progress(run, plan, batchesPerEpoch);
+}
 
-  const change = (changes: Partial<RunState>): void => {
-    state = { ...state, ...changes };
-  };
-  const epochsDone = (): number => state.epoch + state.batchesConsumed / batchesPerEpoch;
-  const log = (entry: LogEntry): void =>
-    change({ logHistory: [...state.logHistory, { epoch: epochsDone(), step: state.step, ...entry }] });
-  const totalSteps = (): number =>
-    run.config.training.maxSteps > 0 ? plan.totalSteps : plan.totalSteps - state.leftOut.length;
+class Progress implements RunProgress {
+  state: RunState = initialRunState;
+  lastLoss = NaN;
+  private finalLoss: number | null = null;
 
-  return {
-    get state() {
-      return state;
-    },
-    get totalSteps() {
-      return totalSteps();
-    },
-    get epochsDone() {
-      return epochsDone();
-    },
-    get lastLoss() {
-      return lastLoss;
-    },
-    change,
-    countStep(report, batchesConsumed) {
-      lastLoss = report.loss;
-      // A skipped step may have a loss that is not finite. It must not enter the mean, and JSON cannot represent it.
-      const unloggedLosses = [...state.unloggedLosses, report.loss].filter(Number.isFinite);
-      change({
-        step: report.step,
-        batchesConsumed,
-        samples: state.samples + report.samples,
-        tokens: state.tokens + report.tokens,
-        supervisedTokens: state.supervisedTokens + report.supervisedTokens,
-        seconds: state.seconds + report.seconds,
-        unloggedLosses,
-      });
-      if (report.step % plan.loggingSteps !== 0 && report.step !== totalSteps()) return;
-      log(stepEntry(report, unloggedLosses));
-      change({ unloggedLosses: [] });
-    },
-    countEvaluation(report) {
-      finalLoss = report.loss;
-      change({
-        lastEvaluation: { step: state.step, loss: report.loss },
-        evalLossBefore: state.step === 0 ? report.loss : state.evalLossBefore,
-      });
-      log(evaluationEntry(report));
-    },
-    setFinalLoss(loss) {
-      finalLoss = loss;
-    },
-    keep() {
-      const kept = { state, finalLoss, lastLoss };
-      return () => {
-        ({ state, finalLoss, lastLoss } = kept);
-      };
-    },
-    report: (stopReason) => ({
+  constructor(
+    private readonly run: TrainRun,
+    private readonly plan: StepPlan,
+    private readonly batchesPerEpoch: number,
+  ) {}
+
+  get totalSteps(): number {
+    const { totalSteps } = this.plan;
+    return this.run.config.training.maxSteps > 0 ? totalSteps : totalSteps - this.state.leftOut.length;
+  }
+
+  get epochsDone(): number {
+    return this.state.epoch + this.state.batchesConsumed / this.batchesPerEpoch;
+  }
+
+  change(changes: Partial<RunState>): void {
+    this.state = { ...this.state, ...changes };
+  }
+
+  countStep(report: StepReport, batchesConsumed: number): void {
+    const { state } = this;
+    this.lastLoss = report.loss;
+    // A skipped step may have a loss that is not finite. It must not enter the mean, and JSON cannot represent it.
+    const unloggedLosses = [...state.unloggedLosses, report.loss].filter(Number.isFinite);
+    this.change({
+      step: report.step,
+      batchesConsumed,
+      samples: state.samples + report.samples,
+      tokens: state.tokens + report.tokens,
+      supervisedTokens: state.supervisedTokens + report.supervisedTokens,
+      seconds: state.seconds + report.seconds,
+      unloggedLosses,
+    });
+    if (report.step % this.plan.loggingSteps !== 0 && report.step !== this.totalSteps) return;
+    this.log(stepEntry(report, unloggedLosses));
+    this.change({ unloggedLosses: [] });
+  }
+
+  countEvaluation(report: EvaluationReport): void {
+    const { step, evalLossBefore } = this.state;
+    this.finalLoss = report.loss;
+    this.change({
+      lastEvaluation: { step, loss: report.loss },
+      evalLossBefore: step === 0 ? report.loss : evalLossBefore,
+    });
+    this.log(evaluationEntry(report));
+  }
+
+  setFinalLoss(loss: number | null): void {
+    this.finalLoss = loss;
+  }
+
+  keep(): () => void {
+    const { state, finalLoss, lastLoss } = this;
+    return () => {
+      this.state = state;
+      this.finalLoss = finalLoss;
+      this.lastLoss = lastLoss;
+    };
+  }
+
+  report(stopReason: string | null): RunReport {
+    const { run, state } = this;
+    return {
       ...stageOf(run),
       evalLossBefore: state.evalLossBefore,
-      evalLossAfter: finalLoss ?? state.lastEvaluation?.loss ?? null,
+      evalLossAfter: this.finalLoss ?? state.lastEvaluation?.loss ?? null,
       steps: state.step,
       seconds: state.seconds,
       samplesPerSecond: rate(state.samples, state.seconds),
@@ -105,10 +115,17 @@ export function createProgress(run: TrainRun, plan: StepPlan, batchesPerEpoch: n
       engine: run.backend.engine,
       outputFolder: run.outputFolder,
       stopReason,
-    }),
-  };
+    };
+  }
+
+  /** Adds an entry to the log history. */
+  private log(entry: LogEntry): void {
+    const { epochsDone: epoch, state } = this;
+    this.change({ logHistory: [...state.logHistory, { epoch, step: state.step, ...entry }] });
+  }
 }
 
+/** Returns the number per second; 0 if no time has passed. */
 const rate = (count: number, seconds: number): number => (seconds > 0 ? count / seconds : 0);
 
 function stepEntry({ learningRate, metrics }: StepReport, losses: readonly number[]): LogEntry {
