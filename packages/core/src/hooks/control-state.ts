@@ -43,24 +43,44 @@ function checkRollsBack({ plugin, rollsBack }: Requester): void {
   });
 }
 
+/** The requests since they were last taken. */
+interface Requested {
+  stop: string | null;
+  evaluate: boolean;
+  save: boolean;
+  markBest: boolean;
+  learningRate: LearningRateRequest | null;
+  rollback: string | null;
+  skip: string | null;
+}
+
+const noRequests: Readonly<Requested> = {
+  stop: null,
+  evaluate: false,
+  save: false,
+  markBest: false,
+  learningRate: null,
+  rollback: null,
+  skip: null,
+};
+
 /** Creates a store for requests of callbacks, from which the training loop takes them. */
 export function createControlState(): ControlState {
-  const requested = {
-    stop: null as string | null,
-    evaluate: false,
-    save: false,
-    markBest: false,
-    learningRate: null as LearningRateRequest | null,
-    rollback: null as string | null,
-    skip: null as string | null,
+  const requested: Requested = { ...noRequests };
+  return {
+    requests: createRequests(requested),
+    controlFor: (hook, requester) => createControl(requested, hook, requester),
   };
-  const unrequested = { ...requested };
-  const take = <K extends keyof typeof requested>(request: K): (typeof requested)[K] => {
+}
+
+/** Creates the side of the training loop, which takes the requests. */
+function createRequests(requested: Requested): ControlRequests {
+  const take = <K extends keyof Requested>(request: K): Requested[K] => {
     const answer = requested[request];
-    requested[request] = unrequested[request];
+    requested[request] = noRequests[request];
     return answer;
   };
-  const requests: ControlRequests = {
+  return {
     get stopReason() {
       return requested.stop;
     },
@@ -92,7 +112,11 @@ export function createControlState(): ControlState {
       requested.stop ??= reason;
     },
   };
-  const controlFor = (hook: HookName, requester: Requester): Control => ({
+}
+
+/** Creates the side of a callback, which makes the requests. Each request is checked against the hook. */
+function createControl(requested: Requested, hook: HookName, requester: Requester): Control {
+  return {
     stop: (reason) => {
       requested.stop ??= reason;
     },
@@ -120,6 +144,5 @@ export function createControlState(): ControlState {
       checkRollsBack(requester);
       requested.rollback ??= reason;
     },
-  });
-  return { requests, controlFor };
+  };
 }
