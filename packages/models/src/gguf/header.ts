@@ -68,7 +68,7 @@ export function invalidGguf(
  * @throws `HeaderTooShort` if more bytes of the file are needed
  */
 export function parseHeader(source: HeaderSource): GgufHeader {
-  const cursor = createCursor(source);
+  const cursor = new Cursor(source);
   const { file, fileBytes } = source;
   if (fileBytes < 24 || cursor.uint32() !== MAGIC)
     throw invalidGguf(file, 'The file does not start with the magic number of GGUF.', 0, {
@@ -91,7 +91,7 @@ export function parseHeader(source: HeaderSource): GgufHeader {
   const entryCount = cursor.count(MIN_ENTRY_BYTES, 'metadata entries');
   const metadata = new Map<string, GgufValue>();
   for (let i = 0; i < entryCount; i++) {
-    const at = cursor.position();
+    const at = cursor.position;
     const key = cursor.string();
     if (metadata.has(key)) throw invalidGguf(file, `The key ${JSON.stringify(key)} occurs twice.`, at);
     metadata.set(key, cursor.value(cursor.uint32(), 0));
@@ -110,7 +110,7 @@ export function parseHeader(source: HeaderSource): GgufHeader {
     });
   }
   const entries = Array.from({ length: tensorCount }, () => readTensorEntry(cursor, file));
-  const dataStart = Math.ceil(cursor.position() / alignment) * alignment;
+  const dataStart = Math.ceil(cursor.position / alignment) * alignment;
   return { version, metadata, tensors: locateTensors(entries, { file, fileBytes, dataStart, alignment }) };
 }
 
@@ -124,7 +124,7 @@ interface TensorEntry {
 }
 
 function readTensorEntry(cursor: Cursor, file: string): TensorEntry {
-  const at = cursor.position();
+  const at = cursor.position;
   const name = cursor.string();
   const invalid = (message: string, found: unknown, expected?: string): WhetstoneError =>
     invalidGguf(file, message, at, {
@@ -196,96 +196,122 @@ function locateTensors(
   return tensors;
 }
 
-interface Cursor {
-  position(): number;
-  uint32(): number;
-  uint64(): bigint;
-  string(): string;
-  /** Reads a count of elements that take at least `minBytes` each. */
-  count(minBytes: number, of: string): number;
-  value(type: number, depth: number): GgufValue;
-}
-
 /** Minimum bytes of a value by its type number: a string has a length, an array has a type and a length. */
 const MIN_VALUE_BYTES: readonly number[] = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8];
 
-function createCursor({ file, bytes, fileBytes }: HeaderSource): Cursor {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const text = new TextDecoder('utf-8');
-  let at = 0;
-  const take = (size: number): number => {
-    const from = at;
+/** Returns an integer as a number if a number represents it exactly. */
+const numberIfSafe = (value: bigint): number | bigint =>
+  value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+
+/**
+ * Reads the values of a header one after another. Each method fails if the file ends within its value, with
+ * `GGUF_INVALID`, or if more bytes of the file are needed, with `HeaderTooShort`.
+ */
+class Cursor {
+  private readonly view: DataView;
+  private readonly text = new TextDecoder('utf-8');
+  private at = 0;
+
+  constructor(private readonly source: HeaderSource) {
+    const { buffer, byteOffset, byteLength } = source.bytes;
+    this.view = new DataView(buffer, byteOffset, byteLength);
+  }
+
+  /** The offset of the next value in the file, in bytes. */
+  get position(): number {
+    return this.at;
+  }
+
+  uint32(): number {
+    return this.view.getUint32(this.take(4), true);
+  }
+
+  uint64(): bigint {
+    return this.view.getBigUint64(this.take(8), true);
+  }
+
+  string(): string {
+    const length = this.count(1, 'characters in a string');
+    const from = this.take(length);
+    return this.text.decode(this.source.bytes.subarray(from, from + length));
+  }
+
+  /** Reads a count of elements that take at least `minBytes` each. */
+  count(minBytes: number, of: string): number {
+    const from = this.at;
+    const number = this.uint64();
+    const max = Math.floor((this.source.fileBytes - this.at) / minBytes);
+    if (number > BigInt(max))
+      throw invalidGguf(this.source.file, `The file declares more ${of} than it can contain.`, from, {
+        expected: `at most ${max}`,
+        found: String(number),
+      });
+    return Number(number);
+  }
+
+  /**
+   * Reads a metadata value.
+   *
+   * @param type the number of its type
+   * @param depth the number of lists that contain it
+   */
+  value(type: number, depth: number): GgufValue {
+    const { view } = this;
+    switch (type) {
+      case 0:
+        return view.getUint8(this.take(1));
+      case 1:
+        return view.getInt8(this.take(1));
+      case 2:
+        return view.getUint16(this.take(2), true);
+      case 3:
+        return view.getInt16(this.take(2), true);
+      case 4:
+        return this.uint32();
+      case 5:
+        return view.getInt32(this.take(4), true);
+      case 6:
+        return view.getFloat32(this.take(4), true);
+      case 7:
+        return view.getUint8(this.take(1)) !== 0;
+      case 8:
+        return this.string();
+      case 9:
+        return this.array(depth);
+      case 10:
+        return numberIfSafe(this.uint64());
+      case 11:
+        return numberIfSafe(view.getBigInt64(this.take(8), true));
+      case 12:
+        return view.getFloat64(this.take(8), true);
+      default:
+        throw invalidGguf(this.source.file, 'A metadata value has an unknown type.', this.at - 4, {
+          expected: '0 to 12',
+          found: String(type),
+        });
+    }
+  }
+
+  private array(depth: number): GgufValue[] {
+    if (depth >= MAX_ARRAY_DEPTH) throw invalidGguf(this.source.file, 'Lists are nested too deeply.', this.at);
+    const type = this.uint32();
+    const length = this.count(MIN_VALUE_BYTES[type] ?? 1, 'elements in a list');
+    const values: GgufValue[] = [];
+    for (let i = 0; i < length; i++) values.push(this.value(type, depth + 1));
+    return values;
+  }
+
+  /** Moves past the next `size` bytes and returns the offset of the first. */
+  private take(size: number): number {
+    const { file, fileBytes, bytes } = this.source;
+    const from = this.at;
     if (from + size > fileBytes)
       throw invalidGguf(file, 'The file ends within its header.', from, {
         expected: `at least ${from + size} bytes`,
         found: `${fileBytes} bytes`,
       });
     if (from + size > bytes.byteLength) throw new HeaderTooShort(from + size);
-    at += size;
+    this.at += size;
     return from;
-  };
-  const uint32 = (): number => view.getUint32(take(4), true);
-  const uint64 = (): bigint => view.getBigUint64(take(8), true);
-  const count = (minBytes: number, of: string): number => {
-    const from = at;
-    const number = uint64();
-    const max = Math.floor((fileBytes - at) / minBytes);
-    if (number > BigInt(max))
-      throw invalidGguf(file, `The file declares more ${of} than it can contain.`, from, {
-        expected: `at most ${max}`,
-        found: String(number),
-      });
-    return Number(number);
-  };
-  const string = (): string => {
-    const length = count(1, 'characters in a string');
-    const from = take(length);
-    return text.decode(bytes.subarray(from, from + length));
-  };
-  const safe = (value: bigint): number | bigint =>
-    value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
-  const value = (type: number, depth: number): GgufValue => {
-    switch (type) {
-      case 0:
-        return view.getUint8(take(1));
-      case 1:
-        return view.getInt8(take(1));
-      case 2:
-        return view.getUint16(take(2), true);
-      case 3:
-        return view.getInt16(take(2), true);
-      case 4:
-        return uint32();
-      case 5:
-        return view.getInt32(take(4), true);
-      case 6:
-        return view.getFloat32(take(4), true);
-      case 7:
-        return view.getUint8(take(1)) !== 0;
-      case 8:
-        return string();
-      case 9:
-        return array(depth);
-      case 10:
-        return safe(uint64());
-      case 11:
-        return safe(view.getBigInt64(take(8), true));
-      case 12:
-        return view.getFloat64(take(8), true);
-      default:
-        throw invalidGguf(file, 'A metadata value has an unknown type.', at - 4, {
-          expected: '0 to 12',
-          found: String(type),
-        });
-    }
-  };
-  const array = (depth: number): GgufValue[] => {
-    if (depth >= MAX_ARRAY_DEPTH) throw invalidGguf(file, 'Lists are nested too deeply.', at);
-    const type = uint32();
-    const length = count(MIN_VALUE_BYTES[type] ?? 1, 'elements in a list');
-    const values: GgufValue[] = [];
-    for (let i = 0; i < length; i++) values.push(value(type, depth + 1));
-    return values;
-  };
-  return { position: () => at, uint32, uint64, string, count, value };
+  }
 }
