@@ -33,32 +33,10 @@ export function createKeyValueCache(rows: number): DecoderCache {
   let length = 0;
   let cachedKeys: KeyGrid = { count: 0, capacity: 0, segmentIds: new Int32Array(0) };
   const preallocates = shapesAreStatic();
-  /** Writes `added` after the `cachedKeys.count` keys in `before`, which is enlarged first if it is full. */
-  const write = (before: Tensor4D | undefined, added: Tensor4D): Tensor4D =>
-    tidy(() => {
-      const length = added.shape[2];
-      const capacity = capacityFor(cachedKeys.count + length);
-      if (before === undefined)
-        return pad(added, [
-          [0, 0],
-          [0, 0],
-          [0, capacity - length],
-          [0, 0],
-        ]);
-      const missing = capacity - before.shape[2];
-      return writeSlice(
-        missing === 0
-          ? before
-          : pad(before, [
-              [0, 0],
-              [0, 0],
-              [0, missing],
-              [0, 0],
-            ]),
-        added,
-        cachedKeys.count,
-      );
-    });
+  const join = (before: Tensor4D | undefined, added: Tensor4D): Tensor4D => {
+    if (preallocates) return writeAfter(before, cachedKeys.count, added);
+    return before === undefined ? clone(added) : concat([before, added], 2);
+  };
   return {
     rows,
     get length() {
@@ -70,13 +48,7 @@ export function createKeyValueCache(rows: number): DecoderCache {
     withCapacity: (keys) => (preallocates ? { ...keys, capacity: capacityFor(keys.count) } : keys),
     append(layer, key, value) {
       const before = layers.get(layer);
-      const joined = preallocates
-        ? { key: write(before?.key, key), value: write(before?.value, value) }
-        : before === undefined
-          ? { key: clone(key), value: clone(value) }
-          : { key: concat([before.key, key], 2), value: concat([before.value, value], 2) };
-      keep(joined.key);
-      keep(joined.value);
+      const joined = { key: keep(join(before?.key, key)), value: keep(join(before?.value, value)) };
       before?.key.dispose();
       before?.value.dispose();
       layers.set(layer, joined);
@@ -92,6 +64,26 @@ export function createKeyValueCache(rows: number): DecoderCache {
     },
   };
 }
+
+/** Writes `added` after the `count` keys in `before`, which is enlarged first if it is full. */
+function writeAfter(before: Tensor4D | undefined, count: number, added: Tensor4D): Tensor4D {
+  const length = added.shape[2];
+  const capacity = capacityFor(count + length);
+  return tidy(() => {
+    if (before === undefined) return padKeys(added, capacity - length);
+    const missing = capacity - before.shape[2];
+    return writeSlice(missing === 0 ? before : padKeys(before, missing), added, count);
+  });
+}
+
+/** Adds `missing` zeros after the keys of each head. */
+const padKeys = (tensor: Tensor4D, missing: number): Tensor4D =>
+  pad(tensor, [
+    [0, 0],
+    [0, 0],
+    [0, missing],
+    [0, 0],
+  ]);
 
 const MIN_CAPACITY = 64;
 
