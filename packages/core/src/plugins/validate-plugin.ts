@@ -127,6 +127,72 @@ function adapterProblems(adapter: unknown, kind: unknown): Problem[] {
   ];
 }
 
+/** Returns the problem of the key `apiVersion`, or nothing. */
+function versionProblems(found: unknown): Problem[] {
+  if (found === PLUGIN_API_VERSION) return [];
+  if (found === 1) return [versionOneProblem];
+  return [
+    {
+      message: 'The plugin was written for a different version of the plugin contract.',
+      expected: String(PLUGIN_API_VERSION),
+      found: describeValue(found),
+      place: { path: 'apiVersion' },
+      hint: 'Install compatible versions of the plugin and of Whetstone.',
+    },
+  ];
+}
+
+/** Returns the problem of the key `kind`, or nothing. */
+function kindProblems(kind: unknown): Problem[] {
+  const isText = typeof kind === 'string';
+  if (isText && Object.hasOwn(kinds, kind)) return [];
+  return [
+    {
+      message: isText
+        ? `This version of Whetstone does not know plugins of kind '${kind}'.`
+        : 'The plugin has no kind.',
+      expected: `one of ${pluginKinds.join(', ')}`,
+      found: describeValue(kind),
+      place: { path: 'kind' },
+      hint: isText
+        ? (didYouMean(kind, pluginKinds) ?? 'If the kind is from a later version of Whetstone, install that version.')
+        : undefined,
+    },
+  ];
+}
+
+/** Returns the problems of the keys with plain values, and of unknown keys. */
+function keyProblems(plugin: { readonly [key: string]: unknown }): Problem[] {
+  const problems: Problem[] = [];
+  const expect = (holds: boolean, path: string, message: string, expected: string): void => {
+    if (!holds) problems.push({ message, expected, found: describeValue(plugin[path]), place: { path } });
+  };
+  const { name } = plugin;
+  expect(
+    typeof name === 'string' && /^[\w@][\w@/.-]*$/.test(name),
+    'name',
+    'The plugin has no valid name.',
+    'a string of letters, digits and -_./@',
+  );
+  expect(
+    typeof plugin['create'] === 'function',
+    'create',
+    'create is not a function.',
+    'a function (options, context)',
+  );
+  for (const key of ['version', 'description'])
+    expect(plugin[key] === undefined || typeof plugin[key] === 'string', key, `${key} is not a string.`, 'a string');
+  for (const key of Object.keys(plugin)) {
+    if (!knownKeys.includes(key))
+      problems.push({
+        message: `Unknown key '${key}'.`,
+        place: { path: key },
+        hint: didYouMean(key, knownKeys) ?? `Known keys: ${knownKeys.join(', ')}.`,
+      });
+  }
+  return problems;
+}
+
 /** Plugins that have been validated. Compiling a schema takes time, and an application can create many trainers. */
 const valid = new WeakSet<object>();
 
@@ -144,58 +210,13 @@ export function validatePlugin(value: unknown, origin: string): Plugin {
       details: { origin },
     });
   if (valid.has(value)) return value as unknown as Plugin;
-  const problems: Problem[] = [];
-  const expect = (holds: boolean, path: string, message: string, expected: string, hint?: string) => {
-    if (!holds)
-      problems.push({
-        message,
-        expected,
-        found: describeValue(value[path]),
-        place: { path },
-        hint,
-      });
-  };
-  const kind = value['kind'];
-  if (value['apiVersion'] === 1) problems.push(versionOneProblem);
-  else
-    expect(
-      value['apiVersion'] === PLUGIN_API_VERSION,
-      'apiVersion',
-      'The plugin was written for a different version of the plugin contract.',
-      String(PLUGIN_API_VERSION),
-      'Install compatible versions of the plugin and of Whetstone.',
-    );
-  expect(
-    typeof kind === 'string' && Object.hasOwn(kinds, kind),
-    'kind',
-    typeof kind === 'string'
-      ? `This version of Whetstone does not know plugins of kind '${kind}'.`
-      : 'The plugin has no kind.',
-    `one of ${pluginKinds.join(', ')}`,
-    typeof kind === 'string'
-      ? (didYouMean(kind, pluginKinds) ?? 'If the kind is from a later version of Whetstone, install that version.')
-      : undefined,
-  );
-  expect(
-    typeof value['name'] === 'string' && /^[\w@][\w@/.-]*$/.test(value['name']),
-    'name',
-    'The plugin has no valid name.',
-    'a string of letters, digits and -_./@',
-  );
-  expect(typeof value['create'] === 'function', 'create', 'create is not a function.', 'a function (options, context)');
-  for (const key of ['version', 'description'])
-    expect(value[key] === undefined || typeof value[key] === 'string', key, `${key} is not a string.`, 'a string');
-  for (const key of Object.keys(value)) {
-    if (!knownKeys.includes(key))
-      problems.push({
-        message: `Unknown key '${key}'.`,
-        place: { path: key },
-        hint: didYouMean(key, knownKeys) ?? `Known keys: ${knownKeys.join(', ')}.`,
-      });
-  }
-  problems.push(...adapterProblems(value['adapter'], kind));
-  const schema = schemaProblem(value['configSchema']);
-  if (schema !== undefined) problems.push(schema);
+  const problems = [
+    ...versionProblems(value['apiVersion']),
+    ...kindProblems(value['kind']),
+    ...keyProblems(value),
+    ...adapterProblems(value['adapter'], value['kind']),
+    ...[schemaProblem(value['configSchema'])].filter((problem) => problem !== undefined),
+  ];
   if (problems.length > 0) {
     const name = typeof value['name'] === 'string' ? ` '${value['name']}'` : '';
     throw new WhetstoneError('PLUGIN_INVALID', `The plugin${name} that ${origin} exports is invalid.`, {
