@@ -50,10 +50,28 @@ export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
  * @throws `CONFIG_UNREADABLE` if the file cannot be read, has syntax errors, or repeats a key in one object
  */
 export async function readConfigFile(path: string): Promise<RawConfig> {
-  const file = resolve(path);
-  let text: string;
+  const source = await readSource(resolve(path));
+  const tree = parse(source);
+  const value: unknown = getNodeValue(tree);
+  const { file } = source;
+  return {
+    value,
+    baseFolder: baseFolderOf(value, dirname(file)),
+    file,
+    locate: (where) => locateIn(tree, source, where),
+  };
+}
+
+/** The text of a configuration file. */
+interface Source {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** @throws `CONFIG_UNREADABLE` if the file does not exist or cannot be read */
+async function readSource(file: string): Promise<Source> {
   try {
-    text = (await readFile(file, 'utf8')).replace(/^\uFEFF/, '');
+    return { file, text: (await readFile(file, 'utf8')).replace(/^\uFEFF/, '') };
   } catch (cause) {
     const missing = (cause as { code?: unknown }).code === 'ENOENT';
     throw new WhetstoneError(
@@ -62,15 +80,25 @@ export async function readConfigFile(path: string): Promise<RawConfig> {
       { place: { file }, cause },
     );
   }
-  const position = (offset: number) => {
-    const before = text.slice(0, offset).split('\n');
-    return { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
-  };
+}
+
+/** Returns the file, line and column of an offset in the text. */
+function positionOf({ file, text }: Source, offset: number): Place {
+  const before = text.slice(0, offset).split('\n');
+  return { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+}
+
+/**
+ * Parses the text to a tree, which contains positions.
+ *
+ * @throws `CONFIG_UNREADABLE` with all syntax errors, or with all repeated keys
+ */
+function parse(source: Source): Node {
   const errors: ParseError[] = [];
-  const tree = parseTree(text, errors, { allowTrailingComma: true });
+  const tree = parseTree(source.text, errors, { allowTrailingComma: true });
   const [first, ...rest] = errors.map((error) => ({
     message: describeSyntaxError(error),
-    place: position(error.offset),
+    place: positionOf(source, error.offset),
   }));
   if (first !== undefined)
     throw new WhetstoneError('CONFIG_UNREADABLE', `The configuration file is not valid JSON: ${first.message}.`, {
@@ -79,37 +107,31 @@ export async function readConfigFile(path: string): Promise<RawConfig> {
     });
   if (tree === undefined)
     throw new WhetstoneError('CONFIG_UNREADABLE', 'The configuration file is empty.', {
-      place: { file },
+      place: { file: source.file },
       expected: 'a JSON object',
     });
-  const repeated = repeatedKeys(tree).map(({ key, offset }) => ({
+  const [repetition, ...further] = repeatedKeys(tree).map(({ key, offset }) => ({
     message: `The key '${key}' occurs twice in one object.`,
-    place: position(offset),
+    place: positionOf(source, offset),
   }));
-  const [repetition, ...further] = repeated;
   if (repetition !== undefined)
     throw new WhetstoneError('CONFIG_UNREADABLE', repetition.message, { place: repetition.place, problems: further });
+  return tree;
+}
 
-  const value: unknown = getNodeValue(tree);
-  return {
-    value,
-    baseFolder: baseFolderOf(value, dirname(file)),
-    file,
-    locate: (where) => {
-      for (let depth = where.length; depth > 0; depth--) {
-        const path = where
-          .slice(0, depth)
-          .map((part) => (typeof part === 'string' && /^\d+$/.test(part) ? Number(part) : part));
-        const node = findNodeAtLocation(tree, path);
-        if (node !== undefined)
-          return {
-            ...position((node.parent?.type === 'property' ? node.parent : node).offset),
-            path: formatPath(where),
-          };
-      }
-      return where.length === 0 ? { file } : { file, path: formatPath(where) };
-    },
-  };
+/** Returns the position of a key, or that of the innermost existing object that would contain it. */
+function locateIn(tree: Node, source: Source, where: Path): Place {
+  for (let depth = where.length; depth > 0; depth--) {
+    const path = where
+      .slice(0, depth)
+      .map((part) => (typeof part === 'string' && /^\d+$/.test(part) ? Number(part) : part));
+    const node = findNodeAtLocation(tree, path);
+    if (node === undefined) continue;
+    const { offset } = node.parent?.type === 'property' ? node.parent : node;
+    return { ...positionOf(source, offset), path: formatPath(where) };
+  }
+  const { file } = source;
+  return where.length === 0 ? { file } : { file, path: formatPath(where) };
 }
 
 function describeSyntaxError(error: ParseError): string {
