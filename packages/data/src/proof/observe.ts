@@ -77,21 +77,71 @@ function firstDifference(prompt: readonly number[], ids: readonly number[], turn
 }
 
 /** Creates an observer that checks the stop tokens of turns and the prompts before them. */
-export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): SupervisionObserver {
-  const stops = new Set(renderer.stopTokenIds);
-  const withoutStop = new Findings();
-  const otherPrefix = new Findings();
-  let turns = 0;
-  let prefixesChecked = 0;
+export function createSupervisionObserver(tokenizing: Tokenizing): SupervisionObserver {
+  return new Observer(tokenizing);
+}
 
-  function comparePrompt(conversation: Conversation, message: number, ids: readonly number[], turnStart: number): void {
-    const { messages, tools, origin } = conversation;
+class Observer implements SupervisionObserver {
+  private readonly stops: ReadonlySet<number>;
+  private readonly withoutStop = new Findings();
+  private readonly otherPrefix = new Findings();
+  private turns = 0;
+  private prefixesChecked = 0;
+
+  constructor(private readonly tokenizing: Tokenizing) {
+    this.stops = new Set(tokenizing.renderer.stopTokenIds);
+  }
+
+  observe(conversation: Conversation, { ids, turns: supervised = [] }: Tokenized): void {
+    const compares = isCompared(conversation.origin);
+    for (const [index, { message, tokens }] of supervised.entries()) {
+      if (!tokens) continue;
+      this.turns++;
+      this.checkStop(conversation.origin, message, ids.slice(tokens.start, tokens.end));
+      // Only assistant turns are generated in serving, and a prompt needs at least one message.
+      if (
+        compares &&
+        (index < COMPARED_TURNS || index === supervised.length - 1) &&
+        message > 0 &&
+        conversation.messages[message]?.role === 'assistant'
+      ) {
+        this.prefixesChecked++;
+        this.comparePrompt(conversation, message, ids, tokens.start);
+      }
+    }
+  }
+
+  findings(): SupervisionFindings {
+    const { turns, withoutStop, prefixesChecked, otherPrefix } = this;
+    return {
+      turns,
+      withoutStop: { count: withoutStop.count, first: withoutStop.first },
+      prefixesChecked,
+      otherPrefix: { count: otherPrefix.count, first: otherPrefix.first },
+    };
+  }
+
+  /** @param turn the tokens of the turn */
+  private checkStop(origin: Origin, message: number, turn: readonly number[]): void {
+    if (turn.some((id) => this.stops.has(id))) return;
+    const end = JSON.stringify(this.tokenizing.tokenizer.decode(turn.slice(-4)));
+    this.withoutStop.add({ origin, message, detail: `the turn ends in ${end}` });
+  }
+
+  /** Compares the prompt of a turn in serving with the training text before the turn. */
+  private comparePrompt(
+    { messages, tools, origin }: Conversation,
+    message: number,
+    ids: readonly number[],
+    turnStart: number,
+  ): void {
+    const { tokenizer, renderer } = this.tokenizing;
     let prompt: readonly number[];
     try {
       prompt = tokenizer.encode(renderer.renderPrompt(messages.slice(0, message), tools));
     } catch (error) {
       if (!isWhetstoneError(error)) throw error;
-      otherPrefix.add({
+      this.otherPrefix.add({
         origin,
         message,
         detail: `the template cannot render the preceding messages as a prompt: ${error.message}`,
@@ -102,40 +152,10 @@ export function createSupervisionObserver({ tokenizer, renderer }: Tokenizing): 
     if (at === null) return;
     const around = (all: readonly number[]): string =>
       JSON.stringify(tokenizer.decode(all.slice(Math.max(0, at - 4), at + 8)));
-    otherPrefix.add({
+    this.otherPrefix.add({
       origin,
       message,
       detail: `at token ${at}, the training text has ${around(ids)} and the prompt ${around(prompt)}`,
     });
   }
-
-  return {
-    observe(conversation, { ids, turns: supervised = [] }) {
-      const compares = isCompared(conversation.origin);
-      for (const [index, { message, tokens }] of supervised.entries()) {
-        if (!tokens) continue;
-        turns++;
-        if (!ids.slice(tokens.start, tokens.end).some((id) => stops.has(id))) {
-          const end = JSON.stringify(tokenizer.decode(ids.slice(Math.max(tokens.start, tokens.end - 4), tokens.end)));
-          withoutStop.add({ origin: conversation.origin, message, detail: `the turn ends in ${end}` });
-        }
-        // Only assistant turns are generated in serving, and a prompt needs at least one message.
-        if (
-          compares &&
-          (index < COMPARED_TURNS || index === supervised.length - 1) &&
-          message > 0 &&
-          conversation.messages[message]?.role === 'assistant'
-        ) {
-          prefixesChecked++;
-          comparePrompt(conversation, message, ids, tokens.start);
-        }
-      }
-    },
-    findings: () => ({
-      turns,
-      withoutStop: { count: withoutStop.count, first: withoutStop.first },
-      prefixesChecked,
-      otherPrefix: { count: otherPrefix.count, first: otherPrefix.first },
-    }),
-  };
 }
