@@ -128,35 +128,67 @@ export interface BlockWorker {
 }
 
 export function createBlockWorker(): BlockWorker {
-  const pending = new Map<number, PendingBlock>();
-  let setup: Setup;
-  let steps: readonly OpenStep[] = [];
-  let makeOutput: MakeOutput = linesOf;
+  let pass: Pass | null = null;
+  const opened = (): Pass => {
+    if (pass === null) throw new Error('The worker received a block before its setup.');
+    return pass;
+  };
+  return {
+    async handle(message) {
+      switch (message.type) {
+        case 'open': {
+          const { setup } = message;
+          const steps: OpenStep[] = [];
+          for (const recipe of setup.transforms) steps.push(await openStep(recipe));
+          const tokenizing = await openTokenizing(setup);
+          pass = new Pass(setup, steps, outputOf(setup, tokenizing));
+          return {
+            type: 'opened',
+            tokenizerHash: tokenizing?.tokenizer.hash ?? null,
+            rendererHash: tokenizing?.renderer.hash ?? null,
+            vocabularySize: tokenizing?.tokenizer.vocabularySize ?? null,
+          };
+        }
+        case 'start':
+          return { type: 'started', id: message.id, result: await opened().start(message) };
+        case 'continue':
+          return { type: 'continued', id: message.id, result: await opened().resume(message) };
+      }
+    },
+  };
+}
 
-  async function open(given: Setup): Promise<FromWorker> {
-    setup = given;
-    const opened: OpenStep[] = [];
-    for (const recipe of setup.transforms) opened.push(await openStep(recipe));
-    steps = opened;
-    const tokenizing = await openTokenizing(setup);
-    makeOutput = outputOf(setup, tokenizing);
-    return {
-      type: 'opened',
-      tokenizerHash: tokenizing?.tokenizer.hash ?? null,
-      rendererHash: tokenizing?.renderer.hash ?? null,
-      vocabularySize: tokenizing?.tokenizer.vocabularySize ?? null,
-    };
+/** A pass over data: its transforms, its output, and the blocks that wait for the result of an ordered filter. */
+class Pass {
+  private readonly pending = new Map<number, PendingBlock>();
+
+  constructor(
+    private readonly setup: Setup,
+    private readonly steps: readonly OpenStep[],
+    private readonly makeOutput: MakeOutput,
+  ) {}
+
+  /** Reads a block and applies transforms up to the first ordered filter. */
+  async start({ id, block, layout, limit, hint }: Extract<ToWorker, { type: 'start' }>): Promise<FirstBlockResult> {
+    const { conversations, ...found } = readBlock(this.setup, block, layout, limit ?? Infinity);
+    const absolute = block.kind === 'conversations';
+    this.pending.set(id, { hint: hint ?? measureAll, conversations, next: 0, absolute });
+    return { ...found, read: conversations.length, ...(await this.advance(id)) };
   }
 
-  function pendingBlock(id: number): PendingBlock {
-    const block = pending.get(id);
-    if (!block) throw new Error(`Block ${id} is not pending.`);
-    return block;
+  /** Continues a block with the result of an ordered filter. */
+  async resume({ id, keep, base }: Extract<ToWorker, { type: 'continue' }>): Promise<BlockResult> {
+    const block = this.pendingBlock(id);
+    block.conversations = block.conversations.filter((_, index) => keep[index] === 1);
+    if (!block.absolute) block.conversations = block.conversations.map((conversation) => shifted(conversation, base));
+    block.absolute = true;
+    return this.advance(id);
   }
 
   /** Applies transforms up to the next ordered filter, or all remaining ones and then makes the output. */
-  async function advance(id: number): Promise<BlockResult> {
-    const block = pendingBlock(id);
+  private async advance(id: number): Promise<BlockResult> {
+    const { steps } = this;
+    const block = this.pendingBlock(id);
     const stop = steps.findIndex((step, index) => index >= block.next && 'filter' in step);
     const visits = steps
       .slice(block.next, stop === -1 ? undefined : stop)
@@ -175,36 +207,17 @@ export function createBlockWorker(): BlockWorker {
       } as const;
       return { reports, output, failure: passed.failure };
     }
-    pending.delete(id);
-    const { output, failure } = makeOutput(passed.conversations, block.hint);
+    this.pending.delete(id);
+    const { output, failure } = this.makeOutput(passed.conversations, block.hint);
     // `makeOutput` only saw conversations before the one at which a transform failed, so its error is the earlier one.
     return { reports, output, failure: failure ?? passed.failure };
   }
 
-  async function start({ id, block, layout, limit, hint }: Extract<ToWorker, { type: 'start' }>): Promise<FromWorker> {
-    const { conversations, ...found } = readBlock(setup, block, layout, limit ?? Infinity);
-    pending.set(id, { hint: hint ?? measureAll, conversations, next: 0, absolute: block.kind === 'conversations' });
-    return { type: 'started', id, result: { ...found, read: conversations.length, ...(await advance(id)) } };
+  private pendingBlock(id: number): PendingBlock {
+    const block = this.pending.get(id);
+    if (!block) throw new Error(`Block ${id} is not pending.`);
+    return block;
   }
-
-  return {
-    async handle(message) {
-      switch (message.type) {
-        case 'open':
-          return open(message.setup);
-        case 'start':
-          return start(message);
-        case 'continue': {
-          const block = pendingBlock(message.id);
-          block.conversations = block.conversations.filter((_, index) => message.keep[index] === 1);
-          if (!block.absolute)
-            block.conversations = block.conversations.map((conversation) => shifted(conversation, message.base));
-          block.absolute = true;
-          return { type: 'continued', id: message.id, result: await advance(message.id) };
-        }
-      }
-    },
-  };
 }
 
 const linesOf: MakeOutput = (conversations) => ({
