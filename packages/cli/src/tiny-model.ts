@@ -21,34 +21,8 @@ const chatTemplate =
  * experiments that needs no download.
  */
 export async function createTinyModel(folder: string, options: TinyModelOptions = {}): Promise<void> {
-  const hidden = options.hiddenSize ?? 64;
-  const layers = options.layers ?? 2;
-  const headDim = 16;
-  const heads = hidden / headDim;
-  const keyValueHeads = Math.max(1, heads / 2);
-  const intermediate = hidden * 3;
   const vocabulary = byteVocabulary();
-  const config = {
-    architectures: ['LlamaForCausalLM'],
-    model_type: 'llama',
-    vocab_size: Object.keys(vocabulary).length,
-    hidden_size: hidden,
-    intermediate_size: intermediate,
-    num_hidden_layers: layers,
-    num_attention_heads: heads,
-    num_key_value_heads: keyValueHeads,
-    head_dim: headDim,
-    max_position_embeddings: 2048,
-    rms_norm_eps: 1e-5,
-    rope_theta: 10000,
-    hidden_act: 'silu',
-    attention_bias: false,
-    mlp_bias: false,
-    tie_word_embeddings: true,
-    bos_token_id: vocabulary['<|im_start|>'],
-    eos_token_id: vocabulary['<|im_end|>'],
-    pad_token_id: vocabulary['<|endoftext|>'],
-  };
+  const config = tinyConfig(vocabulary, options);
   await mkdir(folder, { recursive: true });
   const json = (name: string, value: unknown): Promise<void> =>
     writeFile(join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
@@ -61,8 +35,46 @@ export async function createTinyModel(folder: string, options: TinyModelOptions 
     chat_template: chatTemplate,
     model_max_length: 2048,
   });
+  await writeSafetensors(join(folder, 'model.safetensors'), randomWeights(config, options.seed ?? 0));
+  // Written last: a folder without it is not a model.
+  await json('config.json', config);
+}
 
-  const normal = normalNumbers(options.seed ?? 0);
+type TinyConfig = ReturnType<typeof tinyConfig>;
+
+/** Returns the content of `config.json`. */
+function tinyConfig(vocabulary: Readonly<Record<string, number>>, { hiddenSize = 64, layers = 2 }: TinyModelOptions) {
+  const headDim = 16;
+  const heads = hiddenSize / headDim;
+  return {
+    architectures: ['LlamaForCausalLM'],
+    model_type: 'llama',
+    vocab_size: Object.keys(vocabulary).length,
+    hidden_size: hiddenSize,
+    intermediate_size: hiddenSize * 3,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    num_key_value_heads: Math.max(1, heads / 2),
+    head_dim: headDim,
+    max_position_embeddings: 2048,
+    rms_norm_eps: 1e-5,
+    rope_theta: 10000,
+    hidden_act: 'silu',
+    attention_bias: false,
+    mlp_bias: false,
+    tie_word_embeddings: true,
+    bos_token_id: vocabulary['<|im_start|>'],
+    eos_token_id: vocabulary['<|im_end|>'],
+    pad_token_id: vocabulary['<|endoftext|>'],
+  };
+}
+
+/** Returns the weights of the model: matrices of normal numbers, and norms of ones. */
+function randomWeights(config: TinyConfig, seed: number): TensorToWrite[] {
+  const { hidden_size: hidden, intermediate_size: intermediate, head_dim: headDim } = config;
+  const queries = config.num_attention_heads * headDim;
+  const keys = config.num_key_value_heads * headDim;
+  const normal = normalNumbers(seed);
   const random = (name: string, shape: readonly number[], deviation = 0.02): TensorToWrite => ({
     name,
     dtype: 'F32',
@@ -76,23 +88,21 @@ export async function createTinyModel(folder: string, options: TinyModelOptions 
     data: () => new Float32Array(hidden).fill(1),
   });
   const tensors = [random('model.embed_tokens.weight', [config.vocab_size, hidden]), ones('model.norm.weight')];
-  for (let layer = 0; layer < layers; layer++) {
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const at = `model.layers.${layer}`;
     tensors.push(
       ones(`${at}.input_layernorm.weight`),
       ones(`${at}.post_attention_layernorm.weight`),
-      random(`${at}.self_attn.q_proj.weight`, [heads * headDim, hidden]),
-      random(`${at}.self_attn.k_proj.weight`, [keyValueHeads * headDim, hidden]),
-      random(`${at}.self_attn.v_proj.weight`, [keyValueHeads * headDim, hidden]),
-      random(`${at}.self_attn.o_proj.weight`, [hidden, heads * headDim]),
+      random(`${at}.self_attn.q_proj.weight`, [queries, hidden]),
+      random(`${at}.self_attn.k_proj.weight`, [keys, hidden]),
+      random(`${at}.self_attn.v_proj.weight`, [keys, hidden]),
+      random(`${at}.self_attn.o_proj.weight`, [hidden, queries]),
       random(`${at}.mlp.gate_proj.weight`, [intermediate, hidden]),
       random(`${at}.mlp.up_proj.weight`, [intermediate, hidden]),
       random(`${at}.mlp.down_proj.weight`, [hidden, intermediate]),
     );
   }
-  await writeSafetensors(join(folder, 'model.safetensors'), tensors);
-  // Written last: a folder without it is not a model.
-  await json('config.json', config);
+  return tensors;
 }
 
 /**
