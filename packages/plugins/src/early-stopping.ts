@@ -85,49 +85,54 @@ function valueOf(report: EvaluationReport, metric: string): number | undefined {
   return report.metrics[metric];
 }
 
+/** Returns whether a value is better than the best value so far by more than the threshold. */
+function improves(
+  value: number,
+  best: number | null,
+  { mode, threshold, thresholdMode, baseline }: EarlyStoppingOptions,
+): boolean {
+  const reference = best ?? baseline;
+  if (!Number.isFinite(value)) return false;
+  if (reference === null) return true;
+  const margin = thresholdMode === 'relative' ? threshold * Math.abs(reference) : threshold;
+  return mode === 'min' ? value < reference - margin : value > reference + margin;
+}
+
+/** Returns the state after an evaluation without improvement. The first `warmup` evaluations do not count. */
+function afterNoImprovement(state: State, warmup: number): State {
+  const evaluations = state.evaluations + 1;
+  return { ...state, evaluations, withoutImprovement: evaluations <= warmup ? 0 : state.withoutImprovement + 1 };
+}
+
+/** Returns why the run stops, for the report. */
+function stopReason(
+  { best, bestStep, withoutImprovement }: State,
+  value: number,
+  { metric, baseline }: EarlyStoppingOptions,
+): string {
+  const found =
+    best === null ? `the baseline ${baseline ?? 'none'} was never exceeded` : `best ${best} at step ${bestStep}`;
+  return `early stopping: ${metric} did not improve in ${withoutImprovement} evaluations (${found}, now ${value})`;
+}
+
 /**
  * Creates a callback that stops a run when a metric no longer improves. It marks the best weights, so that the run
  * restores them at the end. A value that is not finite is never an improvement. The state is stored in checkpoints.
  */
-export function createEarlyStopping(options: Partial<EarlyStoppingOptions> = {}): Callback {
-  const {
-    metric,
-    mode,
-    patience,
-    threshold,
-    thresholdMode,
-    baseline,
-    warmupEvaluations,
-    restoreBest,
-    trainLossWindow,
-  } = { ...defaultsOf(configSchema), ...options };
+export function createEarlyStopping(given: Partial<EarlyStoppingOptions> = {}): Callback {
+  const options: EarlyStoppingOptions = { ...defaultsOf(configSchema), ...given };
+  const { metric, patience, warmupEvaluations, restoreBest, trainLossWindow } = options;
   let state = initialState;
 
-  const improves = (value: number): boolean => {
-    const reference = state.best ?? baseline;
-    if (!Number.isFinite(value)) return false;
-    if (reference === null) return true;
-    const margin = thresholdMode === 'relative' ? threshold * Math.abs(reference) : threshold;
-    return mode === 'min' ? value < reference - margin : value > reference + margin;
-  };
-
   const evaluateMetric = (value: number, step: number, control: Control): void => {
-    const evaluations = state.evaluations + 1;
-    if (improves(value)) {
+    if (improves(value, state.best, options)) {
+      const evaluations = state.evaluations + 1;
       state = { ...state, best: value, bestStep: step, evaluations, withoutImprovement: 0 };
       if (restoreBest) control.markBest();
       return;
     }
-    const withoutImprovement = evaluations <= warmupEvaluations ? 0 : state.withoutImprovement + 1;
-    state = { ...state, evaluations, withoutImprovement };
-    if (withoutImprovement < patience) return;
-    const best =
-      state.best === null
-        ? `the baseline ${baseline ?? 'none'} was never exceeded`
-        : `best ${state.best} at step ${state.bestStep}`;
-    control.stop(
-      `early stopping: ${metric} did not improve in ${withoutImprovement} evaluations (${best}, now ${value})`,
-    );
+    state = afterNoImprovement(state, warmupEvaluations);
+    if (state.withoutImprovement >= patience) control.stop(stopReason(state, value, options));
   };
 
   return {
