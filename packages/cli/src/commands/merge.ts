@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { WhetstoneError, type AdapterFiles, type LanguageModel, type Plugin } from '@whetstone/core/contract';
 import { saveModelFolder } from '@whetstone/models';
 import {
   dequantisedStorage,
@@ -13,7 +13,7 @@ import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strateg
 import { listenForInterrupt } from '../interrupt.js';
 import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, type OpenModel } from '../open-model.js';
-import { createTerminal } from '../terminal.js';
+import { createTerminal, type Terminal } from '../terminal.js';
 
 export interface MergeOptions extends PluginOptions {
   readonly json?: boolean;
@@ -26,6 +26,10 @@ export interface MergeOptions extends PluginOptions {
   readonly base: 'quantized' | 'original';
 }
 
+/** The weights of a merged adapter. */
+type Merged = Awaited<ReturnType<typeof mergeAdapter>>;
+type Logits = ReturnType<typeof probeLogits>;
+
 const dtypes = { float32: 'F32', bfloat16: 'BF16', float16: 'F16' } as const;
 
 /**
@@ -35,14 +39,8 @@ const dtypes = { float32: 'F32', bfloat16: 'BF16', float16: 'F16' } as const;
 export async function merge(model: string, adapter: string, out: string, options: MergeOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const folder = resolve(out);
-  const dtype = dtypes[options.dtype];
   const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
-  // Signals are processed between two steps of the merge.
-  const goOn = async (): Promise<void> => {
-    await setImmediate();
-    if (interrupt.signal.aborted)
-      throw new WhetstoneError('INTERRUPTED', 'The merge was interrupted; nothing was written.');
-  };
+  const { signal } = interrupt;
   const opening = { tokenizer: adapter, backend: options.backend };
   let opened: OpenModel | null = null;
   try {
@@ -52,39 +50,20 @@ export async function merge(model: string, adapter: string, out: string, options
       ...opening,
       storage: quantization === null ? undefined : dequantisedStorage(quantization),
     });
-    await goOn();
+    await refuseIfInterrupted(signal);
     const files = await readAdapterFolder(adapter);
     try {
-      const loaded = await loadAdapter(opened.model, files, plugins);
-      const adapted = probeLogits(opened.model);
-      loaded.dispose();
-      await goOn();
+      const expected = await adaptedLogits(opened.model, files, plugins);
+      await refuseIfInterrupted(signal);
       if (quantization !== null && options.base === 'original') {
         opened.dispose();
         opened = await openModel(model, opening);
       }
       const merged = await mergeAdapter(opened.model, files, plugins);
       try {
-        applyMergedWeights(opened.model, merged.weights, dtype);
-        const difference = largestLogitDifference(adapted, probeLogits(opened.model));
-        await goOn();
-        if (difference > options.tolerance) throw differs(difference, options);
-        await saveModelFolder(opened.model, folder, {
-          dtype,
-          replaced: merged.weights,
-          signal: interrupt.signal,
-          companionFiles: opened.companionFiles,
-        });
-        terminal.line(
-          `${folder}: ${merged.weights.size} weights ` +
-            `merged${merged.untiesHead ? '; the head no longer shares the embedding' : ''}; logits differ by at ` +
-            `most ${difference.toPrecision(2)}`,
-        );
-        terminal.result({
-          model: folder,
-          merged: merged.weights.size,
-          untiedHead: merged.untiesHead,
-          largestLogitDifference: difference,
+        const difference = await saveMerged(opened, merged, expected, { folder, options, signal });
+        printResult(terminal, merged, difference, {
+          folder,
           base: quantization === null ? 'original' : options.base,
           dtype: options.dtype,
         });
@@ -98,6 +77,62 @@ export async function merge(model: string, adapter: string, out: string, options
     opened?.dispose();
     interrupt.close();
   }
+}
+
+/** Processes signals between two steps of the merge. @throws `INTERRUPTED` if one arrived */
+async function refuseIfInterrupted(signal: AbortSignal): Promise<void> {
+  await setImmediate();
+  if (signal.aborted) throw new WhetstoneError('INTERRUPTED', 'The merge was interrupted; nothing was written.');
+}
+
+/** Returns logits of the model with the adapter on it. */
+async function adaptedLogits(model: LanguageModel, files: AdapterFiles, plugins: readonly Plugin[]): Promise<Logits> {
+  const loaded = await loadAdapter(model, files, plugins);
+  const logits = probeLogits(model);
+  loaded.dispose();
+  return logits;
+}
+
+/**
+ * Puts the merged weights into the model and writes it. Returns the largest difference of a logit.
+ *
+ * @param expected logits of the model with the adapter
+ * @throws `MERGE_DIFFERS` before anything is written, if a logit differs by more than the tolerance
+ * @throws `INTERRUPTED` if the signal is aborted
+ */
+async function saveMerged(
+  { model, companionFiles }: OpenModel,
+  { weights }: Merged,
+  expected: Logits,
+  to: { readonly folder: string; readonly options: MergeOptions; readonly signal: AbortSignal },
+): Promise<number> {
+  const dtype = dtypes[to.options.dtype];
+  applyMergedWeights(model, weights, dtype);
+  const difference = largestLogitDifference(expected, probeLogits(model));
+  await refuseIfInterrupted(to.signal);
+  if (difference > to.options.tolerance) throw differs(difference, to.options);
+  await saveModelFolder(model, to.folder, { dtype, replaced: weights, signal: to.signal, companionFiles });
+  return difference;
+}
+
+function printResult(
+  terminal: Terminal,
+  { weights, untiesHead }: Merged,
+  difference: number,
+  { folder, base, dtype }: { readonly folder: string } & Pick<MergeOptions, 'base' | 'dtype'>,
+): void {
+  terminal.line(
+    `${folder}: ${weights.size} weights merged${untiesHead ? '; the head no longer shares the embedding' : ''}; ` +
+      `logits differ by at most ${difference.toPrecision(2)}`,
+  );
+  terminal.result({
+    model: folder,
+    merged: weights.size,
+    untiedHead: untiesHead,
+    largestLogitDifference: difference,
+    base,
+    dtype,
+  });
 }
 
 function differs(difference: number, { tolerance, dtype, base }: MergeOptions): WhetstoneError {
