@@ -101,35 +101,47 @@ export interface TrainingProgress {
 /** Seconds between lines if the bar cannot be redrawn. */
 const lineEverySeconds = 5;
 
+/** Measures the speed of a run and estimates the time that is left. */
+class Pace {
+  /** The number of steps since the start. */
+  steps = 0;
+  private seconds = 0;
+  private tokens = 0;
+
+  start(): void {
+    this.steps = this.seconds = this.tokens = 0;
+  }
+
+  add(report: StepReport): void {
+    // The first step is excluded from the estimate: it includes compilation.
+    if (report.seconds > 0 && this.steps > 0) {
+      this.seconds += report.seconds;
+      this.tokens += report.supervisedTokens;
+    }
+    this.steps++;
+  }
+
+  /** Returns the supervised tokens per second. */
+  speed(latest: StepReport): number {
+    return this.steps > 1 ? this.tokens / this.seconds : latest.supervisedTokens / latest.seconds;
+  }
+
+  /** Returns the time that is left, as text. */
+  left(latest: StepReport): string {
+    if (latest.step === latest.totalSteps) return 'finishing';
+    const secondsPerStep = this.steps > 1 ? this.seconds / (this.steps - 1) : latest.seconds;
+    return `${duration(secondsPerStep * (latest.totalSteps - latest.step))} left`;
+  }
+}
+
 export function trainingProgress(terminal: Terminal): TrainingProgress {
+  const pace = new Pace();
   let bar: Bar | null = null;
-  let spent = 0;
-  let tokens = 0;
-  let steps = 0;
   let lastLine = -Infinity;
   const around = (write: () => void): void => (bar === null ? write() : bar.around(write));
-  const text = (report: StepReport): { loss: string; rate: string; speed: string; left: string } => {
-    // The first step is excluded from the estimate: it includes compilation.
-    if (report.seconds > 0 && steps > 0) {
-      spent += report.seconds;
-      tokens += report.supervisedTokens;
-    }
-    steps++;
-    const secondsPerStep = steps > 1 ? spent / (steps - 1) : report.seconds;
-    const speed = steps > 1 ? tokens / spent : report.supervisedTokens / report.seconds;
-    return {
-      loss: loss(report.loss),
-      rate: rate(report.learningRate),
-      speed: speed.toFixed(0),
-      left:
-        report.step === report.totalSteps
-          ? 'finishing'
-          : `${duration(secondsPerStep * (report.totalSteps - report.step))} left`,
-    };
-  };
   return {
     start(run) {
-      spent = tokens = steps = 0;
+      pace.start();
       if (!terminal.interactive) return;
       bar = drawBar(
         terminal.stream,
@@ -140,10 +152,18 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
       );
     },
     step(report) {
-      const words = text(report);
+      pace.add(report);
+      const words = {
+        loss: loss(report.loss),
+        rate: rate(report.learningRate),
+        speed: pace.speed(report).toFixed(0),
+        left: pace.left(report),
+      };
       bar?.update(report.step, words);
       const due =
-        steps === 1 || report.step === report.totalSteps || performance.now() - lastLine >= lineEverySeconds * 1000;
+        pace.steps === 1 ||
+        report.step === report.totalSteps ||
+        performance.now() - lastLine >= lineEverySeconds * 1000;
       if (bar !== null || !due) return;
       lastLine = performance.now();
       terminal.line(
@@ -151,14 +171,7 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
           `supervised tokens/s  ${words.left}`,
       );
     },
-    evaluated: (report) => {
-      const values = [
-        `loss ${loss(report.loss)}`,
-        `perplexity ${report.perplexity.toFixed(2)}`,
-        ...Object.entries(report.metrics).map(([name, value]) => `${name} ${value.toPrecision(4)}`),
-      ];
-      around(() => terminal.line(`evaluated at step ${report.step}: ${values.join(', ')}`));
-    },
+    evaluated: (report) => around(() => terminal.line(evaluationLine(report))),
     line: (text) => around(() => terminal.line(text)),
     logger: ({ debug, info, warn, error }) => ({
       debug,
@@ -171,4 +184,13 @@ export function trainingProgress(terminal: Terminal): TrainingProgress {
       bar = null;
     },
   };
+}
+
+function evaluationLine({ step, loss: evalLoss, perplexity, metrics }: EvaluationReport): string {
+  const values = [
+    `loss ${loss(evalLoss)}`,
+    `perplexity ${perplexity.toFixed(2)}`,
+    ...Object.entries(metrics).map(([name, value]) => `${name} ${value.toPrecision(4)}`),
+  ];
+  return `evaluated at step ${step}: ${values.join(', ')}`;
 }
