@@ -67,18 +67,8 @@ export async function loadRenderer(
 export function createRenderer(template: string | ReadonlyMap<string, string>, options: RendererOptions): ChatRenderer {
   const named = typeof template === 'string' ? new Map([['default', template]]) : template;
   const compiled = new Map([...named].map(([name, source]) => [name, compileTemplate(source, options.file)]));
-  const choose = (tools: readonly ToolDefinition[] | undefined): CompiledTemplate => {
-    const chosen =
-      (tools === undefined ? undefined : compiled.get('tool_use')) ??
-      compiled.get('default') ??
-      (compiled.size === 1 ? [...compiled.values()][0] : undefined);
-    if (chosen === undefined)
-      throw new WhetstoneError('TEMPLATE_FAILED', 'The model has several chat templates, but none is named default.', {
-        ...(options.file === undefined ? {} : { place: { file: options.file } }),
-        found: [...compiled.keys()].join(', '),
-      });
-    return chosen;
-  };
+  const choose = (tools: readonly ToolDefinition[] | undefined): CompiledTemplate =>
+    chooseTemplate(compiled, tools !== undefined, options.file);
   const run = (
     messages: readonly Message[],
     tools: readonly ToolDefinition[] | undefined,
@@ -127,6 +117,28 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
       return (stops ??= findStopTokens(render, options.tokenizer));
     },
   };
+}
+
+/**
+ * Chooses one of the templates of a model.
+ *
+ * @throws `TEMPLATE_FAILED` if there are several, and none is named `default`
+ */
+function chooseTemplate(
+  compiled: ReadonlyMap<string, CompiledTemplate>,
+  hasTools: boolean,
+  file: string | undefined,
+): CompiledTemplate {
+  const chosen =
+    (hasTools ? compiled.get('tool_use') : undefined) ??
+    compiled.get('default') ??
+    (compiled.size === 1 ? [...compiled.values()][0] : undefined);
+  if (chosen === undefined)
+    throw new WhetstoneError('TEMPLATE_FAILED', 'The model has several chat templates, but none is named default.', {
+      ...(file === undefined ? {} : { place: { file } }),
+      found: [...compiled.keys()].join(', '),
+    });
+  return chosen;
 }
 
 /** Keys of a message that control training; templates do not see them. */
