@@ -42,77 +42,94 @@ export interface OwnReplies {
 
 /** Creates the sequence-level unlikelihood loss (Welleck et al. 2019). */
 export function createOwnReplies(options: OwnRepliesOptions): OwnReplies {
-  const { ngram, pool, everySteps, perMicrobatch, maxNewTokens } = options;
-  let loaded: LoadedModel | null = null;
-  let trainingPrompts: readonly (readonly number[])[] = [];
-  let configuredPrompts: readonly (readonly number[])[] | null = null;
-  let replies: readonly OwnReply[] = [];
-  let next = 0;
-  return {
-    start(given) {
-      loaded = given;
-      const { tokenizer, renderer } = given;
-      configuredPrompts =
-        options.prompts?.map((content) =>
-          tokenizer.encode(renderer.renderPrompt([{ role: 'user', content }]), { addSpecialTokens: false }),
-        ) ?? null;
-    },
-    see(batch) {
-      if (configuredPrompts !== null) return;
-      const known = new Map(
-        [...trainingPrompts, ...promptsOf(batch, IGNORED_LABEL)].map((prompt) => [prompt.join(' '), prompt]),
+  return new GreedyReplies(options);
+}
+
+type Prompt = OwnReply['prompt'];
+
+class GreedyReplies implements OwnReplies {
+  private loaded: LoadedModel | null = null;
+  private trainingPrompts: readonly Prompt[] = [];
+  private configuredPrompts: readonly Prompt[] | null = null;
+  private replies: readonly OwnReply[] = [];
+  /** Index of the next reply whose loss is computed, modulo their number. */
+  private next = 0;
+
+  constructor(private readonly options: OwnRepliesOptions) {}
+
+  start(loaded: LoadedModel): void {
+    this.loaded = loaded;
+    const { tokenizer, renderer } = loaded;
+    this.configuredPrompts =
+      this.options.prompts?.map((content) =>
+        tokenizer.encode(renderer.renderPrompt([{ role: 'user', content }]), { addSpecialTokens: false }),
+      ) ?? null;
+  }
+
+  see(batch: Batch): void {
+    if (this.configuredPrompts !== null) return;
+    const known = new Map(
+      [...this.trainingPrompts, ...promptsOf(batch, IGNORED_LABEL)].map((prompt) => [prompt.join(' '), prompt]),
+    );
+    this.trainingPrompts = [...known.values()].slice(-this.options.pool);
+  }
+
+  async prepare(step: number): Promise<void> {
+    const { everySteps, perMicrobatch, maxNewTokens } = this.options;
+    this.next = (step - 1) * perMicrobatch;
+    if (this.replies.length > 0 && (step - 1) % everySteps !== 0) return;
+    if (this.loaded === null)
+      throw new WhetstoneError(
+        'INTERNAL',
+        'repetition-penalty did not receive the model, which it needs to generate replies.',
       );
-      trainingPrompts = [...known.values()].slice(-pool);
-    },
-    async prepare(step) {
-      next = (step - 1) * perMicrobatch;
-      if (replies.length > 0 && (step - 1) % everySteps !== 0) return;
-      if (loaded === null)
-        throw new WhetstoneError(
-          'INTERNAL',
-          'repetition-penalty did not receive the model, which it needs to generate replies.',
-        );
-      const { model, tokenizer, renderer } = loaded;
-      const round = Math.floor((step - 1) / everySteps);
-      const prompts =
-        configuredPrompts === null
-          ? trainingPrompts
-          : Array.from(
-              { length: Math.min(pool, configuredPrompts.length) },
-              (_, index) => configuredPrompts?.[(round * pool + index) % configuredPrompts.length] ?? [],
-            );
-      if (prompts.length === 0) return;
-      const stopTokenIds = [...renderer.stopTokenIds, ...(tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId])];
-      const made = await greedyReplies(model, prompts, { maxNewTokens, stopTokenIds });
-      replies = prompts.map((prompt, index) => ({ prompt, reply: made[index] ?? [] }));
-    },
-    term() {
-      if (loaded === null || replies.length === 0) return null;
-      const chosen = Array.from(
-        { length: Math.min(perMicrobatch, replies.length) },
-        (_, index) => replies[(next + index) % replies.length] as OwnReply,
-      );
-      next += chosen.length;
-      return meanUnlikelihood(loaded.model, chosen, ngram);
-    },
-    get rate() {
-      return replies.length === 0
-        ? null
-        : replies.reduce((sum, { reply }) => sum + repetitionRate(reply, ngram), 0) / replies.length;
-    },
-    saveState: () => ({
-      seen: trainingPrompts.map((prompt) => [...prompt]),
-      replies: replies.map(({ prompt, reply }) => ({ prompt: [...prompt], reply: [...reply] })),
-    }),
-    loadState(state) {
-      const saved = state as unknown as {
-        readonly seen: readonly (readonly number[])[];
-        readonly replies: readonly OwnReply[];
-      };
-      trainingPrompts = saved.seen;
-      replies = saved.replies;
-    },
-  };
+    const { model, tokenizer, renderer } = this.loaded;
+    const prompts = this.promptsOfRound(Math.floor((step - 1) / everySteps));
+    if (prompts.length === 0) return;
+    const stopTokenIds = [...renderer.stopTokenIds, ...(tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId])];
+    const made = await greedyReplies(model, prompts, { maxNewTokens, stopTokenIds });
+    this.replies = prompts.map((prompt, index) => ({ prompt, reply: made[index] ?? [] }));
+  }
+
+  term(): Scalar | null {
+    const { loaded, replies } = this;
+    if (loaded === null || replies.length === 0) return null;
+    const chosen = Array.from(
+      { length: Math.min(this.options.perMicrobatch, replies.length) },
+      (_, index) => replies[(this.next + index) % replies.length] as OwnReply,
+    );
+    this.next += chosen.length;
+    return meanUnlikelihood(loaded.model, chosen, this.options.ngram);
+  }
+
+  get rate(): number | null {
+    const { replies } = this;
+    if (replies.length === 0) return null;
+    return replies.reduce((sum, { reply }) => sum + repetitionRate(reply, this.options.ngram), 0) / replies.length;
+  }
+
+  saveState(): Json {
+    return {
+      seen: this.trainingPrompts.map((prompt) => [...prompt]),
+      replies: this.replies.map(({ prompt, reply }) => ({ prompt: [...prompt], reply: [...reply] })),
+    };
+  }
+
+  loadState(state: Json): void {
+    const saved = state as unknown as { readonly seen: readonly Prompt[]; readonly replies: readonly OwnReply[] };
+    this.trainingPrompts = saved.seen;
+    this.replies = saved.replies;
+  }
+
+  /** Returns the prompts of the n-th generation: the next ones of the configuration, or those of the training data. */
+  private promptsOfRound(round: number): readonly Prompt[] {
+    const { configuredPrompts: configured, options } = this;
+    if (configured === null) return this.trainingPrompts;
+    return Array.from(
+      { length: Math.min(options.pool, configured.length) },
+      (_, index) => configured[(round * options.pool + index) % configured.length] ?? [],
+    );
+  }
 }
 
 /**
