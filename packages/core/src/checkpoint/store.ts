@@ -1,5 +1,7 @@
 import { defineToken, type Token } from '../contract/tokens.js';
-import type { CheckpointSources } from './checkpoint.js';
+import { loadCheckpoint, saveCheckpoint, type CheckpointSources } from './checkpoint.js';
+import { discardCheckpoints, pruneCheckpoints, removePartial } from './folders.js';
+import { findCheckpoint } from './resume.js';
 import type { RunState, TrainerStateFacts } from './run-state.js';
 
 /**
@@ -31,3 +33,13 @@ export interface CheckpointStore {
 
 /** Writes and reads the checkpoints of a run. */
 export const CHECKPOINT_STORE: Token<CheckpointStore> = defineToken('CHECKPOINT_STORE');
+
+/** Stores checkpoints as folders `checkpoint-<step>` in the run's folder. */
+export const folderCheckpoints: CheckpointStore = {
+  clean: removePartial,
+  find: findCheckpoint,
+  load: loadCheckpoint,
+  save: saveCheckpoint,
+  discardAfter: discardCheckpoints,
+  prune: pruneCheckpoints,
+};

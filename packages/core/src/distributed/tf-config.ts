@@ -1,4 +1,5 @@
 import { WhetstoneError } from '../contract/errors.js';
+import { defineToken, type Token } from '../contract/tokens.js';
 import type { WorkerRank } from '../contract/workers.js';
 import { isRecord, messageOf } from '../util/index.js';
 
@@ -131,3 +132,18 @@ function parse(text: string): Readonly<Record<string, unknown>> {
     });
   return value;
 }
+
+/** Finds out whether this process belongs to a cluster. */
+export interface ClusterSource {
+  /**
+   * Returns the membership of this process, or null if the run uses one process.
+   *
+   * @throws `CONFIG_INVALID`
+   */
+  membership(): ClusterMembership | null;
+}
+
+/** The source of the cluster. By default, the environment variable TF_CONFIG. */
+export const CLUSTER: Token<ClusterSource> = defineToken('CLUSTER');
+
+export const environmentCluster: ClusterSource = { membership: () => clusterOfEnvironment() };

@@ -1,5 +1,4 @@
 /** Reads and writes files, and converts errors of the file system to errors of Whetstone. */
 export { fileError } from './errors.js';
-export { hashFile } from './hash.js';
-export { checkFormatVersion, readJsonObject } from './read.js';
+export { checkFormatVersion, hashFile, readJsonObject } from './read.js';
 export { makeFolder, removeStale, temporaryName, writeAtomically, writeFully } from './write.js';

@@ -1,4 +1,7 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
 import { WhetstoneError, type Json } from '../contract/index.js';
 import { isRecord, messageOf } from '../util/index.js';
 import { fileError } from './errors.js';
@@ -71,4 +74,11 @@ export function checkFormatVersion({ file, what, found, supported, writtenBy }: 
       details: { version, supported },
     },
   );
+}
+
+/** Returns the hex SHA-256 of a file, which is read as a stream. */
+export async function hashFile(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash);
+  return hash.digest('hex');
 }
