@@ -10,7 +10,7 @@ import { applyTransforms } from '../transforms/apply.js';
 import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { createManifest } from '../versions/manifest.js';
 import { createBatchSource } from './batch-source.js';
-import { describeSummary } from './summary-lines.js';
+import { describeSummary } from './summary.js';
 import { createProgressLines } from './progress-lines.js';
 
 export interface BatchSourceFactoryOptions {

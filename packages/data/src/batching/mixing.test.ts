@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Batch, BalanceOptions, Conversation } from '@whetstone/core/contract';
-import { createMixtureSource } from '../sources/mixture.js';
+import { createMixtureSource } from '../sources/conversations.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { asLines, collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';

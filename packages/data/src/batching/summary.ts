@@ -1,4 +1,4 @@
-import type { DataSummary } from '@whetstone/core/contract';
+import type { DataSummary, TransformReport } from '@whetstone/core/contract';
 import type { GroupShare } from './balance.js';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 
@@ -12,4 +12,51 @@ export interface BatchSourceSummary extends DataSummary {
   readonly longest: number;
   /** The size of each group, if there is a balance. */
   readonly groups?: readonly GroupShare[];
+}
+
+const list = (counts: Readonly<Partial<Record<string, number>>>): string =>
+  Object.entries(counts)
+    .map(([name, count]) => `${count} ${name}`)
+    .join(', ');
+
+/** Describes what was read, changed and dropped, and why, in lines for the log. Everything dropped is listed. */
+export function describeSummary(summary: BatchSourceSummary, reports: readonly TransformReport[] = []): string[] {
+  const {
+    conversations,
+    samples,
+    tokens,
+    supervisedTokens,
+    unreadable,
+    truncated,
+    withoutTargets,
+    withoutTargetsByCause,
+  } = summary;
+  const share = tokens === 0 ? 0 : (100 * supervisedTokens) / tokens;
+  const lines = [
+    `${samples} of ${conversations} conversations, ${tokens} tokens, of which ${supervisedTokens} ` +
+      `(${share.toFixed(1)} %) are target tokens`,
+  ];
+  if (unreadable.length > 0) {
+    const { origin, reason } = unreadable[0] as (typeof unreadable)[number];
+    lines.push(
+      `${unreadable.length} rows cannot be read and are skipped; the first: ` +
+        `${origin.file ?? 'row'}:${origin.line ?? origin.index + 1}: ${reason}`,
+    );
+  }
+  if (truncated > 0) lines.push(`${truncated} conversations are longer than maxLength and were truncated`);
+  if (withoutTargets > 0)
+    lines.push(`${withoutTargets} conversations have no target tokens (${list(withoutTargetsByCause)})`);
+  if (summary.groups) {
+    const draws = summary.groups.map(
+      (group) => `${group.drawn} of ${group.samples} ${group.name || 'without a group'}`,
+    );
+    lines.push(`an epoch draws ${draws.join(', ')}`);
+  }
+  for (const { name, conversationsIn, conversationsOut, removed, changed } of reports) {
+    const counts = [`${conversationsIn} in, ${conversationsOut} out`];
+    if (Object.keys(removed).length > 0) counts.push(`removed ${list(removed)}`);
+    if (Object.keys(changed).length > 0) counts.push(`changed ${list(changed)}`);
+    lines.push(`${name}: ${counts.join('; ')}`);
+  }
+  return lines;
 }

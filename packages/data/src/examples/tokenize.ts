@@ -19,7 +19,6 @@ import {
   type SupervisionOptions,
   type TokenRange,
 } from './supervision.js';
-import { specialTokensAround, type SpecialTokens } from './special-tokens.js';
 
 /** A tokenized conversation, before truncation. */
 export interface Tokenized {
@@ -179,4 +178,23 @@ export function countTargets(supervised: Uint8Array): number {
 export function toExample({ ids, supervised }: Tokenized, origin: Example['origin']): Example {
   const all = Int32Array.from(ids);
   return { ids: all, labels: all.map((id, index) => (supervised[index] === 1 ? id : IGNORED_LABEL)), origin };
+}
+
+/** The special tokens that a tokenizer adds around a text. */
+interface SpecialTokens {
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+}
+
+/** Returns the special tokens, found by encoding a letter with and without them. */
+function specialTokensAround(tokenizer: Tokenizer): SpecialTokens {
+  const plain = tokenizer.encode('a', { addSpecialTokens: false });
+  const withTokens = tokenizer.encode('a', { addSpecialTokens: true });
+  const added = withTokens.length - plain.length;
+  for (let before = 0; before <= added; before++) {
+    if (plain.every((id, index) => withTokens[before + index] === id)) {
+      return { before: withTokens.slice(0, before), after: withTokens.slice(before + plain.length) };
+    }
+  }
+  return { before: [], after: [] };
 }

@@ -6,8 +6,11 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { Conversation, DataSource, DataTransform, Recipe } from '@whetstone/core/contract';
 import { createBatchSource, type PreparedBatchSource } from '../batching/batch-source.js';
 import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
-import { createConversationSource, type ConversationSourceOptions } from '../sources/conversations.js';
-import { createMixtureSource } from '../sources/mixture.js';
+import {
+  createConversationSource,
+  createMixtureSource,
+  type ConversationSourceOptions,
+} from '../sources/conversations.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';

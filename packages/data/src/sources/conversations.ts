@@ -71,7 +71,7 @@ export function createRowReader(options: RowOptions, name?: string, known: strin
 }
 
 /** Creates a source that reads file sets one after the other. */
-export function createFileSource(fileSets: readonly FileSet[]): FileSource {
+function createFileSource(fileSets: readonly FileSet[]): FileSource {
   const unreadable: { origin: Origin; reason: string }[] = [];
   let adopted: DataSummary['unreadable'] | null = null;
 
@@ -119,7 +119,7 @@ export function createFileSource(fileSets: readonly FileSet[]): FileSource {
  *
  * @throws `FILE_NOT_FOUND`
  */
-export async function openFileSet(
+async function openFileSet(
   { path, limit = null, ...options }: ConversationSourceOptions,
   baseFolder: string,
   name?: string,
@@ -141,4 +141,20 @@ export async function createConversationSource(
   baseFolder: string,
 ): Promise<FileSource> {
   return createFileSource([await openFileSet(options, baseFolder)]);
+}
+
+/** One source of a mixture. */
+export interface MixedSource extends ConversationSourceOptions {
+  readonly name: string;
+}
+
+/**
+ * Creates a source that reads several sources one after the other, each with its own layout. The column `source` of a
+ * conversation holds the name of its source. How often each source is drawn is set by the balance: `"balance": {"by":
+ * "source", "weights": {"general": 0.07}}`.
+ */
+export async function createMixtureSource(sources: readonly MixedSource[], baseFolder: string): Promise<FileSource> {
+  return createFileSource(
+    await Promise.all(sources.map(({ name, ...options }) => openFileSet(options, baseFolder, name))),
+  );
 }

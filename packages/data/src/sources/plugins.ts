@@ -138,7 +138,7 @@ export const mixture = definePlugin({
     },
   } as const,
   create: async ({ sources }, context) => {
-    const { createMixtureSource } = await import('./mixture.js');
+    const { createMixtureSource } = await import('./conversations.js');
     return createMixtureSource(sources, context.baseFolder);
   },
 });

@@ -1,9 +1,19 @@
+import { createRequire } from 'node:module';
 import type { CountryCode } from 'libphonenumber-js';
 import validator from 'validator';
-import { phoneLibrary } from './phone-library.js';
 import { maskOtherDigits } from './phone-zones.js';
 import { PERSONAL_DATA_KINDS, type PersonalDataKind } from '../../choices.js';
 import type { DetectOptions } from './options.js';
+
+type PhoneLibrary = Pick<typeof import('libphonenumber-js'), 'findPhoneNumbersInText'>;
+
+let loadedPhoneLibrary: PhoneLibrary | null = null;
+
+/** Returns the bundle of libphonenumber-js (see `scripts/bundle-phone-numbers.mjs`), loaded at the first call. */
+function phoneLibrary(): PhoneLibrary {
+  loadedPhoneLibrary ??= createRequire(import.meta.url)('@whetstone/data/phone-numbers') as PhoneLibrary;
+  return loadedPhoneLibrary;
+}
 
 /** Personal data in a text, from `start` to `end`. */
 export interface Detection {
