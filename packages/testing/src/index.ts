@@ -10,9 +10,7 @@ export { batchOf, batchSourceOf, randomRows, supervisedOf, type Row } from './ba
 export { callbackChecks } from './callback-checks.js';
 export { type CallbackSubject, type DescribeCallbackOptions } from './callback-subject.js';
 export { type Check, type Checks } from './check.js';
-export { describeCallback } from './describe-callback.js';
-export { describeMetric } from './describe-metric.js';
-export { describeStrategy } from './describe-strategy.js';
+export { describeCallback, describeMetric, describeStrategy } from './describe.js';
 export { metricChecks } from './metric-checks.js';
 export { metricSampleOf } from './metric-samples.js';
 export { type DescribeMetricOptions, type MetricSubject } from './metric-subject.js';
