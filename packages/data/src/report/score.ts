@@ -1,6 +1,6 @@
 import { defaultsOf, type Conversation } from '@whetstone/core/contract';
 import { textOf } from '../examples/message-text.js';
-import { checkQuality, repetitionShare } from '../transforms/quality/checks.js';
+import { checkQuality, repetitionShare } from '../transforms/quality/transform.js';
 import { qualitySchema } from '../transforms/quality/options.js';
 import { languageOf } from './language.js';
 import { termsOf } from './terms.js';

@@ -3,9 +3,8 @@ import { defaultsOf, type Conversation, type Message } from '@whetstone/core/con
 import { collect } from '../../testing/files.js';
 import { chat, sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
-import { checkQuality, repetitionShare } from './checks.js';
 import { qualitySchema } from './options.js';
-import { createQualityTransform } from './transform.js';
+import { checkQuality, createQualityTransform, repetitionShare } from './transform.js';
 
 const reasonOf = (conversation: Omit<Conversation, 'origin'>, options = {}) =>
   checkQuality({ ...conversation, origin: { index: 0 } }, { ...defaultsOf(qualitySchema), ...options })?.reason ?? null;
