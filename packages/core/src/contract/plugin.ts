@@ -47,7 +47,7 @@ export interface PluginContext {
   readonly baseFolder: string;
   /** The absolute path of the run's folder, or null if the run writes nothing. */
   readonly outputFolder: string | null;
-  /** Loads a model by its folder or name, to generate text. Absent if the program does not support it. */
+  /** Loads a model by its folder or name, to generate text. Absent if the application does not support it. */
   readonly openGenerator?: (model: string) => Promise<TextGenerator>;
 }
 

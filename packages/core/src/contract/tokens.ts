@@ -111,7 +111,7 @@ export const CLOCK = defineToken<Clock>('CLOCK');
 /** Receives the messages of a run. */
 export const LOGGER = defineToken<Logger>('LOGGER');
 
-/** Loads models that generate text for plugins (paraphrases); null by default: the program does not support it. */
+/** Loads models that generate text for plugins (paraphrases); null if the application does not support it (default). */
 export const TEXT_GENERATORS = defineToken<((model: string) => Promise<TextGenerator>) | null>('TEXT_GENERATORS');
 
 /** Generates replies of the trained model to the evaluation data. Needed only by metrics of replies. */

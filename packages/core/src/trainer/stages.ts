@@ -34,7 +34,7 @@ export type RunOneStage = (
 
 export interface StageRunner {
   readonly runOne: RunOneStage;
-  /** Whether runs load their model, so that a stage can load it again. False if the program registers the model. */
+  /** Whether runs load their model, so that a stage can load it again. False if the application registers the model. */
   readonly loadsModel: boolean;
   /** Reports missing files of a stage's data. */
   checkData(stage: ResolvedStage): Promise<void>;
