@@ -104,6 +104,8 @@ interface Fault {
   readonly message: RegExp;
 }
 
+const ROLLBACK = 'returns to a state that it saved, after further steps';
+
 const faults: Readonly<Record<string, Fault>> = {
   'is of another API version': {
     plugin: { ...anchoredLora, apiVersion: 1 },
@@ -315,6 +317,58 @@ const faults: Readonly<Record<string, Fault>> = {
     check: 'resumes exactly: 5 + save + load + 5 steps are 10',
     message: /Tensor is disposed/,
   },
+  'keeps its averages in a rollback': {
+    plugin: attaching((sound) => {
+      let updates = 0;
+      return {
+        afterUpdate: () => {
+          updates++;
+          sound.afterUpdate?.();
+        },
+        loadState: (state) => sound.loadState(updates === 0 ? state : { ...state, tensors: new Map() }),
+      };
+    }),
+    check: ROLLBACK,
+    message: /^parameters after a rollback: /,
+  },
+  'does not restore a number that has no effect on its parameters': {
+    plugin: attaching((sound) => {
+      let updates = 0;
+      return {
+        afterUpdate: () => {
+          updates++;
+          sound.afterUpdate?.();
+        },
+        saveState: () => {
+          const { tensors, values } = sound.saveState();
+          return { tensors, values: { ...(values as Readonly<Record<string, Json>>), total: updates } };
+        },
+        loadState: (state) => {
+          if (updates === 0) updates = (state.values as { readonly total: number }).total;
+          sound.loadState(state);
+        },
+      };
+    }),
+    check: ROLLBACK,
+    message: /^saveState\(\) after a rollback: /,
+  },
+  'leaks a tensor in each rollback': {
+    plugin: attaching((sound) => {
+      let updates = 0;
+      return {
+        afterUpdate: () => {
+          updates++;
+          sound.afterUpdate?.();
+        },
+        loadState: (state) => {
+          if (updates > 0) keep(scalar(1));
+          sound.loadState(state);
+        },
+      };
+    }),
+    check: ROLLBACK,
+    message: /^tensors after a rollback: /,
+  },
   'restores another state than it saved': {
     plugin: attaching((sound) => ({
       loadState: (state) => sound.loadState({ ...state, values: { updates: 1_000_000 } }),
@@ -465,6 +519,14 @@ describe('a strategy that', () => {
   it.each(Object.entries(faults))('%s fails the check for it', async (_fault, { plugin, check: name, message }) => {
     const check = checks.find((each) => each.name === name) ?? expect.fail(`There is no check "${name}".`);
     expect(await failureOf(check, subjectOf(plugin, check.options))).toMatch(message);
+  });
+});
+
+const rollbackFaults = Object.entries(faults).filter(([, { check }]) => check === ROLLBACK);
+
+describe('only the check of rollbacks finds a strategy that', () => {
+  it.each(rollbackFaults)('%s', async (_fault, { plugin }) => {
+    for (const { name, run, options } of checks) if (name !== ROLLBACK) await run(subjectOf(plugin, options));
   });
 });
 

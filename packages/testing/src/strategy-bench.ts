@@ -139,23 +139,28 @@ export async function withBench(
   }
 }
 
-/** Restores a state and the trained values, as a run that resumes does; disposes the copies. */
-export function restore(
-  { attachments }: AttachedStrategy,
-  saved: readonly { readonly trainable: ReadonlyMap<string, Tensor>; readonly state: SavedState }[],
-): void {
+/** Copies of the states and of the trained values of all attachments. */
+type SavedAttachments = readonly { readonly trainable: ReadonlyMap<string, Tensor>; readonly state: SavedState }[];
+
+/** Copies the states and the trained values of all attachments, also of parameters that are trained later. */
+export const save = ({ attachments }: AttachedStrategy): SavedAttachments =>
+  attachments.map((attachment) => {
+    const state = copyState(attachment.saveState());
+    const trainPresent = attachment.trainAll?.();
+    const trainable = new Map([...attachment.trainable].map(([key, value]) => [key, clone(value)] as const));
+    trainPresent?.();
+    return { trainable, state };
+  });
+
+/** Restores what {@link save} copied, as a run that resumes or is rolled back does; disposes the copies. */
+export function restore({ attachments }: AttachedStrategy, saved: SavedAttachments): void {
   for (const [index, attachment] of attachments.entries()) {
     const of = saved[index];
     if (of === undefined) throw new Error('Fewer states were saved than attachments are to be restored.');
     attachment.loadState(of.state);
+    const trainRestored = attachment.trainAll?.();
     for (const [key, value] of of.trainable) attachment.trainable.get(key)?.assign(value as Variable);
+    trainRestored?.();
     dispose([...of.trainable.values(), ...of.state.tensors.values()]);
   }
 }
-
-/** Copies the states and the trained values of all attachments, as a checkpoint keeps them. */
-export const save = ({ attachments }: AttachedStrategy): Parameters<typeof restore>[1] =>
-  attachments.map((attachment) => ({
-    trainable: new Map([...attachment.trainable].map(([key, value]) => [key, clone(value)] as const)),
-    state: copyState(attachment.saveState()),
-  }));

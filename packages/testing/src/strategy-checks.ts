@@ -16,6 +16,7 @@ import {
   save,
   trainableOf,
   withBench,
+  type AttachedStrategy,
   type StrategyBench,
 } from './strategy-bench.js';
 import type { DescribeStrategyOptions, StrategySubject } from './strategy-subject.js';
@@ -198,6 +199,30 @@ const resumesExactly = onBench('resumes exactly: 5 + save + load + 5 steps are 1
   expect(resumed.trained(), 'parameters after a resumed run').toEqual(expected);
 });
 
+const returnsToState = onBench('returns to a state that it saved, after further steps', async (bench) => {
+  const work = await bench.attach();
+  work.train(0, 3);
+  const before = memory().numTensors;
+  const saved = save(work);
+  work.train(3, 6);
+  const expected = stateOf(work);
+  restore(work, saved);
+  work.train(3, 6);
+  const repeated = stateOf(work);
+  expect(repeated.trained, 'parameters after a rollback').toEqual(expected.trained);
+  expect(repeated.states, 'saveState() after a rollback').toEqual(expected.states);
+  expect(memory().numTensors, 'tensors after a rollback').toBe(before);
+});
+
+/** Values of everything that is trained, and of the states of the attachments. */
+function stateOf({ attachments, trained }: AttachedStrategy) {
+  const states = attachments.map((attachment) => {
+    const { tensors, values } = attachment.saveState();
+    return { tensors: valuesOf(tensors), values: structuredClone(values) };
+  });
+  return { trained: trained(), states };
+}
+
 /** Values of what is trained after two steps from a seed. */
 async function trainedFrom(bench: StrategyBench, seed: number): Promise<Map<string, Float32Array>> {
   const work = await bench.attach({ seed });
@@ -347,6 +372,7 @@ export const strategyChecks: Checks<StrategySubject> = {
     addsMicrobatchesUp,
     readsItsState,
     resumesExactly,
+    returnsToState,
     repeatsItself,
     usesItsSeed,
     sharesNothing,
