@@ -2,18 +2,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { WhetstoneError, type AdapterFiles, type AdapterFormat, type Plugin } from '@whetstone/core/contract';
 import { isRecord } from '@whetstone/core/util';
-import { strategies } from '../plugins.js';
+import { furtherFormats, strategies } from '../plugins.js';
 import { configFile, peftTypeOf } from './adapter-files.js';
 
-/** IA3 (Liu et al. 2022): PEFT's adapters can be used and merged. No built-in strategy trains them. */
-const ia3Format: AdapterFormat = {
-  peftTypes: ['IA3'],
-  load: async (model, files) => (await import('../ia3/adapter.js')).prepareIa3(model, files),
-  merge: async (model, files) => (await import('../ia3/adapter.js')).mergeIa3(model, files),
-};
-
 /**
- * Returns the format of an adapter: that of the strategy plugin that reads its `peft_type`.
+ * Returns the format of an adapter: that of the strategy plugin that reads its `peft_type`, or one that no strategy
+ * trains.
  *
  * @param plugins plugins in addition to the built-in ones
  * @throws `ADAPTER_INVALID` if no strategy reads the type
@@ -22,7 +16,7 @@ const ia3Format: AdapterFormat = {
 export function formatOf(files: AdapterFiles, plugins: readonly Plugin[]): AdapterFormat {
   const type = peftTypeOf(files);
   const known = [
-    ...new Set([ia3Format, ...[...strategies, ...plugins].flatMap(({ adapter }) => (adapter ? [adapter] : []))]),
+    ...new Set([...furtherFormats, ...[...strategies, ...plugins].flatMap(({ adapter }) => adapter ?? [])]),
   ];
   const [format, other] = known.filter(({ peftTypes }) => peftTypes.some((name) => name === type));
   const place = { file: configFile(files.folder), path: 'peft_type' };
