@@ -18,7 +18,7 @@ import {
 } from '../adapters/adapter-files.js';
 import { loraConfigSchema, rankAndScale, type LoraOptions } from './options.js';
 import { tokenRowsKey, type TokenRows } from './token-rows.js';
-import { selectVariant } from './variants/index.js';
+import { createLayer, selectVariant } from './variants/index.js';
 import type { LoraLayer, LoraVariant } from './variants/variant.js';
 import { isRecord } from '@whetstone/core/util';
 
@@ -191,7 +191,7 @@ export function readLoraAdapter(
   for (const [name, tensors] of sites) {
     const site = model.linearSites.get(name);
     if (site === undefined) continue;
-    const layer = layerOf(site, tensors, variant, options, scalars, files, problems);
+    const layer = readLayer(site, tensors, variant, options, scalars, files, problems);
     if (layer !== null) layers.push(layer);
   }
   for (const [name, tensors] of embeddings) {
@@ -277,8 +277,8 @@ function parameterOf(
   return site === undefined ? null : { name, shape: site.weight.shape };
 }
 
-/** Creates a layer from its tensors; returns null and adds problems if they are missing or misshapen. */
-function layerOf(
+/** Creates a layer from the tensors of its file; returns null and adds problems if they are missing or misshapen. */
+function readLayer(
   site: LinearSite,
   tensors: ModuleTensors,
   variant: LoraVariant,
@@ -287,22 +287,20 @@ function layerOf(
   files: AdapterFiles,
   problems: Problem[],
 ): LoraLayer | null {
-  const { rank, scale } = rankAndScale(site.name, options, storedPatterns);
+  const size = rankAndScale(site.name, options, storedPatterns);
   const found = checkTensors(
     Object.entries(variant.shapes).map(([ending, shapeOf]) => [
       `${peftPrefix}${site.name}.${ending}`,
       tensors.get(ending),
-      shapeOf(site, rank),
+      shapeOf(site, size.rank),
     ]),
     files,
   );
   problems.push(...found);
   if (found.length > 0) return null;
-  return variant.init({
+  return createLayer(variant, scalars, {
     site,
-    rank,
-    scale,
-    scaleTensor: scale === 1 ? null : scalars(scale),
+    ...size,
     initLoraWeights: options.initLoraWeights,
     seed: 0,
     tensor: <T extends Tensor>(ending: string) => tensors.get(ending) as T,

@@ -1,12 +1,6 @@
 import { gather, tensor1d, tidy, variable, type Tensor, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
-import {
-  WhetstoneError,
-  type Json,
-  type LanguageModel,
-  type LinearSite,
-  type StrategyRun,
-} from '@whetstone/core/contract';
-import { createScalars, type Scalars } from '@whetstone/core/ops';
+import { WhetstoneError, type Json, type LanguageModel, type StrategyRun } from '@whetstone/core/contract';
+import { createScalars } from '@whetstone/core/ops';
 import { frozenLayersBelow } from '../support/frozen-layers-below.js';
 import { loraAdapterConfig } from './adapter-config.js';
 import { createDropout, type Dropout } from './dropout.js';
@@ -16,6 +10,7 @@ import { savedKey, savedParameters } from './plan.js';
 import { borrowParameters } from './saved-modules.js';
 import { findTargets } from './targets.js';
 import { attachTokenRows, tokenModules, tokenRowsKey, type TokenRows } from './token-rows.js';
+import { createLayer } from './variants/index.js';
 import type { LoraLayer, LoraVariant } from './variants/variant.js';
 
 /** A new adapter in a model. */
@@ -50,7 +45,15 @@ export function installLora(
 
   // The adapted layers.
   const dropout = createDropout(model, options.dropout, seed, worker, scalars);
-  const layers = targets.map((site) => createLayer(site, variant, options, seed, trained, scalars));
+  const layers = targets.map((site) =>
+    createLayer(variant, scalars, {
+      site,
+      ...rankAndScale(site.name, options),
+      initLoraWeights: options.initLoraWeights,
+      seed,
+      tensor: (ending, initial) => trained.create(`${peftPrefix}${site.name}.${ending}`, initial()),
+    }),
+  );
   const unwrap = layers.map((layer) => {
     const mask = dropout.of(layer.site);
     return layer.site.wrap((base) => layer.forward(base, mask));
@@ -135,27 +138,6 @@ function trainedTokens(
       found: String(beyond),
     });
   return trainsEmbedding ? [] : (trainableTokenIndices ?? model.addedTokens);
-}
-
-/** Creates the adapted layer of a site. Its variables are added to `trained`. */
-function createLayer(
-  site: LinearSite,
-  variant: LoraVariant,
-  options: LoraOptions,
-  seed: number,
-  trained: TrainedTensors,
-  scalars: Scalars,
-): LoraLayer {
-  const { rank, scale } = rankAndScale(site.name, options);
-  return variant.init({
-    site,
-    rank,
-    scale,
-    scaleTensor: scale === 1 ? null : scalars(scale),
-    initLoraWeights: options.initLoraWeights,
-    seed,
-    tensor: (ending, initial) => trained.create(`${peftPrefix}${site.name}.${ending}`, initial()),
-  });
 }
 
 /** Creates the trained rows of the embedding, and of an untied head, with the stored values. */
