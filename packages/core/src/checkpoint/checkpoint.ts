@@ -5,11 +5,10 @@ import type { ResolvedConfig } from '../config/types.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
 import type { LoadedModel } from '../contract/model.js';
-import type { Optimizer } from '../contract/optimizer.js';
-import type { Attachment, SavedState } from '../contract/strategy.js';
-import type { HookRunner } from '../hooks/types.js';
+import type { SavedState } from '../contract/strategy.js';
 import { checkpointFolder, writeFolder } from './folders.js';
 import { readJson, writeJson, writeManifest } from './manifest.js';
+import { forEachContent, type ChangingObjects } from './run-contents.js';
 import { parseRunState, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
 import { loadTensors, saveTensors } from './saved-tensors.js';
 import {
@@ -22,20 +21,11 @@ import {
 } from './weights.js';
 import { isRecord } from '../util/index.js';
 
-interface Stateful<T> {
-  readonly plugin: string;
-  readonly instance: T;
-}
-
-/** The objects whose state a checkpoint stores and restores: everything of a run that changes. */
-export interface CheckpointSources {
+/** The objects whose state a checkpoint stores and restores, and what identifies their run. */
+export interface CheckpointSources extends ChangingObjects {
   readonly config: ResolvedConfig;
   readonly loaded: LoadedModel;
-  /** The attachments of all strategies; the owner is the first. */
-  readonly attachments: readonly [Stateful<Attachment>, ...Stateful<Attachment>[]];
-  readonly optimizer: Stateful<Optimizer>;
   readonly schedule: { readonly plugin: string };
-  readonly hooks: Pick<HookRunner, 'saveState' | 'loadState'>;
   readonly dataHash: string;
   /** Returns the weights for evaluation that differ from the training weights. Stored with the best weights only. */
   readonly evaluationWeights: () => ReadonlyMap<string, Tensor>;
@@ -97,18 +87,23 @@ export async function saveCheckpoint(
   facts: Omit<TrainerStateFacts, 'callbacks'>,
 ): Promise<string> {
   const folder = checkpointFolder(root, state.step);
-  const [owner] = sources.attachments;
-  const callbacks = await sources.hooks.saveState();
+  const { model } = sources.loaded;
   await writeFolder(folder, async (temporary) => {
     const at = (name: string): string => join(temporary, name);
-    await writeTrained(temporary, sources.loaded.model, owner.instance);
-    await writeRestOfTrainable(temporary, sources.loaded.model, owner.instance);
+    let callbacks: Json = null;
+    await forEachContent(sources, {
+      state: (name, object) => writeState(temporary, name, object.saveState()),
+      weights: async (owner) => {
+        await writeTrained(temporary, model, owner);
+        await writeRestOfTrainable(temporary, model, owner);
+      },
+      callbacks: async (hooks) => {
+        callbacks = await hooks.saveState();
+      },
+    });
     if (state.best?.step === state.step) await writeEvaluationWeights(temporary, sources.evaluationWeights());
     await writeCompanions(temporary, sources.loaded);
     await copyTemplate(temporary, sources.config.chatTemplatePath);
-    await writeState(temporary, 'optimizer', sources.optimizer.instance.saveState());
-    for (const [index, { instance }] of sources.attachments.entries())
-      await writeState(temporary, `strategy-${index}`, instance.saveState());
     await writeJson(at('scheduler.json'), { plugin: sources.schedule.plugin, step: state.step });
     await writeJson(at('trainer_state.json'), trainerState(state, { ...facts, callbacks }));
     await writeJson(at(CONFIG_FILE), sources.config);
@@ -145,13 +140,11 @@ export async function loadCheckpoint(
     warn,
   );
   const state = parseRunState(saved['run'], file);
-  const [owner] = sources.attachments;
-  // Strategies first: their trainable parameters can depend on their state.
-  for (const [index, { instance }] of sources.attachments.entries())
-    await readState(folder, `strategy-${index}`, (value) => instance.loadState(value));
-  await readTrained(folder, sources.loaded.model, owner.instance);
-  await readState(folder, 'optimizer', (value) => sources.optimizer.instance.loadState(value));
-  sources.hooks.loadState((saved['callbacks'] ?? null) as Json);
+  await forEachContent(sources, {
+    state: (name, object) => readState(folder, name, (value) => object.loadState(value)),
+    weights: (owner) => readTrained(folder, sources.loaded.model, owner),
+    callbacks: (hooks) => hooks.loadState((saved['callbacks'] ?? null) as Json),
+  });
   return state;
 }
 

@@ -1,7 +1,5 @@
-import type { Json } from '../contract/json.js';
-import type { SavedState } from '../contract/strategy.js';
-import type { CheckpointSources } from './checkpoint.js';
-import { assignFromHost, copyToHost, withTensors, type HostTensors } from './host-tensors.js';
+import { assignFromHost, copyToHost, withTensors } from './host-tensors.js';
+import { forEachContent, type ChangingObjects } from './run-contents.js';
 
 /** The state of a run in host memory, to which the run can return. */
 export interface RestorePoint {
@@ -9,47 +7,38 @@ export interface RestorePoint {
   restore(): void;
 }
 
-/** Copies everything of a run that changes to host memory: what a checkpoint stores, apart from the progress. */
-export async function createRestorePoint({
-  attachments,
-  optimizer,
-  hooks,
-}: Pick<CheckpointSources, 'attachments' | 'optimizer' | 'hooks'>): Promise<RestorePoint> {
-  const owner = attachments[0].instance;
-  const states: HostState[] = [];
-  for (const { instance } of attachments) states.push(await stateToHost(instance.saveState()));
-  const optimizerState = await stateToHost(optimizer.instance.saveState());
-  const callbacks = structuredClone(await hooks.saveState());
-  // Also the parameters that are trained at later steps only.
-  const trainPresent = owner.trainAll?.();
-  const weights = await copyToHost(owner.trainable);
-  trainPresent?.();
+/** Copies everything of a run that training changes to host memory: what a checkpoint stores, without the progress. */
+export async function createRestorePoint(objects: ChangingObjects): Promise<RestorePoint> {
+  const steps: (() => void)[] = [];
+  await forEachContent(objects, {
+    state: async (_name, object) => {
+      const { tensors, values } = object.saveState();
+      const copy = await copyToHost(tensors);
+      const valuesCopy = structuredClone(values);
+      steps.push(() =>
+        withTensors(copy, (restored) => object.loadState({ tensors: restored, values: structuredClone(valuesCopy) })),
+      );
+    },
+    weights: async (owner) => {
+      // Also the parameters that are trained at later steps only.
+      const trainPresent = owner.trainAll?.();
+      const weights = await copyToHost(owner.trainable);
+      trainPresent?.();
+      steps.push(() => {
+        const trainRestored = owner.trainAll?.();
+        assignFromHost(owner.trainable, weights);
+        trainRestored?.();
+      });
+    },
+    callbacks: async (hooks) => {
+      const states = structuredClone(await hooks.saveState());
+      // A copy, because a callback may keep and change the object.
+      steps.push(() => hooks.loadState(structuredClone(states)));
+    },
+  });
   return {
     restore: () => {
-      // Strategies first: their trainable parameters can depend on their state.
-      for (const [index, { instance }] of attachments.entries())
-        loadFromHost(states[index], (state) => instance.loadState(state));
-      const trainRestored = owner.trainAll?.();
-      assignFromHost(owner.trainable, weights);
-      trainRestored?.();
-      loadFromHost(optimizerState, (state) => optimizer.instance.loadState(state));
-      // A copy, because a callback may keep and change the object.
-      hooks.loadState(structuredClone(callbacks));
+      for (const step of steps) step();
     },
   };
-}
-
-interface HostState {
-  readonly tensors: HostTensors;
-  readonly values: Json;
-}
-
-const stateToHost = async ({ tensors, values }: SavedState): Promise<HostState> => ({
-  tensors: await copyToHost(tensors),
-  values: structuredClone(values),
-});
-
-function loadFromHost(state: HostState | undefined, load: (state: SavedState) => void): void {
-  if (state !== undefined)
-    withTensors(state.tensors, (tensors) => load({ tensors, values: structuredClone(state.values) }));
 }
