@@ -32,8 +32,7 @@ export async function measure(opened, { prompts, maxNewTokens, evalFile, evalSam
       samplingStrategy: 'group_by_length',
     },
   });
-  const clock = { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() };
-  const { loss } = await evaluate({ model, data, backend, clock }, { step: 0, epoch: 0 });
+  const { loss } = await evaluate({ model, data, backend }, { step: 0, epoch: 0 });
   return {
     rate: mean(rates),
     tokens: mean(ids.map(({ length }) => length)),

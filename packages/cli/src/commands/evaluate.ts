@@ -126,8 +126,7 @@ async function measureLoss({ opened, source, options, signal }: Subject, logger:
     },
     onWarning: (message) => logger.warn(message),
   });
-  const clock = { now: () => performance.now() / 1000, timestamp: () => new Date().toISOString() };
-  const report = await evaluate({ model, data, backend, clock, signal }, { step: 0, epoch: 0 });
+  const report = await evaluate({ model, data, backend, signal }, { step: 0, epoch: 0 });
   if (report === null) throw interrupted();
   return report;
 }

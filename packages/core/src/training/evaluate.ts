@@ -5,13 +5,15 @@ import { WhetstoneError } from '../contract/errors.js';
 import { summedCrossEntropy } from './cross-entropy-sum.js';
 import { microbatchOf, totalWeight } from './supervised-positions.js';
 import { singleWorker } from '../distributed/single-worker.js';
+import { systemClock } from './system-clock.js';
 import type { Workers } from '../contract/workers.js';
 
 export interface EvaluationServices {
   readonly model: LanguageModel;
   readonly data: BatchSource;
   readonly backend: Pick<TensorBackendInfo, 'barrier'>;
-  readonly clock: Clock;
+  /** Measures the duration. By default, the system's clock. */
+  readonly clock?: Clock;
   /** If aborted, the evaluation ends after the current batch and returns null. */
   readonly signal?: AbortSignal;
   /** The workers that evaluate together, each a share of the batches. By default, a single one. */
@@ -25,7 +27,7 @@ export interface EvaluationServices {
  * @throws `DATA_NOTHING_TO_LEARN` if the data has no target
  */
 export async function evaluate(
-  { model, data, backend, clock, signal, workers = singleWorker }: EvaluationServices,
+  { model, data, backend, clock = systemClock, signal, workers = singleWorker }: EvaluationServices,
   at: { readonly step: number; readonly epoch: number },
 ): Promise<EvaluationReport | null> {
   const started = clock.now();

@@ -13,7 +13,6 @@ import {
   TRAIN_DATA,
   TRAIN_SOURCE,
   WhetstoneError,
-  type Clock,
 } from '../../contract/index.js';
 import {
   createServices,
@@ -23,6 +22,7 @@ import {
   type ServiceRegistration,
 } from '../../container.js';
 import { CLUSTER, environmentCluster } from '../../distributed/index.js';
+import { systemClock } from '../../training/system-clock.js';
 import { standardErrorLogger } from '../standard-error-logger.js';
 import { backendServices } from './backend.js';
 import { clusterServices } from './cluster.js';
@@ -31,12 +31,6 @@ import { dataServices } from './data.js';
 import { modelServices } from './model.js';
 import { pluginServices } from './plugins.js';
 import { strategyServices } from './strategies.js';
-
-/** Monotonic seconds since the process started, and the wall-clock time. */
-const systemClock: Clock = {
-  now: () => performance.now() / 1000,
-  timestamp: () => new Date().toISOString(),
-};
 
 /** The services that no configuration selects. */
 const defaultServices: readonly ServiceRegistration[] = [
