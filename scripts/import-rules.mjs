@@ -5,7 +5,7 @@
 /** @type {Readonly<Record<string, readonly string[]>>} */
 export const mayImport = {
   'core/contract': [],
-  'core/dtypes': [],
+  'core/dtypes': ['core/util'],
   'core/util': [],
   'core/random': ['core/util'],
   'core/files': ['core/contract', 'core/util'],

@@ -3,6 +3,8 @@
  * format and on all platforms that Node supports.
  */
 
+import { bytesOf } from './util/index.js';
+
 /** The size of an element in bytes, by dtype. */
 export const bytesPerElement = {
   BOOL: 1,
@@ -146,7 +148,7 @@ function float16FromBits(bits: number): number {
  * with `values`.
  */
 export function narrow(values: Float32Array, dtype: WeightDtype): Uint8Array {
-  if (dtype === 'F32') return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  if (dtype === 'F32') return bytesOf(values);
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const halves = new Uint16Array(values.length);
   const round = dtype === 'BF16' ? bfloat16FromBits : float16FromBits;

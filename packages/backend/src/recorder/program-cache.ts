@@ -27,7 +27,7 @@ const MANY_BYTES = 2 ** 28;
 /** Structures whose sightings are counted. The counts are cleared when there are more. */
 const MAX_SIGHTINGS = 65_536;
 
-const bytesOf = (values: readonly Value[]): number => values.reduce((sum, { bytes }) => sum + bytes, 0);
+const totalBytes = (values: readonly Value[]): number => values.reduce((sum, { bytes }) => sum + bytes, 0);
 
 export interface ProgramCacheOptions {
   /** Maximum number of executables; 256 by default. */
@@ -74,7 +74,9 @@ export class ProgramCache {
     const classes = classifyOperands(graph, known?.classes ?? null);
     const complete = buildProgram(graph, classes, this.operands, `graph ${this.created++}`);
     // A compiler for static shapes decides itself what to recompute.
-    const program = this.engine.staticShapes ? complete : rematerialize(complete, bytesOf(graph.outputs) >= MANY_BYTES);
+    const program = this.engine.staticShapes
+      ? complete
+      : rematerialize(complete, totalBytes(graph.outputs) >= MANY_BYTES);
     const executable = this.engine.compile(program, (step) =>
       describeNode(graph.nodes[program.positions?.[step] ?? step]),
     );

@@ -3,7 +3,7 @@ import { WhetstoneError } from '../contract/index.js';
 import { fileError } from '../files/errors.js';
 import { isNumeric, viewAs, widenInto, type TensorData } from '../dtypes.js';
 import { headerLength, invalidFile, parseHeader, type SafetensorsHeader, type TensorEntry } from './header.js';
-import { sizeOfShape } from '../util/index.js';
+import { bytesOf, sizeOfShape } from '../util/index.js';
 
 /** Reads single tensors of a file, or of all shards in a folder. */
 export interface TensorReader {
@@ -109,14 +109,7 @@ function readerOf(file: string, handle: FileHandle, { tensors, metadata }: Safet
         place: { file, tensor: name },
       });
     }
-    if (dtype === 'F32')
-      return readExactly(
-        file,
-        handle,
-        new Uint8Array(result.buffer, result.byteOffset, result.byteLength),
-        begin,
-        name,
-      );
+    if (dtype === 'F32') return readExactly(file, handle, bytesOf(result), begin, name);
     const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - begin));
     const elementBytes = result.length === 0 ? 1 : (end - begin) / result.length;
     for (let position = begin; position < end; position += chunk.byteLength) {

@@ -1,7 +1,7 @@
 import { WhetstoneError } from '../contract/index.js';
 import { writeAtomically, writeFully } from '../files/write.js';
 import { bytesPerElement, narrow, type SafetensorsDtype, type TensorData } from '../dtypes.js';
-import { sizeOfShape } from '../util/index.js';
+import { bytesOf, sizeOfShape } from '../util/index.js';
 
 /**
  * A tensor to write. If `data` is a function, it is called when the tensor is written, so that only one tensor at a
@@ -38,7 +38,7 @@ export async function writeSafetensors(
     await writeFully(handle, header);
     for (const tensor of ordered) {
       const data = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
-      await writeFully(handle, bytesOf(file, tensor, data));
+      await writeFully(handle, encodeTensor(file, tensor, data));
     }
   });
 }
@@ -69,12 +69,13 @@ function encodeHeader(
   return header;
 }
 
-function bytesOf(file: string, tensor: TensorToWrite, data: TensorData): Uint8Array {
+/** Returns the bytes of a tensor. */
+function encodeTensor(file: string, tensor: TensorToWrite, data: TensorData): Uint8Array {
   const { dtype } = tensor;
   const bytes =
     data instanceof Float32Array && (dtype === 'F16' || dtype === 'BF16' || dtype === 'F32')
       ? narrow(data, dtype)
-      : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      : bytesOf(data);
   if (bytes.byteLength !== byteSize(tensor)) {
     throw new WhetstoneError('SAFETENSORS_INVALID', 'The size of the data does not match the shape of the tensor.', {
       place: { file, tensor: tensor.name },

@@ -1,4 +1,5 @@
 /** Helpers that every package uses. They import no other folder. */
+export { bytesOf } from './bytes.js';
 export { didYouMean, nearest } from './did-you-mean.js';
 export { messageOf, toError } from './errors.js';
 export { formatBytes } from './format-bytes.js';

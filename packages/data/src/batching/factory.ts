@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import type {
   BatchSource,
   BatchSourceDependencies,
@@ -6,6 +5,7 @@ import type {
   DataSource,
   Json,
 } from '@whetstone/core/contract';
+import { sizeOfFiles } from '../reading/files.js';
 import { applyTransforms } from '../transforms/apply.js';
 import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { createManifest } from '../versions/manifest.js';
@@ -21,10 +21,6 @@ export interface BatchSourceFactoryOptions {
 
 /** Data below this size is tokenized in a few seconds and not cached. */
 const CACHE_FROM_BYTES = 16 * 1024 * 1024;
-
-function bytesOf({ files }: DataSource): number {
-  return files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
-}
 
 /**
  * Creates the factory that the container registers under BATCH_SOURCE_FACTORY. It applies the transforms, creates the
@@ -74,7 +70,7 @@ export function createBatchSourceFactory({
         renderer,
         options,
         rowLosses,
-        cacheFolder: cacheFolder !== null && bytesOf(source) >= cacheFromBytes ? cacheFolder : null,
+        cacheFolder: cacheFolder !== null && sizeOfFiles(source.files) >= cacheFromBytes ? cacheFolder : null,
         onWarning: (message) => logger.warn(message),
         heldOut: heldOut && heldOutOf(heldOut),
         signal,

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import type { Json } from '@whetstone/core/contract';
+import { bytesOf } from '@whetstone/core/util';
 import { readPage, type Page, type TokenStore } from './token-store.js';
 import type { WeightRuns } from './token-weights.js';
 
@@ -28,7 +29,7 @@ interface StoreHeader {
 }
 
 function writeAll(file: number, values: Int32Array): void {
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  const bytes = bytesOf(values);
   for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done, bytes.length - done);
 }
 

@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type {
   DataSource,
@@ -8,6 +7,7 @@ import type {
   Removal,
   TransformReport,
 } from '@whetstone/core/contract';
+import { sizeOfFiles } from '../reading/files.js';
 import { isFileSource, type FileSource } from '../sources/conversations.js';
 import { isTransformed } from '../transforms/apply.js';
 import type { ReportingTransform } from '../transforms/transform-log.js';
@@ -51,14 +51,11 @@ const FROM_BYTES = 8 * 1024 * 1024;
 const MOST_THREADS = 12;
 const PROGRESS_EVERY = 1000;
 
-const bytesOf = (files: readonly string[]): number =>
-  files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);
-
 /** Returns the number of worker threads to use for data of this size; 0 for none. */
 export function threadsFor(files: readonly string[], { workers, fromBytes = FROM_BYTES }: ThreadOptions): number {
   const cores = availableParallelism();
   const count = workers ?? (cores > 1 ? Math.min(cores, MOST_THREADS) : 0);
-  return count > 0 && bytesOf(files) >= fromBytes ? count : 0;
+  return count > 0 && sizeOfFiles(files) >= fromBytes ? count : 0;
 }
 
 /** Returns the files and transforms of a source, if every transform has a recipe; otherwise null. */
@@ -184,7 +181,7 @@ export async function passOnThreads(
     try {
       options.onThreads?.(size);
       let conversations = 0;
-      const onBytes = createProgress(bytesOf(source.files), () => conversations, options.onProgress);
+      const onBytes = createProgress(sizeOfFiles(source.files), () => conversations, options.onProgress);
       const blocks: AsyncIterable<ReadBlock> = shared
         ? blocksOfFileSets(shared.files.fileSets, onBytes, options.blockBytes)
         : blocksOfConversations(source.conversations());

@@ -40,3 +40,7 @@ export async function expandFiles(patterns: readonly string[], baseFolder: strin
   }
   return [...files];
 }
+
+/** Returns the total size of files in bytes. A missing file has none. */
+export const sizeOfFiles = (files: readonly string[]): number =>
+  files.reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0), 0);

@@ -2,7 +2,7 @@ import { mkdir, open, readdir, rename, rm, rmdir, statfs, writeFile, type FileHa
 import { dirname, join, resolve } from 'node:path';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
 import { fileError, makeFolder, removeStale, temporaryName } from '@whetstone/core/files';
-import { writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
+import { bytesPerElement, writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
 import { canDequantize, dequantize } from './dequantize.js';
 import type { GgufHeader, GgufTensor } from './header.js';
 import { readMetadata } from './metadata.js';
@@ -43,7 +43,6 @@ export interface ImportReport {
 }
 
 const storedAs: Readonly<Record<ImportDtype, WeightDtype>> = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' };
-const bytesOf: Readonly<Record<ImportDtype, number>> = { float32: 4, float16: 2, bfloat16: 2 };
 
 /**
  * Converts a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer files, chat template. Only
@@ -71,7 +70,7 @@ export async function importGguf(
     const plan = await planImport(handle, file, header, options.dtype);
     await makeFolder(dirname(output));
     await removeStale(output);
-    await checkDiskSpace(dirname(output), plan.parameters * bytesOf[plan.dtype]);
+    await checkDiskSpace(dirname(output), plan.parameters * bytesPerElement[storedAs[plan.dtype]]);
     await mkdir(temporary);
     const tensors = plan.weights.map(({ source, target }, index): TensorToWrite => ({
       name: target.name,

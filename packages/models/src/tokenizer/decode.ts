@@ -26,14 +26,14 @@ function flatten(config: DecoderConfig): DecoderConfig[] {
 }
 
 function createStep(config: DecoderConfig): DecodeStep {
-  if (config.type === 'ByteLevel') return (tokens) => [lenientUtf8.decode(Uint8Array.from(tokens.flatMap(bytesOf)))];
+  if (config.type === 'ByteLevel') return (tokens) => [lenientUtf8.decode(Uint8Array.from(tokens.flatMap(tokenBytes)))];
   if (config.type === 'ByteFallback') return byteFallback;
   const sequence = new library.SequenceDecoder({ type: 'Sequence', decoders: [config] });
   return (tokens) => sequence.decode_chain(tokens);
 }
 
 /** Returns the bytes that the characters of a token represent; the UTF-8 bytes of a token with other characters. */
-function bytesOf(token: string): number[] {
+function tokenBytes(token: string): number[] {
   const bytes: number[] = [];
   for (const character of token) {
     const byte = byteOf.get(character);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tensor2d, tidy, type Tensor2D } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type ForwardInput, type FrozenPrefix } from '@whetstone/core/contract';
+import { bytesOf } from '@whetstone/core/util';
 import { IGNORED_SEGMENT, segmentsOf, type Segment } from './segments.js';
 
 export interface CacheLimits {
@@ -135,9 +136,6 @@ export function createStateCache(
 function keyOf({ ids, positionIds }: Segment): string {
   return createHash('sha256').update(bytesOf(ids)).update(bytesOf(positionIds)).digest('base64');
 }
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Float32Array): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** Returns samples as a batch with one sample per row. */
 function rowsOf(segments: readonly Segment[]): ForwardInput {

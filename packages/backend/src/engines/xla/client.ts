@@ -8,7 +8,7 @@ import { finish, finishLater, type Event } from './events.js';
 import { Executions } from './executions.js';
 import { namedValues, stringValues } from './named-values.js';
 import type { ClientOptions } from './options.js';
-import { address, bytesOf, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
+import { address, encodeUtf8, textAt, words, type Pjrt, type Pointer } from './pjrt.js';
 
 /** PJRT_Buffer_Type of each storage dtype. */
 const bufferType: Readonly<Record<StorageDtype, number>> = {
@@ -343,9 +343,9 @@ export class XlaClient {
     module: string,
     choice: CompileChoice,
   ): { readonly fields: readonly (Pointer | number)[]; readonly keep: readonly unknown[] } {
-    const code = bytesOf(module);
+    const code = encodeUtf8(module);
     const options = compileOptions(this.platform, choice);
-    const format = bytesOf('mlir');
+    const format = encodeUtf8('mlir');
     const program = words([48, 0, address(code), code.length, address(format), format.length]);
     return {
       fields: [this.client, address(program), address(options), options.length],

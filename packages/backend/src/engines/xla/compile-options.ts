@@ -1,4 +1,4 @@
-import { bytesOf } from './pjrt.js';
+import { encodeUtf8 } from './pjrt.js';
 
 /** How a module is compiled. */
 export interface CompileChoice {
@@ -21,7 +21,7 @@ const numberField = (number: number, value: number): number[] => [...varint(8 * 
 /** Encodes a flag of XLA for this module: field 7 is a map from the name to a value with one field per kind. */
 const flag = (name: string, value: number | boolean): number[] =>
   bytesField(7, [
-    ...bytesField(1, [...bytesOf(name)]),
+    ...bytesField(1, [...encodeUtf8(name)]),
     ...bytesField(2, typeof value === 'boolean' ? numberField(2, Number(value)) : numberField(3, value)),
   ]);
 

@@ -1,6 +1,6 @@
 import koffi from 'koffi';
 import type { ClientOptions } from './options.js';
-import { address, bytesOf, textAt, words, type Pointer } from './pjrt.js';
+import { address, encodeUtf8, textAt, words, type Pointer } from './pjrt.js';
 
 /** Words of 8 bytes in a `PJRT_NamedValue`: size, extension, name, its length, kind, value and its length. */
 const NAMED_VALUE_WORDS = 7;
@@ -19,11 +19,11 @@ export function namedValues(options: ClientOptions): {
   };
   const entries = Object.entries(options);
   const fields = entries.flatMap(([name, value]): (Pointer | number)[] => {
-    const nameBytes = bytesOf(name);
+    const nameBytes = encodeUtf8(name);
     const head = [8 * NAMED_VALUE_WORDS, 0, pointerTo(nameBytes), nameBytes.length];
     if (typeof value === 'boolean') return [...head, 4, value ? 1 : 0, 1];
     if (typeof value === 'string') {
-      const text = bytesOf(value);
+      const text = encodeUtf8(value);
       return [...head, STRING_VALUE, pointerTo(text), text.length];
     }
     if (Number.isInteger(value)) return [...head, 1, BigInt.asUintN(64, BigInt(value)), 1];

@@ -70,7 +70,7 @@ export function words(values: readonly (Pointer | number)[]): BigUint64Array<Arr
   return struct;
 }
 
-export const bytesOf = (text: string): Uint8Array => utf8.encode(text);
+export const encodeUtf8 = (text: string): Uint8Array => utf8.encode(text);
 
 /**
  * Returns the address of an array's first byte. The caller must keep the array alive. Accessing the buffer moves a
