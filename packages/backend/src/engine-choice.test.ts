@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { chooseAccelerator, cudaForDriver, NoAcceleratorError, presentAccelerators } from './engine-choice.js';
+import { cudaForDriver, engines, NoAcceleratorError, presentAccelerators } from './engine-choice.js';
 
 // The texts are from /proc/driver/nvidia/version of NVIDIA's closed and open kernel modules.
 
@@ -34,7 +34,7 @@ test.skipIf(process.platform !== 'linux')(
 
 test('without a plugin, an accelerator is an error that names it, and no accelerator is not reported', async () => {
   const present = presentAccelerators() ?? [];
-  await expect(chooseAccelerator({ xlaPlugin: '/no/such/plugin.so' })).rejects.toThrow(
+  await expect(engines[0].choose({ xlaPlugin: '/no/such/plugin.so' }, {})).rejects.toThrow(
     present.length === 0 ? NoAcceleratorError : /no XLA plugin for it/,
   );
 });

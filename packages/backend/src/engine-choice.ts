@@ -14,6 +14,14 @@ export interface EngineOptions {
   readonly xlaPlugin?: string | null;
 }
 
+/** What an engine is started with. TensorFlow has one device. */
+interface EngineRequest {
+  /** Threads of an engine on the CPU; null for all cores. */
+  readonly threads?: number | null;
+  /** Number of devices; null for one. */
+  readonly devices?: number | null;
+}
+
 /** An engine whose library was found. */
 export interface EngineChoice {
   readonly options: RegisterOptions;
@@ -69,7 +77,7 @@ async function checkLoads(files: readonly string[], source: LibrarySource): Prom
 }
 
 /** Returns TensorFlow on the CPU. Throws with every reason if it is not available. */
-export async function chooseTensorflow(threads: number | null, options: EngineOptions): Promise<EngineChoice> {
+async function chooseTensorflow(options: EngineOptions, { threads }: EngineRequest): Promise<EngineChoice> {
   const library = await findTensorflow(options.tensorflowLibrary ?? null);
   if ('reasons' in library) throw new Error(library.reasons.join(', and '));
   await checkLoads(tensorflowFiles(library.folder), library.source);
@@ -79,15 +87,8 @@ export async function chooseTensorflow(threads: number | null, options: EngineOp
   };
 }
 
-export interface XlaRequest {
-  /** Threads of a CPU plugin; null for all cores. */
-  readonly threads?: number | null;
-  /** Number of devices; null for one. */
-  readonly devices?: number | null;
-}
-
 /** Returns XLA with the first plugin found. Throws with every reason if there is none. */
-export async function chooseXla(options: EngineOptions, { threads, devices }: XlaRequest = {}): Promise<EngineChoice> {
+async function chooseXla(options: EngineOptions, { threads, devices }: EngineRequest): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
   if ('reasons' in plugin) throw new Error(plugin.reasons.join(', and '));
   await checkLoads([plugin.path], plugin.source);
@@ -150,7 +151,7 @@ export function presentAccelerators(
  * @throws `NoAcceleratorError` if there is neither an accelerator nor a plugin for one
  * @throws `Error` that names the missing one, if only one of the two is there
  */
-export async function chooseAccelerator(options: EngineOptions, request: XlaRequest = {}): Promise<EngineChoice> {
+async function chooseAccelerator(options: EngineOptions, request: EngineRequest): Promise<EngineChoice> {
   const plugin = await findXlaPlugin(options.xlaPlugin ?? null);
   if ('reasons' in plugin || /cpu/i.test(basename(plugin.path))) {
     const [present] = presentAccelerators() ?? [];
@@ -169,3 +170,13 @@ export async function chooseAccelerator(options: EngineOptions, request: XlaRequ
   }
   return chooseXla(options, request);
 }
+
+/** The engines of `whetstone`, from best to worst: the order in which they are tried. */
+export const engines = [
+  { name: 'an accelerator', choose: chooseAccelerator },
+  { name: 'tensorflow', choose: chooseTensorflow },
+  { name: 'xla', choose: chooseXla },
+] as const;
+
+/** One of the {@link engines}. */
+export type Engine = (typeof engines)[number];

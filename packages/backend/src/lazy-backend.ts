@@ -1,6 +1,6 @@
 import { engine as tfjs, registerBackend } from '@tensorflow/tfjs-core';
 import { messageOf } from '@whetstone/core/util';
-import { chooseAccelerator, chooseTensorflow, chooseXla, startFirst, type EngineChoice } from './engine-choice.js';
+import { engines, startFirst } from './engine-choice.js';
 import { BACKEND_NAME, createWhetstoneBackend } from './register.js';
 import type { WhetstoneBackend } from './recorder/backend.js';
 import { smokeTestBackend } from './smoke-test.js';
@@ -8,16 +8,10 @@ import { smokeTestBackend } from './smoke-test.js';
 /** Below every other backend: importing this package does not change the one that tfjs-core selects. */
 const PRIORITY = 0;
 
-const engines: readonly { readonly name: string; choose(): Promise<EngineChoice> }[] = [
-  { name: 'an accelerator', choose: () => chooseAccelerator({}) },
-  { name: 'tensorflow', choose: () => chooseTensorflow(null, {}) },
-  { name: 'xla', choose: () => chooseXla({}) },
-];
-
 /** Starts the best engine that works. Throws one error with every reason and the command that fetches a library. */
 async function openBestEngine(): Promise<WhetstoneBackend> {
   const { started, failures } = await startFirst(engines, async ({ choose }) => {
-    const backend = await createWhetstoneBackend((await choose()).options);
+    const backend = await createWhetstoneBackend((await choose({}, {})).options);
     smokeTestBackend(backend);
     return backend;
   });

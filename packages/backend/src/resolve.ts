@@ -15,14 +15,7 @@ import {
 import { messageOf } from '@whetstone/core/util';
 import { createCollective } from './collectives/collective.js';
 import { createReplicas } from './collectives/replicas.js';
-import {
-  chooseAccelerator,
-  chooseTensorflow,
-  chooseXla,
-  startFirst,
-  type EngineChoice,
-  type EngineOptions,
-} from './engine-choice.js';
+import { engines, startFirst, type Engine, type EngineChoice, type EngineOptions } from './engine-choice.js';
 import { useCpuBackend } from './fallback/cpu.js';
 import { useWasmBackend } from './fallback/wasm.js';
 import type { MatmulPolicy } from './kernels/kernel.js';
@@ -65,19 +58,24 @@ interface Candidate {
   start(request: BackendRequest, options: ResolveOptions): Promise<StartedBackend>;
 }
 
+/** The candidates of the engines. */
+const engineNames: Readonly<Record<Engine['name'], Pick<Candidate, 'name' | 'names'>>> = {
+  'an accelerator': { name: 'whetstone on an accelerator', names: [] },
+  tensorflow: { name: 'whetstone', names: ['whetstone'] },
+  xla: { name: 'xla', names: ['xla', 'whetstone'] },
+};
+
 /** Candidates from best to worst, in the order in which `auto` tries them. */
 const candidates: readonly Candidate[] = [
-  {
-    name: 'whetstone on an accelerator',
-    names: [],
-    start: async (request, options) => startEngine(await chooseAccelerator(options, request)),
-  },
-  { name: 'whetstone', names: ['whetstone'], start: startTensorflow },
-  {
-    name: 'xla',
-    names: ['xla', 'whetstone'],
-    start: async (request, options) => startEngine(await chooseXla(options, request)),
-  },
+  ...engines.map(({ name, choose }): Candidate => ({
+    ...engineNames[name],
+    start: async (request, options) => {
+      const { cluster = null } = request;
+      return cluster === null
+        ? startEngine(await choose(options, request))
+        : startInCluster(await choose(options, { threads: request.threads ?? shareOfCores(cluster) }), cluster);
+    },
+  })),
   {
     name: '@tensorflow/tfjs-node-gpu',
     names: ['tensorflow'],
@@ -250,15 +248,12 @@ function multipliesBfloat16(): boolean {
   }
 }
 
-/** Starts TensorFlow alone or as one of several processes. Processes on the same machine share its cores. */
-async function startTensorflow(
-  { threads, cluster = null }: BackendRequest,
-  options: ResolveOptions,
-): Promise<StartedBackend> {
-  if (cluster === null) return startEngine(await chooseTensorflow(threads, options));
-  const share =
-    cluster.sharingCores < 2 ? null : Math.max(1, Math.floor(availableParallelism() / cluster.sharingCores));
-  const choice = await chooseTensorflow(threads ?? share, options);
+/** Returns the number of threads of a process of a cluster: processes on the same machine share its cores. */
+const shareOfCores = ({ sharingCores }: TensorCluster): number | null =>
+  sharingCores < 2 ? null : Math.max(1, Math.floor(availableParallelism() / sharingCores));
+
+/** Starts TensorFlow as one of several processes. */
+async function startInCluster(choice: EngineChoice, cluster: TensorCluster): Promise<StartedBackend> {
   const started = await registerWhetstoneBackend({
     ...choice.options,
     cluster: { addresses: cluster.addresses, rank: cluster.rank },
