@@ -1,10 +1,89 @@
-import type { DataTransform, Json } from '@whetstone/core/contract';
-import { decontaminate } from './decontaminate/plugin.js';
-import { deduplicate } from './duplicates/plugin.js';
-import { normalizeText } from './normalize/plugin.js';
-import { qualityFilter } from './quality/plugin.js';
-import { redact } from './redact/plugin.js';
-import { topics } from './topics/plugin.js';
+import { definePlugin, type DataTransform, type Json } from '@whetstone/core/contract';
+import { decontaminateSchema } from './decontaminate/options.js';
+import { deduplicateSchema } from './duplicates/options.js';
+import { normalizeSchema } from './normalize/options.js';
+import { qualitySchema } from './quality/options.js';
+import { redactSchema } from './redact/options.js';
+import { topicSchema } from './topics/options.js';
+import { TRANSFORMS_VERSION } from './transform-log.js';
+
+const normalizeText = definePlugin({
+  apiVersion: 2,
+  kind: 'data-transform',
+  name: 'normalize-text',
+  description: 'Normalizes Unicode, character widths, quotes, spaces and repeated marks, in Chinese and English.',
+  configSchema: normalizeSchema,
+  create: async (options) => {
+    const { createNormalizeTransform } = await import('./normalize/transform.js');
+    return createNormalizeTransform(options);
+  },
+});
+
+const qualityFilter = definePlugin({
+  apiVersion: 2,
+  kind: 'data-transform',
+  name: 'quality-filter',
+  description:
+    'Removes conversations that are too short or long, repetitive, truncated, in another language, or have roles ' +
+    'out of order.',
+  configSchema: qualitySchema,
+  create: async (options) => {
+    const { createQualityTransform } = await import('./quality/transform.js');
+    return createQualityTransform(options);
+  },
+});
+
+const redact = definePlugin({
+  apiVersion: 2,
+  kind: 'data-transform',
+  name: 'redact',
+  description:
+    'Replaces e-mail addresses, phone, card and identity numbers, postal addresses and names by placeholders.',
+  configSchema: redactSchema,
+  create: async (options) => {
+    const { createRedactTransform } = await import('./redact/transform.js');
+    return createRedactTransform(options);
+  },
+});
+
+const deduplicate = definePlugin({
+  apiVersion: 2,
+  kind: 'data-transform',
+  name: 'deduplicate',
+  description:
+    'Removes exact and near duplicates of earlier conversations, and conversations that repeat evaluation data.',
+  configSchema: deduplicateSchema,
+  create: async (options, context) => {
+    const { createDeduplicateTransform } = await import('./duplicates/transform.js');
+    return createDeduplicateTransform(options, context.baseFolder);
+  },
+});
+
+const decontaminate = definePlugin({
+  apiVersion: 2,
+  kind: 'data-transform',
+  name: 'decontaminate',
+  description: 'Removes conversations that share a sequence of words with a benchmark.',
+  configSchema: decontaminateSchema,
+  create: async (options, context) => {
+    const { createDecontaminateTransform } = await import('./decontaminate/transform.js');
+    return createDecontaminateTransform(options, context.baseFolder);
+  },
+});
+
+const topics = definePlugin({
+  apiVersion: 2,
+  kind: 'data-transform',
+  name: 'topics',
+  version: String(TRANSFORMS_VERSION),
+  description:
+    'Clusters conversations and writes their topics to a column, for a balance by topic if the data has no topics.',
+  configSchema: topicSchema,
+  create: async (options, context) => {
+    const { createTopicTransform } = await import('./topics/transform.js');
+    return createTopicTransform(options, context.seed);
+  },
+});
 
 /** All cleaning transforms. */
 export const transformPlugins = [normalizeText, qualityFilter, redact, deduplicate, decontaminate, topics] as const;
