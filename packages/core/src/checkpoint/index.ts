@@ -12,5 +12,6 @@ export {
 } from './host-tensors.js';
 export { createRestorePoint } from './restore-point.js';
 export { initialRunState, type LeftOutBatches, type LogEntry, type RunState } from './run-state.js';
-export { CHECKPOINT_STORE, folderCheckpoints } from './store.js';
+export { folderCheckpoints } from './folder-checkpoints.js';
+export { CHECKPOINT_STORE } from './store.js';
 export { copyCompanionFiles, copyTemplate, readBest, writeCompanions, writeModel, writeTrained } from './weights.js';

@@ -1,7 +1,5 @@
 import { defineToken, type Token } from '../contract/tokens.js';
-import { loadCheckpoint, saveCheckpoint, type CheckpointSources } from './checkpoint.js';
-import { discardCheckpoints, pruneCheckpoints, removePartial } from './folders.js';
-import { findCheckpoint } from './resume.js';
+import type { CheckpointSources } from './checkpoint.js';
 import type { RunState, TrainerStateFacts } from './run-state.js';
 
 /**
@@ -33,13 +31,3 @@ export interface CheckpointStore {
 
 /** Writes and reads the checkpoints of a run. */
 export const CHECKPOINT_STORE: Token<CheckpointStore> = defineToken('CHECKPOINT_STORE');
-
-/** Stores checkpoints as folders `checkpoint-<step>` in the run's folder. */
-export const folderCheckpoints: CheckpointStore = {
-  clean: removePartial,
-  find: findCheckpoint,
-  load: loadCheckpoint,
-  save: saveCheckpoint,
-  discardAfter: discardCheckpoints,
-  prune: pruneCheckpoints,
-};

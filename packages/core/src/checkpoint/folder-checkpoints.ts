@@ -1,0 +1,17 @@
+import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { discardCheckpoints, pruneCheckpoints, removePartial } from './folders.js';
+import { findCheckpoint } from './resume.js';
+import type { CheckpointStore } from './store.js';
+
+/**
+ * Stores checkpoints as folders `checkpoint-<step>` in the folder of the run. Not in `store.ts`, because an import of
+ * the package loads the service token there without the code that reads and writes checkpoints.
+ */
+export const folderCheckpoints: CheckpointStore = {
+  clean: removePartial,
+  find: findCheckpoint,
+  load: loadCheckpoint,
+  save: saveCheckpoint,
+  discardAfter: discardCheckpoints,
+  prune: pruneCheckpoints,
+};
