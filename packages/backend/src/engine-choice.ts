@@ -4,6 +4,7 @@ import { libraryFileProblem } from './engines/library-file.js';
 import { tensorflowFiles } from './engines/tensorflow/library.js';
 import { loadingProblem } from './engines/try-loading.js';
 import { findTensorflow, findXlaPlugin, type LibrarySource } from './install/index.js';
+import type { WhetstoneBackend } from './recorder/backend.js';
 import type { RegisterOptions } from './register.js';
 
 /** Locations of libraries that replace the search for them. */
@@ -101,6 +102,16 @@ async function chooseXla(options: EngineOptions, { threads, devices }: EngineReq
   };
 }
 
+/**
+ * Checks that an engine computes on an accelerator: the name of a plugin does not prove it.
+ *
+ * @throws `Error` if its device is a processor, or software that stands in for a GPU
+ */
+function checkIsAccelerator({ engine }: WhetstoneBackend): void {
+  if (!engine.device.isAccelerator)
+    throw new Error(`the device ${engine.device.kind} of the XLA plugin computes on the processor`);
+}
+
 /** Accelerators with the device files that their plugins need on Linux. */
 const accelerators: readonly {
   readonly plugin: RegExp;
@@ -171,11 +182,14 @@ async function chooseAccelerator(options: EngineOptions, request: EngineRequest)
   return chooseXla(options, request);
 }
 
-/** The engines of `whetstone`, from best to worst: the order in which they are tried. */
+/**
+ * The engines of `whetstone`, from best to worst: the order in which they are tried. `check` throws if what was started
+ * is not what the name says.
+ */
 export const engines = [
-  { name: 'an accelerator', choose: chooseAccelerator },
-  { name: 'tensorflow', choose: chooseTensorflow },
-  { name: 'xla', choose: chooseXla },
+  { name: 'an accelerator', choose: chooseAccelerator, check: checkIsAccelerator },
+  { name: 'tensorflow', choose: chooseTensorflow, check: () => undefined },
+  { name: 'xla', choose: chooseXla, check: () => undefined },
 ] as const;
 
 /** One of the {@link engines}. */

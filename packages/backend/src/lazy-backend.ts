@@ -10,8 +10,9 @@ const PRIORITY = 0;
 
 /** Starts the best engine that works. Throws one error with every reason and the command that fetches a library. */
 async function openBestEngine(): Promise<WhetstoneBackend> {
-  const { started, failures } = await startFirst(engines, async ({ choose }) => {
+  const { started, failures } = await startFirst(engines, async ({ choose, check }) => {
     const backend = await createWhetstoneBackend((await choose({}, {})).options);
+    check(backend);
     smokeTestBackend(backend);
     return backend;
   });

@@ -1,8 +1,13 @@
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { isWhetstoneError } from '@whetstone/core/contract';
-import { afterEach, expect, test, vi } from 'vitest';
-import { backendNames, createBackendResolver, resolveBackend } from './resolve.js';
-import { libraryFolder } from './test-support.js';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import type { Gpu } from './gpus.js';
+import { backendNames, createBackendResolver, resolveBackend, type Machine } from './resolve.js';
+import { libraryFolder, xlaPlugin as installedPlugin } from './test-support.js';
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -106,5 +111,113 @@ test('a configured backend that fails is an error with the reason', async () => 
   await expect(resolveBackend({ name: 'cuda', threads: null })).rejects.toMatchObject({
     code: 'CONFIG_INVALID',
     expected: backendNames.join(', '),
+  });
+});
+
+describe('GPUs', () => {
+  const folders: string[] = [];
+  afterEach(() => {
+    if (tf.engine().registryFactory['tensorflow'] !== undefined) tf.removeBackend('tensorflow');
+  });
+  afterAll(() => Promise.all(folders.map((folder) => rm(folder, { recursive: true, force: true }))));
+
+  const H200: Gpu = { name: 'NVIDIA H200', memoryBytes: 143_771 * 2 ** 20 };
+  const noLibrary = { tensorflowLibrary: '/no/such/folder', xlaPlugin: '/no/such/plugin.so' };
+  const auto = { name: 'auto', threads: null };
+
+  /**
+   * Returns a machine with these GPUs, and with packages that stand in for those of tfjs-node: they register the
+   * backend tensorflow, which computes as the backend cpu does and claims to use a GPU or not.
+   */
+  async function machineWith(
+    gpus: readonly Gpu[] | null,
+    packages: Readonly<Record<string, { readonly usesGpu: boolean; readonly fails?: string }>> = {},
+  ): Promise<Machine> {
+    const folder = await mkdtemp(join(tmpdir(), 'whetstone-tfjs-node-'));
+    folders.push(folder);
+    const modules = join(folder, 'node_modules/@tensorflow');
+    await mkdir(modules, { recursive: true });
+    const resolve = createRequire(import.meta.url).resolve;
+    for (const name of ['tfjs-core', 'tfjs-backend-cpu'])
+      await symlink(dirname(resolve(`@tensorflow/${name}/package.json`)), join(modules, name), 'junction');
+    for (const [name, { usesGpu, fails }] of Object.entries(packages)) {
+      await mkdir(join(modules, name));
+      const program = `
+        ${fails === undefined ? '' : `throw new Error(${JSON.stringify(fails)});`}
+        const tf = require('@tensorflow/tfjs-core');
+        const { MathBackendCPU } = require('@tensorflow/tfjs-backend-cpu');
+        class TensorFlow extends MathBackendCPU { isUsingGpuDevice = ${usesGpu}; }
+        tf.registerBackend('tensorflow', () => new TensorFlow(), 3);
+        for (const kernel of tf.getKernelsForBackend('cpu'))
+          if (tf.getKernel(kernel.kernelName, 'tensorflow') === undefined)
+            tf.registerKernel({ ...kernel, backendName: 'tensorflow' });
+        exports.version = { 'tfjs-node': '4.22.0' };`;
+      await writeFile(join(modules, name, 'index.js'), program);
+    }
+    const find = createRequire(join(folder, 'index.js'));
+    return { findPackage: (name) => find.resolve(name), presentGpus: async () => gpus };
+  }
+
+  test('auto prefers tfjs-node-gpu on a GPU to every processor, and names the GPU and its memory', async () => {
+    const info = await resolveBackend(auto, {}, await machineWith([H200], { 'tfjs-node-gpu': { usesGpu: true } }));
+    expect(info).toMatchObject({ backend: 'tensorflow', engine: 'tensorflow' });
+    expect(info.reason).toMatch(
+      'Computing on @tensorflow/tfjs-node-gpu 4.22.0, on the GPU NVIDIA H200 with 150.8 GB of memory, the best ' +
+        'available backend',
+    );
+  });
+
+  test('auto does not choose tfjs-node-gpu as a GPU if it computes on the processor or fails', async () => {
+    const onCpu = await machineWith([H200], { 'tfjs-node-gpu': { usesGpu: false } });
+    const last = await resolveBackend(auto, noLibrary, onCpu);
+    expect(last).toMatchObject({ backend: 'tensorflow', gpu: null });
+    expect(last.reason).toMatch(
+      /tfjs-node-gpu on a GPU: it finds no GPU that it can use; whetstone: .*Not used: the GPU NVIDIA H200 with 150/,
+    );
+    tf.removeBackend('tensorflow');
+    const broken = await machineWith([], { 'tfjs-node-gpu': { usesGpu: true, fails: 'libcudart.so is missing' } });
+    const other = await resolveBackend(auto, noLibrary, broken);
+    expect(other.backend).toBe('wasm');
+    expect(other.reason).toMatch(/tfjs-node-gpu on a GPU: libcudart.so is missing; .*No NVIDIA or AMD GPU was found\./);
+  });
+
+  test.skipIf(libraryFolder === null)('on the processor, whetstone is preferred to tfjs-node-gpu', async () => {
+    const machine = await machineWith([], { 'tfjs-node-gpu': { usesGpu: false }, 'tfjs-node': { usesGpu: false } });
+    const info = await resolveBackend(auto, { xlaPlugin: '/no/such/plugin.so' }, machine);
+    expect(info).toMatchObject({ backend: 'whetstone', engine: 'tensorflow' });
+    expect(info.reason).toContain('No NVIDIA or AMD GPU was found.');
+  });
+
+  test.each([
+    ['tensorflow', '@tensorflow/tfjs-node-gpu'],
+    ['tfjs-node-gpu', '@tensorflow/tfjs-node-gpu'],
+    ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node-gpu'],
+    ['tfjs-node', '@tensorflow/tfjs-node'],
+    ['@tensorflow/tfjs-node', '@tensorflow/tfjs-node'],
+  ])('the name %s selects %s', async (name, selected) => {
+    const packages = { 'tfjs-node-gpu': { usesGpu: false }, 'tfjs-node': { usesGpu: false } };
+    const info = await resolveBackend({ name, threads: null }, {}, await machineWith(null, packages));
+    expect(info.backend).toBe('tensorflow');
+    expect(info.reason).toMatch(`Computing on ${selected} 4.22.0, as configured.`);
+    expect(info.reason).toMatch(/Whether the machine has a GPU is unknown/);
+  });
+
+  test('a package that is not installed is not replaced by the other', async () => {
+    const machine = await machineWith([], { 'tfjs-node': { usesGpu: false } });
+    const choice = resolveBackend({ name: 'tfjs-node-gpu', threads: null }, {}, machine);
+    await expect(choice).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+  });
+
+  test.skipIf(installedPlugin === null)('an xla plugin for processors is not a GPU, whatever its name', async () => {
+    const machine = await machineWith([]);
+    const folder = await mkdtemp(join(tmpdir(), 'whetstone-plugin-'));
+    folders.push(folder);
+    const plugin = join(folder, 'cuda_plugin.so');
+    await symlink(installedPlugin ?? '', plugin);
+    const info = await resolveBackend(auto, { tensorflowLibrary: '/no/such/folder', xlaPlugin: plugin }, machine);
+    expect(info).toMatchObject({ backend: 'whetstone', engine: 'xla', gpu: null });
+    expect(info.reason).toMatch(/on an accelerator: the device .* computes on the processor; whetstone: /);
+    const configured = await resolveBackend({ name: 'xla', threads: null }, { xlaPlugin: plugin }, machine);
+    expect(configured.gpu).toBeNull();
   });
 });

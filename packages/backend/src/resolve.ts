@@ -1,8 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
-import { backend, getBackend, setBackend } from '@tensorflow/tfjs-core';
+import { backend, getBackend } from '@tensorflow/tfjs-core';
 import {
   WhetstoneError,
   type BackendResolver,
@@ -18,10 +16,12 @@ import { createReplicas } from './collectives/replicas.js';
 import { engines, startFirst, type Engine, type EngineChoice, type EngineOptions } from './engine-choice.js';
 import { useCpuBackend } from './fallback/cpu.js';
 import { useWasmBackend } from './fallback/wasm.js';
+import { describeGpus, presentGpus, type Gpu } from './gpus.js';
 import type { MatmulPolicy } from './kernels/kernel.js';
 import { WhetstoneBackend } from './recorder/backend.js';
 import { BACKEND_NAME, registerWhetstoneBackend, type RegisterOptions } from './register.js';
 import { smokeTestCurrentBackend } from './smoke-test.js';
+import { findPackage, startTfjsNode, startTfjsNodeOnGpu, type FindPackage } from './tfjs-node.js';
 
 export type ResolveOptions = EngineOptions;
 
@@ -48,6 +48,25 @@ interface StartedBackend {
   readonly collective?: TensorCollective;
   readonly replicas?: TensorReplicas;
   readonly sideBySide?: TensorBackendInfo['sideBySide'];
+  /** The GPUs that compute; absent if a processor does. `unknown`: one of the machine's. */
+  readonly gpus?: readonly Gpu[] | 'unknown';
+}
+
+/** What the choice depends on besides the request. */
+export interface Machine {
+  readonly findPackage: FindPackage;
+  /** The machine's GPUs; null if they are unknown. */
+  presentGpus(): Promise<readonly Gpu[] | null>;
+}
+
+const thisMachine: Machine = { findPackage, presentGpus };
+
+/** The chosen backend with the machine's GPUs. */
+export interface ResolvedBackend extends TensorBackendInfo {
+  /** The GPUs that compute, in words; null if a processor does. */
+  readonly gpu: string | null;
+  /** The machine's GPUs; null if they are unknown. */
+  readonly presentGpus: readonly Gpu[] | null;
 }
 
 interface Candidate {
@@ -55,7 +74,7 @@ interface Candidate {
   /** Configured names that select this candidate. */
   readonly names: readonly string[];
   /** Starts the backend and makes it tfjs-core's current one. Throws with the reason if it cannot start. */
-  start(request: BackendRequest, options: ResolveOptions): Promise<StartedBackend>;
+  start(request: BackendRequest, options: ResolveOptions, machine: Machine): Promise<StartedBackend>;
 }
 
 /** The candidates of the engines. */
@@ -65,23 +84,39 @@ const engineNames: Readonly<Record<Engine['name'], Pick<Candidate, 'name' | 'nam
   xla: { name: 'xla', names: ['xla', 'whetstone'] },
 };
 
-/** Candidates from best to worst, in the order in which `auto` tries them. */
+const engineCandidate = ({ name, choose, check }: Engine): Candidate => ({
+  ...engineNames[name],
+  start: async (request, options) => {
+    const { cluster = null } = request;
+    return cluster === null
+      ? startEngine(await choose(options, request), check)
+      : startInCluster(await choose(options, { threads: request.threads ?? shareOfCores(cluster) }), cluster);
+  },
+});
+
+const tfjsNodeOnGpu: Candidate = {
+  name: '@tensorflow/tfjs-node-gpu on a GPU',
+  names: [],
+  start: async (_request, _options, machine) => tfjsNode(await startTfjsNodeOnGpu(machine.findPackage)),
+};
+
+/** Candidates from best to worst, in the order in which `auto` tries them: first those on a GPU. */
 const candidates: readonly Candidate[] = [
-  ...engines.map(({ name, choose }): Candidate => ({
-    ...engineNames[name],
-    start: async (request, options) => {
-      const { cluster = null } = request;
-      return cluster === null
-        ? startEngine(await choose(options, request))
-        : startInCluster(await choose(options, { threads: request.threads ?? shareOfCores(cluster) }), cluster);
-    },
-  })),
+  ...engines.flatMap((engine) =>
+    engine.name === 'an accelerator' ? [engineCandidate(engine), tfjsNodeOnGpu] : [engineCandidate(engine)],
+  ),
   {
     name: '@tensorflow/tfjs-node-gpu',
-    names: ['tensorflow'],
-    start: () => startTfjsNode('@tensorflow/tfjs-node-gpu'),
+    names: ['tensorflow', 'tfjs-node-gpu', '@tensorflow/tfjs-node-gpu'],
+    start: async (_request, _options, machine) =>
+      tfjsNode(await startTfjsNode('@tensorflow/tfjs-node-gpu', machine.findPackage)),
   },
-  { name: '@tensorflow/tfjs-node', names: ['tensorflow'], start: () => startTfjsNode('@tensorflow/tfjs-node') },
+  {
+    name: '@tensorflow/tfjs-node',
+    names: ['tensorflow', 'tfjs-node', '@tensorflow/tfjs-node'],
+    start: async (_request, _options, machine) =>
+      tfjsNode(await startTfjsNode('@tensorflow/tfjs-node', machine.findPackage)),
+  },
   { name: 'wasm', names: ['wasm'], start: startWasm },
   { name: 'cpu', names: ['cpu'], start: startCpu },
 ];
@@ -101,27 +136,35 @@ export const backendNames: readonly string[] = ['auto', ...new Set(candidates.fl
 export async function resolveBackend(
   request: BackendRequest,
   options: ResolveOptions = {},
-): Promise<TensorBackendInfo> {
+  machine: Machine = thisMachine,
+): Promise<ResolvedBackend> {
   if (hasCluster(request)) checkClusterSupport(request);
   if ((request.devices ?? 1) > 1) checkDeviceSupport(request);
-  if (request.engine === 'xla') return resolveBackend({ ...request, name: 'xla', engine: null }, options);
+  if (request.engine === 'xla') return resolveBackend({ ...request, name: 'xla', engine: null }, options, machine);
   const { started, failures } = await startFirst(candidatesFor(request), async (candidate) => {
-    const backendInfo = await candidate.start(request, options);
+    const backendInfo = await candidate.start(request, options, machine);
     const matmulNote = applyMatmulPolicy(request.matmul ?? 'float32');
     smokeTestCurrentBackend();
     return { ...backendInfo, matmulNote };
   });
   const reasons = failureReasons(failures);
   if (started === null) throw unavailable(request, reasons);
-  const { title, matmulNote, backend: name, engine, barrier, collective, replicas, sideBySide } = started.value;
+  const { title, matmulNote, backend: name, engine, barrier, collective, replicas, sideBySide, gpus } = started.value;
+  const present = await machine.presentGpus();
+  const gpu = gpus === undefined ? null : describeUsedGpus(gpus, present);
   return {
     backend: name,
     engine,
-    reason: choiceReason(title, request.name, reasons) + matmulNote,
+    reason:
+      choiceReason(gpu === null ? title : `${title}, on ${gpu}`, request.name, reasons) +
+      unusedGpuNote(gpu, present) +
+      matmulNote,
     barrier: barrier ?? (() => undefined),
     collective,
     replicas,
     sideBySide,
+    gpu,
+    presentGpus: present,
   };
 }
 
@@ -227,6 +270,23 @@ function choiceReason(title: string, name: string, reasons: readonly string[]): 
   return `Computing on ${title}, ${why}${against}.`;
 }
 
+/** Returns the GPUs that compute in words. The system knows their whole memory, an engine what it may use of it. */
+function describeUsedGpus(gpus: readonly Gpu[] | 'unknown', present: readonly Gpu[] | null): string {
+  if (gpus === 'unknown') {
+    const [first] = present ?? [];
+    return first === undefined ? 'a GPU' : `the GPU ${describeGpus([first])}`;
+  }
+  const known = gpus.map((gpu) => present?.find(({ name }) => name === gpu.name) ?? gpu);
+  return `the GPU${known.length === 1 ? '' : 's'} ${describeGpus(known)}`;
+}
+
+/** Returns a note about the machine's GPUs if none computes. */
+function unusedGpuNote(used: string | null, present: readonly Gpu[] | null): string {
+  if (used !== null) return '';
+  if (present === null) return ' Whether the machine has a GPU is unknown on this system.';
+  return present.length === 0 ? ' No NVIDIA or AMD GPU was found.' : ` Not used: the GPU ${describeGpus(present)}.`;
+}
+
 /** Sets how matrices are multiplied, and returns a note for the user. */
 function applyMatmulPolicy(policy: MatmulPolicy): string {
   const current = backend();
@@ -267,8 +327,13 @@ async function startInCluster(choice: EngineChoice, cluster: TensorCluster): Pro
   };
 }
 
-async function startEngine({ options, title }: EngineChoice): Promise<StartedBackend> {
+async function startEngine(
+  { options, title }: EngineChoice,
+  check: (backend: WhetstoneBackend) => void = () => undefined,
+): Promise<StartedBackend> {
   const started = await registerWhetstoneBackend(options);
+  check(started);
+  const { kind, memoryBytes, isAccelerator } = started.engine.device;
   const replicas = createReplicas(started);
   return {
     backend: BACKEND_NAME,
@@ -278,22 +343,16 @@ async function startEngine({ options, title }: EngineChoice): Promise<StartedBac
     replicas: replicas.count === 1 ? undefined : replicas,
     sideBySide:
       started.engine.gainsFromConcurrency === true ? (record) => started.recordConcurrently(record) : undefined,
+    gpus: isAccelerator ? Array.from({ length: replicas.count }, () => ({ name: kind, memoryBytes })) : undefined,
   };
 }
 
-async function startTfjsNode(name: string): Promise<StartedBackend> {
-  let file: string;
-  try {
-    file = createRequire(import.meta.url).resolve(name);
-  } catch {
-    throw new Error('not installed');
-  }
-  const { version } = (await import(pathToFileURL(file).href)) as {
-    readonly version?: Readonly<Record<string, string>>;
-  };
-  if (!(await setBackend('tensorflow'))) throw new Error('could not start');
-  return { backend: 'tensorflow', engine: 'tensorflow', title: `${name} ${version?.['tfjs-node'] ?? ''}`.trim() };
-}
+const tfjsNode = ({ title, onGpu }: Awaited<ReturnType<typeof startTfjsNode>>): StartedBackend => ({
+  backend: 'tensorflow',
+  engine: 'tensorflow',
+  title,
+  gpus: onGpu ? 'unknown' : undefined,
+});
 
 async function startWasm(): Promise<StartedBackend> {
   await useWasmBackend();

@@ -50,7 +50,7 @@ function distance(text: string): number {
 }
 
 const backendOption = (): Option =>
-  new Option('--backend <name>', 'what to compute on: auto, whetstone, xla, tensorflow (tfjs-node), wasm, cpu').default(
+  new Option('--backend <name>', 'auto, whetstone, xla, tensorflow (or tfjs-node-gpu, tfjs-node), wasm, cpu').default(
     'auto',
   );
 

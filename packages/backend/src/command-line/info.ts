@@ -2,10 +2,11 @@ import { cpus, totalmem } from 'node:os';
 import { backend as currentBackend } from '@tensorflow/tfjs-core';
 import { formatBytes } from '@whetstone/core/util';
 import { presentAccelerators } from '../engine-choice.js';
+import { describeGpus } from '../gpus.js';
 import { cacheFolder, findTensorflow, findXlaPlugin } from '../install/index.js';
 import { measureMatmul } from '../matmul-speed.js';
 import { WhetstoneBackend } from '../recorder/backend.js';
-import { resolveBackend } from '../resolve.js';
+import { resolveBackend, type ResolvedBackend } from '../resolve.js';
 import type { Output } from './output.js';
 
 /** Shows the chosen backend, the reason, and its speed at a matrix product. */
@@ -30,7 +31,7 @@ export async function backendInfo(name: string, output: Output): Promise<void> {
     `device:        ${count === 1 ? '' : `${count} × `}${kind}, ${cpus().length} ` +
       `processors${memoryBytes === null ? '' : `, ${formatBytes(memoryBytes)} of memory`}`,
   );
-  output.line(`accelerator:   ${acceleratorLine(info.engine)}`);
+  output.line(`GPU:           ${gpuLine(info)}`);
   output.line(`weights:       ${weightsLine(info.backend)}`);
   output.line(`matmul:        ${matmul.gigaflops.toPrecision(3)} GFLOP/s at ${matmul.side} × ${matmul.side}`);
   output.line(`cache:         ${cacheFolder()}`);
@@ -45,6 +46,8 @@ export async function backendInfo(name: string, output: Output): Promise<void> {
     reason: info.reason,
     device: engine.device,
     processors: cpus().length,
+    gpu: info.gpu,
+    gpus: info.presentGpus,
     accelerators: presentAccelerators(),
     matmul,
     cache: cacheFolder(),
@@ -69,13 +72,11 @@ function weightsLine(backend: string): string {
     : 'always stored as float32';
 }
 
-/** The accelerators that the operating system reports. */
-function acceleratorLine(engine: string): string {
-  const present = presentAccelerators();
-  if (present === null) return 'detection is not supported on this system';
-  if (present.length === 0) return 'none found (no /dev/nvidia0, no /dev/kfd)';
-  const titles = present.map(({ title }) => title).join(', ');
-  return engine === 'xla'
-    ? titles
-    : `${titles}; install its plugin with: ${present.map(({ hint }) => hint).join(', ')}`;
+/** The GPU that computes, or those that the operating system reports. */
+function gpuLine({ gpu, presentGpus }: ResolvedBackend): string {
+  if (gpu !== null) return gpu.replace(/^the GPUs? /, '');
+  if (presentGpus === null) return 'detection is not supported on this system';
+  if (presentGpus.length === 0) return 'none found (no /dev/nvidia0, no /dev/kfd)';
+  const hints = (presentAccelerators() ?? []).map(({ hint }) => hint).join(', ');
+  return `${describeGpus(presentGpus)}, not used; install its plugin with: ${hints}`;
 }

@@ -36,6 +36,8 @@ interface EngineDevice {
   readonly count: number;
   /** Memory of one device; null if the engine does not report it. */
   readonly memoryBytes: number | null;
+  /** Whether it is a GPU or similar: neither a processor nor software that stands in for a GPU. */
+  readonly isAccelerator: boolean;
 }
 
 /** Computes programs. The layers above it (recording, hashing, memory accounting) are the same for all engines. */

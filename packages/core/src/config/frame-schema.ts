@@ -173,7 +173,7 @@ export const backendOptions = {
     type: 'string',
     minLength: 1,
     default: 'auto',
-    description: 'auto, whetstone, xla, tensorflow, wasm or cpu.',
+    description: 'auto, whetstone, xla, tensorflow (or tfjs-node-gpu, tfjs-node), wasm or cpu.',
   },
   engine: {
     type: ['string', 'null'],

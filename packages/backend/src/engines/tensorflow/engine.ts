@@ -36,7 +36,12 @@ export function createTensorflowEngine(options: TensorflowEngineOptions): Engine
 class TensorflowEngine implements Engine {
   readonly name = 'tensorflow';
   readonly version: string;
-  readonly device = { kind: cpus()[0]?.model.trim() ?? process.arch, count: 1, memoryBytes: totalmem() };
+  readonly device = {
+    kind: cpus()[0]?.model.trim() ?? process.arch,
+    count: 1,
+    memoryBytes: totalmem(),
+    isAccelerator: false,
+  };
   readonly staticShapes = false;
   readonly reusesInputs = 'in updates';
   readonly gainsFromConcurrency: true | undefined;

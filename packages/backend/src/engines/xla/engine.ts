@@ -3,6 +3,7 @@ import type { DeviceArray, StorageDtype, TypedArray } from '../../recorder/types
 import { inHostMemory } from '../bytes.js';
 import type { Describe, Engine, EngineTensor, Executable, SpentInputs } from '../engine.js';
 import { XlaClient } from './client.js';
+import { isSoftwareDevice } from '../../software-devices.js';
 import { DeviceTensors } from './device-tensors.js';
 import { flashAttentionSupport } from './flash-attention-support.js';
 import { createModuleLoader, type ModuleCounters } from './modules.js';
@@ -71,7 +72,12 @@ class PjrtEngine implements XlaEngine {
     this.queue = new WorkQueue(client, this.tensors, this.programVariants);
 
     this.version = `PJRT ${pjrt.version}, ${client.platform} ${client.platformVersion}`;
-    this.device = { kind: client.deviceKind, count: client.deviceCount, memoryBytes: client.memoryBytes() };
+    this.device = {
+      kind: client.deviceKind,
+      count: client.deviceCount,
+      memoryBytes: client.memoryBytes(),
+      isAccelerator: !isSoftwareDevice(client.platform, client.deviceKind),
+    };
     this.devices = devices;
     // A CPU gains nothing from early submission: it also records. Its segments are found later (`lowered-program.ts`).
     this.runsInSegments = options.inSegments ?? client.platform !== 'cpu';
