@@ -93,96 +93,8 @@ export async function* runBlocks(
   filters: ReadonlyMap<number, OrderedFilter>,
   hint?: () => MeasureHint,
 ): AsyncGenerator<FinishedBlock> {
-  const rowQueue = new OrderedQueue();
-  const filterQueues = new Map([...filters.keys()].map((transform) => [transform, new OrderedQueue()]));
+  const processor = new BlockProcessor(pool, filters, hint);
   const inFlight: Promise<FinishedBlock | null>[] = [];
-  let rowsSoFar = 0;
-  let count = 0;
-
-  /** Applies an ordered filter to a block. After an error, the remaining conversations of the block are dropped. */
-  function applyFilter(
-    { transform, origins, fingerprints }: Extract<BlockOutput, { kind: 'fingerprints' }>,
-    base: number,
-  ): { keep: Uint8Array; log: TransformLog; failure: PlainError | null } {
-    const filter = filters.get(transform);
-    if (!filter) throw new Error(`Transform ${transform} is not an ordered filter.`);
-    const log = createLog(filter.name);
-    const keep = new Uint8Array(fingerprints.hashes.length);
-    for (let index = 0; index < keep.length; index++) {
-      log.in();
-      try {
-        if (!filter.keeps(fingerprintAt(fingerprints, index), shifted(originAt(origins, index), base), log)) continue;
-      } catch (error) {
-        return { keep, log, failure: toPlainError(error) };
-      }
-      keep[index] = 1;
-      log.out();
-    }
-    return { keep, log, failure: null };
-  }
-
-  async function work({ block, file, fileSet }: ReadBlock, onStarted: () => void): Promise<FinishedBlock | null> {
-    const id = count++;
-    const rowTurn = rowQueue.enter();
-    const filterTurns = new Map([...filterQueues].map(([transform, queue]) => [transform, queue.enter()]));
-    try {
-      // A block with a limit may be sent twice, so its bytes must not be transferred.
-      const mayRepeat = fileSet !== null && fileSet.limit !== null;
-      let first: FirstBlockResult = await pool.start(
-        id,
-        mayRepeat ? structuredClone(block) : block,
-        file?.layout ?? null,
-        null,
-        hint?.(),
-      );
-      if (file) file.layout ??= first.layout;
-      onStarted();
-      await rowTurn.ready;
-      if (fileSet && fileSet.limit !== null) {
-        if (fileSet.state.full) return null;
-        if (fileSet.state.taken + first.read >= fileSet.limit) {
-          if (fileSet.state.taken + first.read > fileSet.limit)
-            first = await pool.start(id, block, file?.layout ?? null, fileSet.limit - fileSet.state.taken, hint?.());
-          fileSet.state.full = true;
-        }
-        fileSet.state.taken += first.read;
-      }
-      const base = block.kind === 'conversations' ? 0 : rowsSoFar;
-      rowsSoFar += first.rows;
-      rowTurn.done();
-
-      const reports = first.reports.map((report) => shiftReport(report, base));
-      let result: BlockResult = first;
-      let { failure } = first;
-      let rebased = false;
-      while (result.output.kind === 'fingerprints') {
-        const turn = filterTurns.get(result.output.transform);
-        await turn?.ready;
-        // `pool.continue` sends `base` to the thread; from then on its origins count from the start of the data.
-        const filtered = applyFilter(result.output, rebased ? 0 : base);
-        turn?.done();
-        rebased = true;
-        reports.push(filtered.log.report);
-        result = await pool.continue(id, filtered.keep, base);
-        reports.push(...result.reports);
-        failure = result.failure ?? filtered.failure ?? failure;
-      }
-      const unreadable = first.unreadable.map(({ origin, reason }) => ({ origin: shifted(origin, base), reason }));
-      return {
-        output: rebased ? result.output : shiftOutput(result.output, base),
-        unreadable,
-        reports,
-        failure,
-        read: first.read,
-      };
-    } finally {
-      onStarted();
-      rowTurn.done();
-      for (const { done } of filterTurns.values()) done();
-      pool.drop(id);
-    }
-  }
-
   let readingFailed: { readonly error: unknown } | null = null;
   const reader = blocks[Symbol.asyncIterator]();
   try {
@@ -198,7 +110,7 @@ export async function* runBlocks(
       const read = next.value;
       let onStarted = (): void => {};
       const started = new Promise<void>((resolve) => (onStarted = resolve));
-      const task = work(read, onStarted);
+      const task = processor.process(read, onStarted);
       task.catch(() => {}); // thrown below, when the task is awaited
       inFlight.push(task);
       if (read.file?.layout === null) await started;
@@ -216,6 +128,140 @@ export async function* runBlocks(
   }
   // Errors of earlier blocks come first.
   if (readingFailed) throw readingFailed.error;
+}
+
+type Turn = ReturnType<OrderedQueue['enter']>;
+
+/** Processes blocks concurrently. What needs the order of the data runs in the order of the calls of `process`. */
+class BlockProcessor {
+  private readonly rowQueue = new OrderedQueue();
+  private readonly filterQueues: ReadonlyMap<number, OrderedQueue>;
+  private rowsSoFar = 0;
+  private count = 0;
+
+  constructor(
+    private readonly pool: ThreadPool,
+    private readonly filters: ReadonlyMap<number, OrderedFilter>,
+    private readonly hint: (() => MeasureHint) | undefined,
+  ) {
+    this.filterQueues = new Map([...filters.keys()].map((transform) => [transform, new OrderedQueue()]));
+  }
+
+  /**
+   * Processes a block. Returns null if a limit of its files excludes it.
+   *
+   * @param onStarted called when the layout of its file is known
+   */
+  async process(read: ReadBlock, onStarted: () => void): Promise<FinishedBlock | null> {
+    const id = this.count++;
+    const rowTurn = this.rowQueue.enter();
+    const filterTurns = new Map([...this.filterQueues].map(([transform, queue]) => [transform, queue.enter()]));
+    try {
+      const started = await this.start(id, read);
+      onStarted();
+      await rowTurn.ready;
+      const first = await this.withinLimit(id, read, started);
+      if (first === null) return null;
+      const base = read.block.kind === 'conversations' ? 0 : this.rowsSoFar;
+      this.rowsSoFar += first.rows;
+      rowTurn.done();
+      return await this.finish(id, first, base, filterTurns);
+    } finally {
+      onStarted();
+      rowTurn.done();
+      for (const { done } of filterTurns.values()) done();
+      this.pool.drop(id);
+    }
+  }
+
+  /** Reads all conversations of a block and applies transforms up to the first ordered filter. */
+  private async start(id: number, { block, file, fileSet }: ReadBlock): Promise<FirstBlockResult> {
+    // A block with a limit may be sent twice, so its bytes must not be transferred.
+    const mayRepeat = fileSet !== null && fileSet.limit !== null;
+    const sent = mayRepeat ? structuredClone(block) : block;
+    const result = await this.pool.start(id, sent, file?.layout ?? null, null, this.hint?.());
+    if (file) file.layout ??= result.layout;
+    return result;
+  }
+
+  /**
+   * Counts the conversations of a block towards the limit of its files. Starts the block again with fewer conversations
+   * if it exceeds the limit. Returns null if the limit was reached before.
+   */
+  private async withinLimit(
+    id: number,
+    { block, file, fileSet }: ReadBlock,
+    started: FirstBlockResult,
+  ): Promise<FirstBlockResult | null> {
+    if (!fileSet || fileSet.limit === null) return started;
+    const { limit, state } = fileSet;
+    if (state.full) return null;
+    const left = limit - state.taken;
+    const result =
+      started.read > left ? await this.pool.start(id, block, file?.layout ?? null, left, this.hint?.()) : started;
+    if (started.read >= left) state.full = true;
+    state.taken += result.read;
+    return result;
+  }
+
+  /**
+   * Applies the ordered filters and the transforms after them.
+   *
+   * @param base the number of rows before the block
+   */
+  private async finish(
+    id: number,
+    first: FirstBlockResult,
+    base: number,
+    filterTurns: ReadonlyMap<number, Turn>,
+  ): Promise<FinishedBlock> {
+    const reports = first.reports.map((report) => shiftReport(report, base));
+    let result: BlockResult = first;
+    let { failure } = first;
+    let rebased = false;
+    while (result.output.kind === 'fingerprints') {
+      const { transform } = result.output;
+      const turn = filterTurns.get(transform);
+      await turn?.ready;
+      // `pool.continue` sends `base` to the thread; from then on its origins count from the start of the data.
+      const filtered = applyFilter(this.filters.get(transform), result.output, rebased ? 0 : base);
+      turn?.done();
+      rebased = true;
+      reports.push(filtered.log.report);
+      result = await this.pool.continue(id, filtered.keep, base);
+      reports.push(...result.reports);
+      failure = result.failure ?? filtered.failure ?? failure;
+    }
+    return {
+      output: rebased ? result.output : shiftOutput(result.output, base),
+      unreadable: first.unreadable.map(({ origin, reason }) => ({ origin: shifted(origin, base), reason })),
+      reports,
+      failure,
+      read: first.read,
+    };
+  }
+}
+
+/** Applies an ordered filter to a block. After an error, the remaining conversations of the block are dropped. */
+function applyFilter(
+  filter: OrderedFilter | undefined,
+  { transform, origins, fingerprints }: Extract<BlockOutput, { kind: 'fingerprints' }>,
+  base: number,
+): { keep: Uint8Array; log: TransformLog; failure: PlainError | null } {
+  if (!filter) throw new Error(`Transform ${transform} is not an ordered filter.`);
+  const log = createLog(filter.name);
+  const keep = new Uint8Array(fingerprints.hashes.length);
+  for (let index = 0; index < keep.length; index++) {
+    log.in();
+    try {
+      if (!filter.keeps(fingerprintAt(fingerprints, index), shifted(originAt(origins, index), base), log)) continue;
+    } catch (error) {
+      return { keep, log, failure: toPlainError(error) };
+    }
+    keep[index] = 1;
+    log.out();
+  }
+  return { keep, log, failure: null };
 }
 
 /** Throws the error of a block, if it has one. */
