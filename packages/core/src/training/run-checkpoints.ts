@@ -8,6 +8,7 @@ import {
   type HostTensors,
   type RunState,
 } from '../checkpoint/index.js';
+import type { Attachment } from '../contract/strategy.js';
 import type { EvaluationWeights } from './evaluation-weights.js';
 import type { RunProgress } from './progress.js';
 import type { StepPlan } from './step-plan.js';
@@ -27,96 +28,122 @@ export interface RunCheckpoints {
   keep(): () => void;
 }
 
-/** @param onStored called when a checkpoint is written, by this worker or another, or the best weights are stored */
+/** What the checkpoints of a run depend on, apart from its state. */
+interface CheckpointContext {
+  readonly plan: StepPlan;
+  readonly totalParameters: number;
+  readonly evaluationWeights: EvaluationWeights;
+  /** Called when a checkpoint is written, by this worker or another, or the best weights are stored. */
+  onStored(): void;
+}
+
 export function createRunCheckpoints(
   run: TrainRun,
   sources: CheckpointSources,
   progress: RunProgress,
-  {
-    plan,
-    totalParameters,
-    evaluationWeights,
-    onStored,
-  }: {
-    readonly plan: StepPlan;
-    readonly totalParameters: number;
-    readonly evaluationWeights: EvaluationWeights;
-    onStored(): void;
-  },
+  context: CheckpointContext,
 ): RunCheckpoints {
-  const { checkpoints, hooks, outputFolder } = run;
-  const { training } = run.config;
-  const owner = sources.attachments[0].instance;
+  return new Checkpoints(run, sources, progress, context);
+}
+
+type Facts = Parameters<TrainRun['checkpoints']['save']>[3];
+
+class Checkpoints implements RunCheckpoints {
   /** The best weights of a run without an output folder. */
-  let bestOnHost: HostTensors = new Map();
-  let saved: RunState | null = null;
+  private bestOnHost: HostTensors = new Map();
+  /** The state of the latest checkpoint. */
+  private saved: RunState | null = null;
 
-  const bestFolder = (): string | null => {
-    const { best } = progress.state;
-    return outputFolder === null || best === null ? null : checkpointFolder(outputFolder, best.step);
-  };
+  constructor(
+    private readonly run: TrainRun,
+    private readonly sources: CheckpointSources,
+    private readonly progress: RunProgress,
+    private readonly context: CheckpointContext,
+  ) {}
 
-  const save = async (): Promise<string | null> => {
+  async save(): Promise<string | null> {
+    const { run, progress } = this;
     const { state } = progress;
+    const { checkpoints, hooks, outputFolder } = run;
     // Also on workers that write nothing: a rollback returns all of them to the same step.
-    if (run.config.output.folder !== null) onStored();
+    if (run.config.output.folder !== null) this.context.onStored();
     if (outputFolder === null) return null;
-    if (saved === state) return checkpointFolder(outputFolder, state.step);
-    const folder = await checkpoints.save(outputFolder, sources, state, {
-      totalSteps: progress.totalSteps,
-      epochsDone: progress.epochsDone,
+    if (this.saved === state) return checkpointFolder(outputFolder, state.step);
+    const folder = await checkpoints.save(outputFolder, this.sources, state, this.facts());
+    this.saved = state;
+    await checkpoints.prune(
+      outputFolder,
+      run.config.training.saveTotalLimit,
+      new Set([state.step, ...(state.best === null ? [] : [state.best.step])]),
+    );
+    await hooks.onSave({ step: state.step, folder });
+    return folder;
+  }
+
+  async storeBest(metric: number, loss: number | null): Promise<void> {
+    const { progress, owner } = this;
+    const { evaluationWeights, onStored } = this.context;
+    progress.change({ best: { step: progress.state.step, metric, loss } });
+    // Only the worker that writes the result needs the weights.
+    if ((await this.save()) === null && this.run.workers.rank === 0)
+      this.bestOnHost = await evaluationWeights.during(() => copyToHost(owner.trainable));
+    onStored();
+  }
+
+  async storeMarked(): Promise<void> {
+    if (!this.run.hooks.requests.takeMarkBest()) return;
+    const { lastLoss, state } = this.progress;
+    const { step, lastEvaluation } = state;
+    const evaluated = lastEvaluation?.step === step ? lastEvaluation.loss : null;
+    await this.storeBest(evaluated ?? lastLoss, evaluated);
+  }
+
+  async restoreBest(): Promise<boolean> {
+    const { run, owner } = this;
+    const { best, step } = this.progress.state;
+    if (best === null || best.step === step) return false;
+    const folder = this.bestFolder();
+    if (folder !== null && !existsSync(folder)) {
+      run.warn(`The checkpoint with the best weights was removed (${folder}): the last weights are used.`);
+      return false;
+    }
+    if (folder === null) assignFromHost(owner.trainable, this.bestOnHost);
+    else await readBest(folder, run.loaded.model, owner);
+    return true;
+  }
+
+  keep(): () => void {
+    const kept = this.bestOnHost;
+    return () => {
+      this.bestOnHost = kept;
+    };
+  }
+
+  private get owner(): Attachment {
+    return this.sources.attachments[0].instance;
+  }
+
+  /** Returns the folder of the best weights; null if there are none, or the run has no output folder. */
+  private bestFolder(): string | null {
+    const { outputFolder } = this.run;
+    const { best } = this.progress.state;
+    return outputFolder === null || best === null ? null : checkpointFolder(outputFolder, best.step);
+  }
+
+  /** Returns what a checkpoint contains in addition to the state of the run. */
+  private facts(): Facts {
+    const { plan, totalParameters } = this.context;
+    const { totalSteps, epochsDone } = this.progress;
+    return {
+      totalSteps,
+      epochsDone,
       numTrainEpochs: plan.epochs,
       totalParameters,
       evalSteps: plan.evalSteps,
       loggingSteps: plan.loggingSteps,
       saveSteps: plan.saveSteps,
-      trainBatchSize: training.perDeviceTrainBatchSize,
-      bestFolder: bestFolder(),
-    });
-    saved = state;
-    await checkpoints.prune(
-      outputFolder,
-      training.saveTotalLimit,
-      new Set([state.step, ...(state.best === null ? [] : [state.best.step])]),
-    );
-    await hooks.onSave({ step: state.step, folder });
-    return folder;
-  };
-
-  const storeBest = async (metric: number, loss: number | null): Promise<void> => {
-    progress.change({ best: { step: progress.state.step, metric, loss } });
-    // Only the worker that writes the result needs the weights.
-    if ((await save()) === null && run.workers.rank === 0)
-      bestOnHost = await evaluationWeights.during(() => copyToHost(owner.trainable));
-    onStored();
-  };
-
-  return {
-    save,
-    storeBest,
-    async storeMarked() {
-      if (!hooks.requests.takeMarkBest()) return;
-      const { step, lastEvaluation } = progress.state;
-      const evaluated = lastEvaluation?.step === step ? lastEvaluation.loss : null;
-      await storeBest(evaluated ?? progress.lastLoss, evaluated);
-    },
-    async restoreBest() {
-      const { best, step } = progress.state;
-      if (best === null || best.step === step) return false;
-      const folder = bestFolder();
-      if (folder !== null && !existsSync(folder)) {
-        run.warn(`The checkpoint with the best weights was removed (${folder}): the last weights are used.`);
-        return false;
-      }
-      if (folder === null) assignFromHost(owner.trainable, bestOnHost);
-      else await readBest(folder, run.loaded.model, owner);
-      return true;
-    },
-    keep() {
-      const kept = bestOnHost;
-      return () => {
-        bestOnHost = kept;
-      };
-    },
-  };
+      trainBatchSize: this.run.config.training.perDeviceTrainBatchSize,
+      bestFolder: this.bestFolder(),
+    };
+  }
 }
