@@ -42,34 +42,19 @@ type Stored = Float32Array | { readonly offset: number; readonly length: number 
  * its ids and positions, independent of its position in a batch. States are never evicted: each epoch visits all
  * samples in turn, so that evicting old ones would remove each sample just before its next use.
  */
-export function createStateCache(
-  { maxMemoryMegabytes = 1024, maxDiskMegabytes = 0 }: Partial<CacheLimits>,
-  hiddenSize: number,
-): StateCache {
-  const entries = new Map<string, Stored>();
-  const disk = createDisk();
-  let memoryBytes = 0;
+export function createStateCache(limits: Partial<CacheLimits>, hiddenSize: number): StateCache {
+  const store = new StateStore(limits);
   let [tokens, computedTokens, fetchSeconds, computeSeconds, timedTokens] = [0, 0, 0, 0, 0];
 
-  const storageFor = (bytes: number): 'memory' | 'disk' | null =>
-    memoryBytes + bytes <= maxMemoryMegabytes * 2 ** 20
-      ? 'memory'
-      : disk.bytes + bytes <= maxDiskMegabytes * 2 ** 20
-        ? 'disk'
-        : null;
-  const store = (key: string, values: Float32Array): void => {
-    const storage = storageFor(values.byteLength);
-    if (storage === null || entries.has(key)) return;
-    if (storage === 'memory') memoryBytes += values.byteLength;
-    entries.set(key, storage === 'memory' ? values : disk.write(values));
-  };
-  const fetch = (key: string): Float32Array | null => {
-    const stored = entries.get(key);
-    return stored === undefined
-      ? null
-      : stored instanceof Float32Array
-        ? stored
-        : disk.read(stored.offset, stored.length);
+  /** Computes the missing segments in rows of their own, and writes them into `states` and the store. */
+  const computeMissing = (missing: readonly KeyedSegment[], states: Float32Array, compute: ComputeStates): void => {
+    const rows = rowsOf(missing);
+    const values = tidy(() => compute(rows).dataSync<'float32'>());
+    for (const [row, { key, ids, start }] of missing.entries()) {
+      const sample = values.slice(row * rows.length * hiddenSize, (row * rows.length + ids.length) * hiddenSize);
+      states.set(sample, start * hiddenSize);
+      store.add(key, sample);
+    }
   };
 
   return {
@@ -78,29 +63,20 @@ export function createStateCache(
       const segments = segmentsOf(input).map((segment) => ({ ...segment, key: keyOf(segment) }));
       const states = new Float32Array(input.rows * input.length * hiddenSize);
       const missing = segments.filter(({ key, start }) => {
-        const found = fetch(key);
+        const found = store.read(key);
         if (found !== null) states.set(found, start * hiddenSize);
         return found === null;
       });
-      const missingTokens = missing.reduce((sum, { ids }) => sum + ids.length, 0);
-      tokens += segments.reduce((sum, { ids }) => sum + ids.length, 0) - missingTokens;
+      const missingTokens = tokensIn(missing);
+      tokens += tokensIn(segments) - missingTokens;
       computedTokens += missingTokens;
-      if (
-        missing.length === segments.length &&
-        storageFor(Math.min(...missing.map(({ ids }) => ids.length)) * hiddenSize * 4) === null
-      )
-        return compute(input);
+      const smallest = Math.min(...missing.map(({ ids }) => ids.length)) * hiddenSize * 4;
+      if (missing.length === segments.length && !store.hasRoom(smallest)) return compute(input);
 
       let spent = 0;
       if (missing.length > 0) {
         const begun = performance.now();
-        const rows = rowsOf(missing);
-        const values = tidy(() => compute(rows).dataSync<'float32'>());
-        for (const [row, { key, ids, start }] of missing.entries()) {
-          const sample = values.slice(row * rows.length * hiddenSize, (row * rows.length + ids.length) * hiddenSize);
-          states.set(sample, start * hiddenSize);
-          store(key, sample);
-        }
+        computeMissing(missing, states, compute);
         spent = (performance.now() - begun) / 1000;
         computeSeconds += spent;
         timedTokens += missingTokens;
@@ -111,25 +87,78 @@ export function createStateCache(
     },
     get savings() {
       const again = timedTokens === 0 ? 0 : (tokens * computeSeconds) / timedTokens;
-      return {
-        tokens,
-        computedTokens,
-        seconds: again - fetchSeconds,
-        computeSeconds,
-        samples: entries.size,
-        bytes: memoryBytes + disk.bytes,
-      };
+      const { samples, bytes } = store;
+      return { tokens, computedTokens, seconds: again - fetchSeconds, computeSeconds, samples, bytes };
     },
-    clear: () => {
-      entries.clear();
-      memoryBytes = 0;
-      disk.clear();
-    },
-    dispose: () => {
-      entries.clear();
-      disk.dispose();
-    },
+    clear: () => store.clear(),
+    dispose: () => store.dispose(),
   };
+}
+
+type ComputeStates = Parameters<StateCache['states']>[1];
+type KeyedSegment = Segment & { readonly key: string };
+
+const tokensIn = (segments: readonly Segment[]): number => segments.reduce((sum, { ids }) => sum + ids.length, 0);
+
+/** States by key, in memory and then in a temporary file, up to a limit of each. */
+class StateStore {
+  private readonly entries = new Map<string, Stored>();
+  private readonly disk = createDisk();
+  private readonly maxMemoryBytes: number;
+  private readonly maxDiskBytes: number;
+  private memoryBytes = 0;
+
+  constructor({ maxMemoryMegabytes = 1024, maxDiskMegabytes = 0 }: Partial<CacheLimits>) {
+    this.maxMemoryBytes = maxMemoryMegabytes * 2 ** 20;
+    this.maxDiskBytes = maxDiskMegabytes * 2 ** 20;
+  }
+
+  get samples(): number {
+    return this.entries.size;
+  }
+
+  /** Total size in memory and on disk. */
+  get bytes(): number {
+    return this.memoryBytes + this.disk.bytes;
+  }
+
+  hasRoom(bytes: number): boolean {
+    return this.fitsMemory(bytes) || this.disk.bytes + bytes <= this.maxDiskBytes;
+  }
+
+  /** Stores states, unless there is no room for them. */
+  add(key: string, values: Float32Array): void {
+    const bytes = values.byteLength;
+    if (!this.hasRoom(bytes) || this.entries.has(key)) return;
+    if (!this.fitsMemory(bytes)) {
+      this.entries.set(key, this.disk.write(values));
+      return;
+    }
+    this.memoryBytes += bytes;
+    this.entries.set(key, values);
+  }
+
+  /** Returns stored states, or null. */
+  read(key: string): Float32Array | null {
+    const stored = this.entries.get(key);
+    if (stored === undefined) return null;
+    return stored instanceof Float32Array ? stored : this.disk.read(stored.offset, stored.length);
+  }
+
+  clear(): void {
+    this.entries.clear();
+    this.memoryBytes = 0;
+    this.disk.clear();
+  }
+
+  dispose(): void {
+    this.entries.clear();
+    this.disk.dispose();
+  }
+
+  private fitsMemory(bytes: number): boolean {
+    return this.memoryBytes + bytes <= this.maxMemoryBytes;
+  }
 }
 
 /** Returns the key of a sample: a hash of its ids and positions. */
