@@ -78,7 +78,7 @@ async function endOf(run: TrainRun): Promise<End> {
   return { losses, trained, callbacks: await run.hooks.saveState(), moments, best: { ...state, log_history: logged } };
 }
 
-const strategies: Record<string, () => Strategy> = {
+const strategies: Record<string, () => Strategy | Promise<Strategy>> = {
   full: () => fullStrategy(),
   'full with bfloat16 weights': () => fullStrategy({ weights: 'bfloat16' }),
   'lora with dropout': () => loraStrategy({ rank: 2, dropout: 0.3 }),
@@ -94,17 +94,17 @@ describe.each(await testBackends())('5 steps + save + stop + load + 5 steps equa
   afterAll(async () => void (await useBackend('cpu')));
 
   it.each(Object.keys(strategies))('%s', async (strategyName) => {
-    const strategy = (): Strategy => strategies[strategyName]?.() ?? fullStrategy();
-    const uninterrupted = testRun(base({ backend, strategy: strategy(), outputFolder: await temporaryFolder() }));
+    const strategy = async (): Promise<Strategy> => strategies[strategyName]?.() ?? fullStrategy();
+    const uninterrupted = testRun(base({ backend, strategy: await strategy(), outputFolder: await temporaryFolder() }));
     const expected = await endOf(uninterrupted);
 
     const outputFolder = await temporaryFolder();
-    const first = testRun(base({ backend, strategy: strategy(), outputFolder }));
+    const first = testRun(base({ backend, strategy: await strategy(), outputFolder }));
     // Left in the middle of the epoch, one step after the checkpoint of step 5. That step is lost.
     for await (const { step } of runTraining(first)) if (step === 6) break;
     disposeRun(first);
     const second = testRun(
-      base({ backend, strategy: strategy(), outputFolder, training: { resumeFromCheckpoint: true } }),
+      base({ backend, strategy: await strategy(), outputFolder, training: { resumeFromCheckpoint: true } }),
     );
     const actual = await endOf(second);
 

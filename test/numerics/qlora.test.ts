@@ -69,7 +69,7 @@ describe.skipIf(!exists).each(backends)('QLoRA equals PEFT with bitsandbytes on 
         target_modules: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
       }),
     );
-    const strategy = qloraStrategy({ adapter: folder, doubleQuantization: run.double_quantization });
+    const strategy = await qloraStrategy({ adapter: folder, doubleQuantization: run.double_quantization });
     const model = await loadLanguageModel(goldenPath('qlora', 'model'), { storage: strategy.storage ?? null });
     const attachment = await attach(strategy, model, fixture.steps);
     disposables = [attachment, model];
@@ -101,7 +101,7 @@ describe.skipIf(!exists).each(backends)('QLoRA equals PEFT with bitsandbytes on 
       quantType: run.quant_type,
       doubleQuantization: run.double_quantization,
     };
-    const strategy = qloraStrategy(options);
+    const strategy = await qloraStrategy(options);
     const model = await loadLanguageModel(goldenPath('qlora', 'model'), { storage: strategy.storage ?? null });
     const attachment = await attach(strategy, model, fixture.steps);
     disposables = [attachment, model];

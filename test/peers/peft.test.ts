@@ -239,7 +239,7 @@ describe.runIf(python !== undefined)('adapters go to PEFT and back', () => {
     'an adapter over a base in %s loads there over the base that its own file describes',
     async (quantType) => {
       const base = goldenPath('qlora', 'model');
-      const strategy = qloraStrategy({ rank: 3, quantType });
+      const strategy = await qloraStrategy({ rank: 3, quantType });
       const model = await loadLanguageModel(base, { storage: strategy.storage ?? null });
       const attachment = await strategy.attach(model, { seed: 3, totalSteps: 1, modelFolder: base });
       for (const [at, variable] of [...attachment.trainable.values()].entries()) {

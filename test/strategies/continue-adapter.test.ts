@@ -146,9 +146,9 @@ describe('training of an adapter continues', () => {
       targetModules: ['q_proj', 'v_proj'],
       rank: 2,
     };
-    const made = await makeAdapter(model, 'quantised', qloraStrategy(shared));
+    const made = await makeAdapter(model, 'quantised', await qloraStrategy(shared));
     await expectNoLeak(async () => {
-      const strategy = qloraStrategy({ adapter: made.path, quantType: 'fp4' });
+      const strategy = await qloraStrategy({ adapter: made.path, quantType: 'fp4' });
       const role = (name: string): WeightRole => ({
         name: `model.layers.0.${name}.weight`,
         kind: 'linear',

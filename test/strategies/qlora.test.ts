@@ -53,7 +53,7 @@ describe.skipIf(!isThere)('the memory of a quantised base', () => {
 
   it.each(cases)('%s', async (_, options, limit) => {
     const device = currentBackend() as WhetstoneBackend;
-    const strategy = qloraStrategy({ rank: 4, ...options });
+    const strategy = await qloraStrategy({ rank: 4, ...options });
     const before = device.counters();
     const model = await loadLanguageModel(join(root, 'model'), { storage: strategy.storage ?? null });
     const loaded = device.counters();

@@ -17,7 +17,7 @@ export interface ReadAdapter extends AdapterFiles {
  * @throws `ADAPTER_INVALID` if adapter_config.json is missing or invalid
  */
 export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
-  const config = await readConfig(folder);
+  const config = await readAdapterConfig(folder);
   const isMlx = isMlxConfig(config);
   const reader = await openSafetensors(join(folder, isMlx ? mlxFiles.tensors : 'adapter_model.safetensors'));
   const tensors = new Map<string, Tensor>();
@@ -49,7 +49,8 @@ export async function withAdapter<T>(folder: string, work: (files: AdapterFiles)
   }
 }
 
-async function readConfig(folder: string): Promise<Json> {
+/** Reads `adapter_config.json` of an adapter folder. Throws as {@link readAdapterFolder}. */
+export async function readAdapterConfig(folder: string): Promise<Json> {
   const file = join(folder, 'adapter_config.json');
   return readJsonObject(file, {
     missing: (cause) =>

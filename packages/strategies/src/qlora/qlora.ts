@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import {
   defaultsOf,
@@ -12,6 +10,8 @@ import {
   type WeightStorage,
 } from '@whetstone/core/contract';
 import { storePacked } from '@whetstone/core/ops';
+import { readFields } from '../adapters/adapter-files.js';
+import { readAdapterConfig } from '../adapters/read-adapter-folder.js';
 import { loraStrategy } from '../lora/lora.js';
 import { rememberValue } from '../support/unfreeze.js';
 import { configSchema, type QloraOptions } from './options.js';
@@ -39,16 +39,10 @@ function quantise(model: LanguageModel, storage: WeightStorage): () => void {
  * Returns the modules that are trained completely and therefore never quantised: those of the options, or those of the
  * adapter whose training continues. Errors in its folder are reported when the strategy is attached.
  */
-function fullyTrainedModules({ adapter, modulesToSave }: QloraOptions): readonly string[] {
+async function fullyTrainedModules({ adapter, modulesToSave }: QloraOptions): Promise<readonly string[]> {
   if (adapter === null) return modulesToSave ?? [];
-  try {
-    const { modules_to_save: names } = JSON.parse(readFileSync(join(adapter, 'adapter_config.json'), 'utf8')) as {
-      readonly modules_to_save?: unknown;
-    };
-    return Array.isArray(names) ? names.filter((name) => typeof name === 'string') : [];
-  } catch {
-    return [];
-  }
+  const config = await readAdapterConfig(adapter).catch(() => ({}));
+  return readFields({ config, tensors: new Map(), folder: adapter }).strings('modules_to_save') ?? [];
 }
 
 async function attachQlora(
@@ -88,7 +82,7 @@ async function attachQlora(
  * In a run, weights are quantised one by one while they are read. If the model is already loaded, it is quantised in
  * place, and the original weights are restored when the strategy is detached.
  */
-export function qloraStrategy(options: Partial<QloraOptions> = {}): Strategy {
+export async function qloraStrategy(options: Partial<QloraOptions> = {}): Promise<Strategy> {
   const resolved = { ...defaultsOf(configSchema), ...options };
   if (resolved.initLoraWeights === 'pissa') {
     throw new WhetstoneError('CONFIG_CONFLICT', 'PiSSA is not supported: it would change the quantised weights.', {
@@ -97,7 +91,7 @@ export function qloraStrategy(options: Partial<QloraOptions> = {}): Strategy {
     });
   }
   const lora = loraStrategy(resolved);
-  const unquantised = fullyTrainedModules(resolved);
+  const unquantised = await fullyTrainedModules(resolved);
   return {
     ...lora,
     storage: quantisedStorage(resolved, unquantised),
