@@ -101,7 +101,7 @@ export function checkPrintedCommands({ path, text }: SourceFile): DocumentationP
   );
   check(/\bnpm (?:i|install|add) ((?:[@\w$./{:-]+ ?)+)/g, (words) => installProblem(words, reader));
   check(/\bnpm (?:create|init|exec|x) ([@\w$./{:-]+)/g, ([name = '']) =>
-    packages.has(`create-${name}`) ? null : `create-${name} is no package of this repository.`,
+    packages.has(`create-${name}`) ? null : `create-${name} is not a package of this repository.`,
   );
   return problems;
 }
@@ -121,7 +121,7 @@ function installProblem(words: readonly string[], reader: Reader): string | null
       // An option, a path, or a name that the reader wrote.
       !/^(?:-|\.|\/|\$\{)/.test(word) && !packages.has(word) && !reader.packages.has(word),
   );
-  return unknown === undefined ? null : `${unknown} is no package of this repository, and no dependency.`;
+  return unknown === undefined ? null : `${unknown} is neither a package of this repository nor a dependency.`;
 }
 
 /** Source code whose comments are empty lines. */

@@ -160,9 +160,9 @@ describe('the checks of the documentation', () => {
       `${source}:2: whetstone chat: The command whetstone is not installed where this is read.`,
       `${source}:3: npx \n  whetstone: The command whetstone is not installed where this is read.`,
       `${source}:5: npm run build: There is no script 'build' where this is read.`,
-      `${source}:6: npm install @whetstone/backend whetstone-extras: whetstone-extras is no package of this ` +
-        'repository, and no dependency.',
-      `${source}:7: npm create whetstone-app: create-whetstone-app is no package of this repository.`,
+      `${source}:6: npm install @whetstone/backend whetstone-extras: whetstone-extras is neither a package of this ` +
+        'repository nor a dependency.',
+      `${source}:7: npm create whetstone-app: create-whetstone-app is not a package of this repository.`,
     ]);
     expect(problemsOf('packages/cli/src/message.ts', "const hint = 'npx whetstone train; whetstone chat m';")).toEqual(
       [],
