@@ -9,7 +9,7 @@ import type { SavedState } from '../contract/strategy.js';
 import { checkpointFolder, writeFolder } from './folders.js';
 import { readJson, writeJson, writeManifest } from './manifest.js';
 import { forEachContent, type ChangingObjects } from './run-contents.js';
-import { parseRunState, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
+import { parseRunState, STATE_FILE, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
 import { loadTensors, saveTensors } from './saved-tensors.js';
 import {
   copyTemplate,
@@ -31,7 +31,6 @@ export interface CheckpointSources extends ChangingObjects {
   readonly evaluationWeights: () => ReadonlyMap<string, Tensor>;
 }
 
-const STATE_FILE = 'whetstone_state.json';
 const CONFIG_FILE = 'config.resolved.json';
 
 /**

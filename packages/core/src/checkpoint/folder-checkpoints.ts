@@ -1,5 +1,6 @@
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
-import { discardCheckpoints, pruneCheckpoints, removePartial } from './folders.js';
+import { cleanCheckpoints, discardCheckpoints, pruneCheckpoints } from './folders.js';
+import { continueFrom } from './lineage.js';
 import { findCheckpoint } from './resume.js';
 import type { CheckpointStore } from './store.js';
 
@@ -8,9 +9,10 @@ import type { CheckpointStore } from './store.js';
  * the package loads the service token there without the code that reads and writes checkpoints.
  */
 export const folderCheckpoints: CheckpointStore = {
-  clean: removePartial,
+  clean: cleanCheckpoints,
   find: findCheckpoint,
   load: loadCheckpoint,
+  continueFrom,
   save: saveCheckpoint,
   discardAfter: discardCheckpoints,
   prune: pruneCheckpoints,

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileError, makeFolder } from '../files/index.js';
+import { writeJson } from './manifest.js';
 
 /** A checkpoint in a run's folder. */
 export interface CheckpointFolder {
@@ -75,11 +77,48 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** Removes the temporary folders that killed processes left. */
-export async function removePartial(root: string): Promise<void> {
+/** Removes the temporary folders that killed processes left, and completes a move of {@link abandon}. */
+export async function cleanCheckpoints(root: string): Promise<void> {
   for (const name of await readdir(root).catch(() => [])) {
     if (PARTIAL_NAME.test(name)) await rm(join(root, name), { recursive: true, force: true });
   }
+  await completeAbandon(root);
+}
+
+const ABANDONED_NAME = /^abandoned-(\d+)$/;
+/** Lists what is being moved, so that a move that was killed is completed. */
+const MOVES_FILE = '.abandoned.json';
+
+/**
+ * Moves folders of `root` into a new folder `abandoned-<n>/`, where nothing chooses, counts or deletes them. If the
+ * process is killed, {@link cleanCheckpoints} moves the rest. Returns the new folder.
+ *
+ * @throws the errors of `fileError`
+ */
+export async function abandon(root: string, folders: readonly string[]): Promise<string> {
+  const numbers = (await readdir(root)).map((name) => Number(ABANDONED_NAME.exec(name)?.[1] ?? 0));
+  const target = `abandoned-${Math.max(0, ...numbers) + 1}`;
+  try {
+    await writeJson(join(root, MOVES_FILE), { target, names: folders.map((folder) => basename(folder)) });
+    await completeAbandon(root);
+  } catch (cause) {
+    throw fileError(cause, join(root, target));
+  }
+  return join(root, target);
+}
+
+async function completeAbandon(root: string): Promise<void> {
+  const file = join(root, MOVES_FILE);
+  const text = await readFile(file, 'utf8').catch(() => null);
+  if (text === null) return;
+  const { target, names } = JSON.parse(text) as { readonly target: string; readonly names: readonly string[] };
+  await makeFolder(join(root, target));
+  for (const name of names) {
+    if (existsSync(join(root, name))) await rename(join(root, name), join(root, target, name));
+  }
+  await syncFolder(join(root, target));
+  await rm(file);
+  await syncFolder(root);
 }
 
 /**

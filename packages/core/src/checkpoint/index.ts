@@ -1,6 +1,7 @@
 /** Writes checkpoints atomically, verifies them before use, and restores them exactly. */
 export type { CheckpointSources } from './checkpoint.js';
-export { checkpointFolder, listCheckpoints, writeFolder } from './folders.js';
+export { abandon, checkpointFolder, listCheckpoints, writeFolder } from './folders.js';
+export { withNewAttempt } from './lineage.js';
 export { verifyCheckpoint, writeJson } from './manifest.js';
 export {
   assignFromHost,
@@ -11,7 +12,7 @@ export {
   type HostTensors,
 } from './host-tensors.js';
 export { createRestorePoint } from './restore-point.js';
-export { initialRunState, type LeftOutBatches, type LogEntry, type RunState } from './run-state.js';
+export { initialRunState, type LeftOutBatches, type LogEntry, type OwedWork, type RunState } from './run-state.js';
 export { folderCheckpoints } from './folder-checkpoints.js';
 export { CHECKPOINT_STORE } from './store.js';
 export { copyCompanionFiles, copyTemplate, readBest, writeCompanions, writeModel, writeTrained } from './weights.js';

@@ -1,6 +1,10 @@
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
+import type { PendingRequests } from '../hooks/types.js';
 import { isRecord } from '../util/index.js';
+
+/** The file of a checkpoint with the state of the run. */
+export const STATE_FILE = 'whetstone_state.json';
 
 /** An entry of `log_history` in trainer_state.json, with the keys of transformers. */
 export type LogEntry = Readonly<Record<string, number>>;
@@ -18,6 +22,23 @@ export interface LeftOutBatches {
   readonly epoch: number;
   readonly begin: number;
   readonly end: number;
+}
+
+/** One of the processes that trained a run in turn. */
+export interface Attempt {
+  readonly id: string;
+  /** The step after which it continued; 0 for the first one. */
+  readonly startStep: number;
+}
+
+/** What a run has to do at its present step before the next one. An interrupted run does it when it is resumed. */
+export interface OwedWork {
+  /** The epoch for which `onEpochEnd` was not called yet since its last step, or null. */
+  readonly epochEnd: number | null;
+  readonly evaluate: boolean;
+  readonly save: boolean;
+  /** In a checkpoint: the requests of callbacks that were not fulfilled. Null during the run. */
+  readonly requests: PendingRequests | null;
 }
 
 /** The progress of a run, as immutable plain data. Every checkpoint contains it. */
@@ -43,6 +64,9 @@ export interface RunState {
   readonly learningRate: { readonly value: number; readonly reason: string } | null;
   /** The batches that rollbacks left out, one entry per rollback. */
   readonly leftOut: readonly LeftOutBatches[];
+  /** The processes that trained the run in turn. They tell which checkpoints are in the history of another one. */
+  readonly attempts: readonly Attempt[];
+  readonly owed: OwedWork;
 }
 
 export const initialRunState: RunState = {
@@ -60,10 +84,12 @@ export const initialRunState: RunState = {
   unloggedLosses: [],
   learningRate: null,
   leftOut: [],
+  attempts: [],
+  owed: { epochEnd: null, evaluate: false, save: false, requests: null },
 };
 
 /** The keys that checkpoints of earlier versions lack. */
-const addedKeys: readonly string[] = ['learningRate', 'leftOut'] satisfies (keyof RunState)[];
+const addedKeys: readonly string[] = ['learningRate', 'leftOut', 'attempts', 'owed'] satisfies (keyof RunState)[];
 
 /**
  * Checks the run state of a checkpoint and returns it.

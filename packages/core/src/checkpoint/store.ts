@@ -7,7 +7,7 @@ import type { RunState, TrainerStateFacts } from './run-state.js';
  * them elsewhere, or to do additional work when one is written.
  */
 export interface CheckpointStore {
-  /** Removes incomplete checkpoints that a crash left in the run's folder. */
+  /** Repairs what a crash left in the run's folder: removes incomplete checkpoints, and completes moves. */
   clean(root: string): Promise<void>;
   /**
    * Returns the checkpoint to resume from: the requested one (a path), or the newest complete one (true). Returns null
@@ -16,6 +16,11 @@ export interface CheckpointStore {
   find(requested: string | true, root: string | null, warn: (message: string) => void): Promise<string | null>;
   /** Restores a checkpoint into a run and returns the state of the run that wrote it. */
   load(checkpoint: string, sources: CheckpointSources, warn: (message: string) => void): Promise<RunState>;
+  /**
+   * Called when the run continues from a checkpoint, before its first step. Sets aside the checkpoints of the run's
+   * folder that are not in the history of this one: they must not be found, pruned or deleted later.
+   */
+  continueFrom(checkpoint: string, root: string, warn: (message: string) => void): Promise<void>;
   /** Writes a checkpoint atomically and returns its folder. */
   save(
     root: string,

@@ -144,12 +144,12 @@ export const training = section({
   },
   resumeDespite: {
     type: 'array',
-    items: { enum: ['data', 'template'] },
+    items: { enum: ['data', 'template', 'stop'] },
     uniqueItems: true,
     default: [],
     description:
       'What may differ from the run that wrote the checkpoint: the training data, the chat template. By ' +
-      'default a difference is an error.',
+      'default a difference is an error. stop: train on, although a callback had stopped the run.',
   },
   maxRollbacks: integer(
     0,

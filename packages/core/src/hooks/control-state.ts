@@ -92,6 +92,10 @@ function createRequests(requested: Requested): ControlRequests {
     takeMarkBest: () => take('markBest'),
     takeLearningRate: () => take('learningRate'),
     takeSkipUpdate: () => take('skip'),
+    pending: () => {
+      const { skip: _, ...pending } = requested;
+      return pending;
+    },
     takeAll: () => ({
       stop: take('stop'),
       evaluate: take('evaluate'),

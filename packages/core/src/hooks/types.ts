@@ -16,7 +16,7 @@ export type HookMethods = {
 export type LearningRateRequest = { readonly value: number; readonly reason: string };
 
 /** The requests of the callbacks of one process, as plain data for other processes. */
-type PendingRequests = {
+export type PendingRequests = {
   readonly stop: string | null;
   readonly evaluate: boolean;
   readonly save: boolean;
@@ -41,6 +41,8 @@ export interface ControlRequests {
   takeLearningRate(): LearningRateRequest | null;
   /** Returns the reason to skip the update of the current step, or null, and clears it. */
   takeSkipUpdate(): string | null;
+  /** Returns all requests, and keeps them. */
+  pending(): PendingRequests;
   /** Returns all requests, and clears them. */
   takeAll(): PendingRequests;
   /** Adds requests. The first reason for stopping, the first learning rate and the first rollback count. */

@@ -1,4 +1,4 @@
-import { initialRunState, type LogEntry, type RunState } from '../checkpoint/index.js';
+import { initialRunState, type LogEntry, type OwedWork, type RunState } from '../checkpoint/index.js';
 import type { EvaluationReport, RunReport, StepReport } from '../contract/report.js';
 import type { StepPlan } from './step-plan.js';
 import { stageOf, type TrainRun } from './train-run.js';
@@ -13,6 +13,8 @@ export interface RunProgress {
   /** The loss of the latest step. */
   readonly lastLoss: number;
   change(changes: Partial<RunState>): void;
+  /** Sets what the run has to do before the next step. */
+  owe(work: Partial<OwedWork>): void;
   /**
    * Counts a completed step, and adds it to the log history at logging intervals.
    *
@@ -56,6 +58,13 @@ class Progress implements RunProgress {
     this.state = { ...this.state, ...changes };
   }
 
+  owe(work: Partial<OwedWork>): void {
+    const { owed } = this.state;
+    const next = { ...owed, ...work };
+    // An unchanged state needs no second checkpoint.
+    if (JSON.stringify(next) !== JSON.stringify(owed)) this.change({ owed: next });
+  }
+
   countStep(report: StepReport, batchesConsumed: number): void {
     const { state } = this;
     this.lastLoss = report.loss;
@@ -70,6 +79,7 @@ class Progress implements RunProgress {
       seconds: state.seconds + report.seconds,
       unloggedLosses,
     });
+    this.owe({ epochEnd: state.epoch });
     if (report.step % this.plan.loggingSteps !== 0 && report.step !== this.totalSteps) return;
     this.log(stepEntry(report, unloggedLosses));
     this.change({ unloggedLosses: [] });
@@ -82,6 +92,7 @@ class Progress implements RunProgress {
       lastEvaluation: { step, loss: report.loss },
       evalLossBefore: step === 0 ? report.loss : evalLossBefore,
     });
+    this.owe({ evaluate: false });
     this.log(evaluationEntry(report));
   }
 

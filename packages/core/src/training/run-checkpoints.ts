@@ -46,6 +46,11 @@ export function createRunCheckpoints(
   return new Checkpoints(run, sources, progress, context);
 }
 
+const withRequests = (state: RunState, { requests }: TrainRun['hooks']): RunState => ({
+  ...state,
+  owed: { ...state.owed, requests: requests.pending() },
+});
+
 type Facts = Parameters<TrainRun['checkpoints']['save']>[3];
 
 class Checkpoints implements RunCheckpoints {
@@ -63,13 +68,15 @@ class Checkpoints implements RunCheckpoints {
 
   async save(): Promise<string | null> {
     const { run, progress } = this;
+    // This checkpoint is the one that is owed, unless it is written before the evaluation that comes first.
+    if (!progress.state.owed.evaluate) progress.owe({ save: false });
     const { state } = progress;
     const { checkpoints, hooks, outputFolder } = run;
     // Also on workers that write nothing: a rollback returns all of them to the same step.
     if (run.config.output.folder !== null) this.context.onStored();
     if (outputFolder === null) return null;
     if (this.saved === state) return checkpointFolder(outputFolder, state.step);
-    const folder = await checkpoints.save(outputFolder, this.sources, state, this.facts());
+    const folder = await checkpoints.save(outputFolder, this.sources, withRequests(state, hooks), this.facts());
     this.saved = state;
     await checkpoints.prune(
       outputFolder,

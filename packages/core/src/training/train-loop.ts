@@ -1,11 +1,12 @@
 import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import type { CheckpointSources } from '../checkpoint/index.js';
+import { withNewAttempt, type CheckpointSources } from '../checkpoint/index.js';
 import type { RunInfo } from '../contract/callback.js';
 import type { BatchSource } from '../contract/data.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { RunReport, StepReport } from '../contract/report.js';
 import type { Attachment } from '../contract/strategy.js';
+import type { PendingRequests } from '../hooks/types.js';
 import { barrier, createStepSync } from '../distributed/step-sync.js';
 import { attachStrategies, wrapData, type Attached } from './attach.js';
 import { createEvaluationWeights, findProvider, type EvaluationWeights } from './evaluation-weights.js';
@@ -62,6 +63,7 @@ export const runTraining: RunTraining = async function* (run) {
     await start(loop);
     do {
       while (continues(loop)) yield* trainEpoch(loop);
+      await endOwedEpoch(loop);
       await evaluateAtEnd(loop);
     } while (await rollBackIfRequested(loop));
     return await finish(loop);
@@ -96,9 +98,12 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
   });
   const rollbacks = createRollbacks(run, sources, progress, checkpoints);
   const sync = createStepSync(run.workers);
-  await resume(run, sources, progress);
+  const resumedFrom = await resume(run, sources, progress);
   run.checkUnusedKeys();
   await run.claimOutput?.();
+  if (resumedFrom !== null && run.outputFolder !== null)
+    await run.checkpoints.continueFrom(resumedFrom, run.outputFolder, run.warn);
+  progress.change({ attempts: withNewAttempt(progress.state) });
   await sync.broadcastParameters(owner, run.backend);
   return {
     run,
@@ -123,16 +128,22 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
   };
 }
 
-/** Calls `onRunStart` and, if configured, evaluates before the first step. */
+/**
+ * Calls `onRunStart`. If configured, evaluates before the first step. A resumed run does what it owed when it was
+ * interrupted.
+ */
 async function start(loop: Training): Promise<void> {
   const { run, progress } = loop;
   run.hooks.step = progress.state.step;
   await run.hooks.onRunStart({ ...runInfo(loop), loaded: run.loaded });
   await agreeOnRequests(run, progress, 'the requests at the start');
   await interruptIfRequested(loop);
-  if (run.config.training.evalStrategy !== 'ends' || progress.state.step > 0) return;
-  await evaluateRun(loop);
+  const { owed, step } = progress.state;
+  if (owed.evaluate || owed.save) await settleAtStep(loop);
+  else if (run.config.training.evalStrategy === 'ends' && step === 0) await evaluateRun(loop);
+  else return;
   await rollBackIfRequested(loop);
+  await interruptIfRequested(loop);
 }
 
 /** Trains to the end of an epoch or of the run, or to a rollback. */
@@ -185,13 +196,22 @@ async function rollBackIfRequested(loop: Training): Promise<boolean> {
 
 /** Calls `onEpochEnd`, evaluates and saves. */
 async function endEpoch(loop: Training, epoch: number): Promise<void> {
-  const { run, checkpoints } = loop;
+  const { run, progress } = loop;
   const { evalStrategy, saveStrategy } = run.config.training;
   await run.hooks.onEpochEnd(epoch);
-  if (evalStrategy === 'epoch') await evaluateRun(loop);
+  progress.owe({ epochEnd: null, evaluate: evalStrategy === 'epoch', save: saveStrategy === 'epoch' });
+  await settle(loop);
   if (await rollBackIfRequested(loop)) return;
-  if (saveStrategy === 'epoch') await checkpoints.save();
   await interruptIfRequested(loop);
+}
+
+/** Ends the epoch of a run that was interrupted after its last step, and then resumed. */
+async function endOwedEpoch(loop: Training): Promise<void> {
+  const { data, progress } = loop;
+  const { batchesConsumed, owed } = progress.state;
+  if (owed.epochEnd === null) return;
+  if (batchesConsumed >= data.batchesPerEpoch) progress.change({ epoch: owed.epochEnd + 1, batchesConsumed: 0 });
+  await endEpoch(loop, owed.epochEnd);
 }
 
 /** Makes one optimizer step and calls the hooks before and after it. */
@@ -244,8 +264,8 @@ async function finish(loop: Training): Promise<RunReport> {
   return report;
 }
 
-/** Resumes from a checkpoint, if configured and if there is one. */
-async function resume(run: TrainRun, sources: CheckpointSources, progress: RunProgress): Promise<void> {
+/** Resumes from a checkpoint, if configured and if there is one. Returns it, or null. */
+async function resume(run: TrainRun, sources: CheckpointSources, progress: RunProgress): Promise<string | null> {
   const {
     outputFolder,
     workers,
@@ -255,17 +275,32 @@ async function resume(run: TrainRun, sources: CheckpointSources, progress: RunPr
     },
   } = run;
   if (outputFolder !== null) await run.checkpoints.clean(outputFolder);
-  if (requested === null || requested === false) return;
+  if (requested === null || requested === false) return null;
   await barrier(workers, 'the checkpoint to resume from');
   const warn = (message: string): void => run.warn(message);
   const folder = await run.checkpoints.find(requested, workers.rank === 0 ? outputFolder : output.folder, warn);
   await verifySameCheckpoint(workers, folder);
   if (folder === null) {
     run.warn('There is no checkpoint to resume from: the run starts at the beginning.');
-    return;
+    return null;
   }
-  progress.change(await run.checkpoints.load(folder, sources, warn));
+  const state = await run.checkpoints.load(folder, sources, warn);
+  const { requests } = state.owed;
+  progress.change({ ...state, owed: { ...state.owed, requests: null } });
+  if (requests !== null) run.hooks.requests.merge(stillRequested(run, requests));
   run.logger.info(`Resumed after step ${progress.state.step}.`, { checkpoint: folder });
+  return folder;
+}
+
+/** Returns the requests that a checkpoint contains, without a stop despite which the run is to continue. */
+function stillRequested({ config, warn }: TrainRun, requests: PendingRequests): PendingRequests {
+  if (requests.stop === null) return requests;
+  if (config.training.resumeDespite.includes('stop')) return { ...requests, stop: null };
+  warn(
+    `A callback stopped the run before this checkpoint (${requests.stop}), so it ends without another step. To train ` +
+      'on, set training.resumeDespite to ["stop"].',
+  );
+  return requests;
 }
 
 /** Checks that all workers found the same checkpoint. Every worker reads it from the output folder. */
@@ -289,7 +324,7 @@ async function verifySameCheckpoint(workers: TrainRun['workers'], folder: string
  * Ends early if a callback requests a rollback.
  */
 async function atStepBoundary(loop: Training): Promise<void> {
-  const { run, plan, progress, checkpoints } = loop;
+  const { run, plan, progress } = loop;
   const {
     config: { training },
     hooks: { requests },
@@ -298,12 +333,29 @@ async function atStepBoundary(loop: Training): Promise<void> {
   await agreeOnRequests(run, progress, `the requests after step ${step}`);
   if (requests.rollbackReason !== null) return;
   const evaluateDue = training.evalStrategy === 'steps' && step % plan.evalSteps === 0;
-  if (requests.takeEvaluate() || evaluateDue) await evaluateRun(loop);
-  if (requests.rollbackReason !== null) return;
-  await checkpoints.storeMarked();
   // The last step's checkpoint is written once, after the last evaluation.
   const saveDue = training.saveStrategy === 'steps' && step % plan.saveSteps === 0 && step < progress.totalSteps;
-  if (requests.takeSave() || saveDue) await checkpoints.save();
+  progress.owe({ evaluate: requests.takeEvaluate() || evaluateDue, save: saveDue });
+  await settleAtStep(loop);
+}
+
+/** Does what the run owes, and saves if a callback requested it. */
+async function settleAtStep(loop: Training): Promise<void> {
+  if ((await settle(loop)) && loop.run.hooks.requests.takeSave()) await loop.checkpoints.save();
+}
+
+/**
+ * Evaluates and saves, if the run owes it. Returns false without saving if the evaluation was interrupted, so that it
+ * stays owed, or if a callback requested a rollback.
+ */
+async function settle(loop: Training): Promise<boolean> {
+  const { run, progress, checkpoints } = loop;
+  if (run.evalData === null) progress.owe({ evaluate: false });
+  if (progress.state.owed.evaluate) await evaluateRun(loop);
+  if (progress.state.owed.evaluate || run.hooks.requests.rollbackReason !== null) return false;
+  await checkpoints.storeMarked();
+  if (progress.state.owed.save) await checkpoints.save();
+  return true;
 }
 
 /** Adds `allReduceShare`, the share of the step's time in which the worker only waited for the all-reduce. */
