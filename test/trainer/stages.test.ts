@@ -249,6 +249,32 @@ describe('a staged run', () => {
     },
   );
 
+  it('that resumes from an earlier stage moves the later ones aside', async () => {
+    const folder = join(await temporaryFolder(), 'run');
+    const config = (resumeFromCheckpoint: string | null): object => ({
+      strategy: lora,
+      stages: twoStages,
+      training: { ...training, resumeFromCheckpoint },
+      output: { folder },
+    });
+    await runAll(trainerOf(config(null)));
+    const before = await resultOf(folder);
+    const { steps } = await runAll(trainerOf(config(join(folder, '1-general', 'checkpoint-2'))));
+    expect(steps.map(({ stage, step }) => [stage, step])).toEqual([
+      ['general', 3],
+      ['domain', 1],
+      ['domain', 2],
+      ['domain', 3],
+    ]);
+    expect(await readdir(join(folder, '1-general', 'abandoned-1'))).toEqual(['checkpoint-3']);
+    const abandoned = join(folder, 'abandoned-1', '2-domain');
+    expect((await readdir(abandoned)).filter((name) => name.startsWith('checkpoint'))).toEqual([
+      'checkpoint-2',
+      'checkpoint-3',
+    ]);
+    expect(await resultOf(folder)).toEqual(before);
+  });
+
   it('stores the folder of the base model in the adapter', async () => {
     const folder = join(await temporaryFolder(), 'run');
     await runAll(

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { copyCompanionFiles, writeFolder, writeModel } from '../checkpoint/index.js';
+import { abandon, copyCompanionFiles, listCheckpoints, writeFolder, writeModel } from '../checkpoint/index.js';
 import type { ResolvedStage } from '../config/resolve-stages.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
 import type { ResolvedConfig } from '../config/types.js';
@@ -122,11 +122,10 @@ class StagedRun {
     const { resolution } = this.stageAt(index);
     const modelFolder = this.root === null ? null : modelBefore(this.root, this.names, index);
     const loadedBefore = this.loaded;
-    if (loadedBefore === null) await this.readTransfer(index);
     const result: StageResult = { transfer: null, isMerged: false };
     const report = yield* this.runner.runOne(
       stageResolution(resolution, this.folderOf(index), {
-        resumeFromCheckpoint: index === (this.resume?.done.length ?? 0) ? (this.resume?.next ?? null) : null,
+        resumeFromCheckpoint: this.resumeOf(index),
         path: loadedBefore === null ? modelFolder : null,
       }),
       loadedBefore === null ? [] : [provide(LOADED_MODEL, loadedBefore)],
@@ -137,7 +136,7 @@ class StagedRun {
           if (this.loaded === null) this.ownsModel = isOurs;
           this.loaded = model;
         },
-        claimOutput: () => this.claimOutput(index),
+        claimOutput: (warn) => this.claimOutput(index, warn),
       },
     );
     await this.finish(index, report, result);
@@ -163,21 +162,28 @@ class StagedRun {
     return this.root === null ? null : stageFolder(this.root, index, this.names[index] ?? '');
   }
 
+  /** Returns `resumeFromCheckpoint` of a stage. */
+  private resumeOf(index: number): string | true | null {
+    return index === (this.resume?.done.length ?? 0) ? (this.resume?.next ?? null) : null;
+  }
+
   /** Whether the next stage has the same strategy, and continues with the trained parameters. */
   private continuesAfter(index: number): boolean {
     return index + 1 < this.stages.length && sameOwner(this.stages[index], this.stages[index + 1]);
   }
 
-  /** Reads the state of the previous stage from its folder, if this stage continues with it. */
-  private async readTransfer(index: number): Promise<void> {
+  /**
+   * Returns the state of the previous stage, if this stage continues with it. A resumed run reads it from the folder of
+   * that stage, which needs the tensor backend.
+   */
+  private async transferTo(index: number): Promise<StageTransfer | null> {
+    if (this.transfer !== null || index !== this.resume?.done.length || index === 0) return this.transfer;
     const folder = this.folderOf(index - 1);
-    if (folder !== null && index > 0 && this.continuesAfter(index - 1))
-      this.transfer = await readTransferFolder(join(folder, TRANSFER_FOLDER));
+    return folder !== null && this.continuesAfter(index - 1) ? readTransferFolder(join(folder, TRANSFER_FOLDER)) : null;
   }
 
   /** Returns how the training of a stage imports the state of the previous one, and exports its own. */
   private runOf(index: number, modelFolder: string | null, result: StageResult): RunStage {
-    const received = this.transfer;
     const next = this.stages[index + 1];
     const continues = this.continuesAfter(index);
     return {
@@ -186,7 +192,8 @@ class StagedRun {
       count: this.stages.length,
       modelFolder,
       resultFolder: next === undefined ? this.root : this.folderOf(index),
-      importState: (owner) => {
+      importState: async (owner) => {
+        const received = await this.transferTo(index);
         if (received !== null) importState(owner, received);
         if (next !== undefined && !continues) requireMerge(owner, this.stageAt(index), next);
       },
@@ -201,10 +208,16 @@ class StagedRun {
     };
   }
 
-  /** Claims the folder of the run, once, and marks the stages before this one as done. */
-  private async claimOutput(index: number): Promise<void> {
+  /**
+   * Claims the folder of the run, once, and marks the stages before this one as done. A run that resumed from an
+   * earlier stage moves what it had of this one aside.
+   */
+  private async claimOutput(index: number, warn: (message: string) => void): Promise<void> {
     if (!this.isClaimed) await claimOutputFolder(this.config);
     this.isClaimed = true;
+    const folder = this.folderOf(index);
+    if (this.root !== null && folder !== null && this.resume !== null && this.resumeOf(index) === null)
+      await abandonStage(this.root, folder, warn);
     if (this.root !== null && index === this.reports.length) await writeDone(this.root, this.names, this.reports);
   }
 
@@ -258,6 +271,14 @@ function modelBefore(root: string, names: readonly string[], index: number): str
  */
 async function readTransferFolder(folder: string): Promise<StageTransfer | null> {
   return existsSync(folder) ? readStageTransfer(folder) : null;
+}
+
+/** Moves the folder of a stage that is trained again into a new folder `abandoned-<n>/`, if it has a result. */
+async function abandonStage(root: string, folder: string, warn: (message: string) => void): Promise<void> {
+  const hasResult = ['adapter', 'model'].some((name) => existsSync(join(folder, name)));
+  if (!hasResult && (await listCheckpoints(folder)).length === 0) return;
+  const abandoned = await abandon(root, [folder]);
+  warn(`The run continues from an earlier stage: ${folder} was moved to ${abandoned} and is not used.`);
 }
 
 async function saveMerged(folder: string, loaded: LoadedModel | null, chatTemplatePath: string | null): Promise<void> {

@@ -30,7 +30,7 @@ export async function attachStrategies(
     const ownerAttachment = await attach(owner, loaded, strategyRun);
     attached.push(ownerAttachment);
     warnAboutUntrainedTokens(loaded.model, ownerAttachment, warn);
-    stage?.importState?.(ownerAttachment.instance);
+    await stage?.importState?.(ownerAttachment.instance);
     for (const companion of companions)
       attached.push(await attach(companion, loaded, { ...strategyRun, owner: ownerAttachment.instance }));
     return { all: [ownerAttachment, ...attached.slice(1)], dispose };

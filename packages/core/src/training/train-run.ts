@@ -29,7 +29,7 @@ export interface RunStage extends StageInfo {
   /** The folder of the result. For the last stage, that of the complete run. */
   readonly resultFolder: string | null;
   /** Imports the state of the previous stage into the owner. Called before the companions are attached. */
-  importState?(owner: Attachment): void;
+  importState?(owner: Attachment): Promise<void>;
   /** Exports the state of the owner. Called at the end, with the final weights, before the strategies are disposed. */
   exportState?(owner: Attachment): Promise<void>;
 }

@@ -23,7 +23,7 @@ export interface StageComposition {
   /** Called as soon as the model is loaded. If the run created it, the receiver disposes it. */
   readonly useModel: (loaded: LoadedModel, isOurs: boolean) => void;
   /** Called once the stage may claim its folder. */
-  readonly claimOutput: () => Promise<void>;
+  readonly claimOutput: (warn: TrainRun['warn']) => Promise<void>;
 }
 
 export interface ComposeOptions {
@@ -105,7 +105,7 @@ async function compose(
     checkUnusedKeys: plugins.maker.checkUnusedKeys,
     claimOutput: async () => {
       if (!cluster.writes) return;
-      await stage?.claimOutput();
+      await stage?.claimOutput(services.get(RUN_LOGGER).warn);
       await claimOutputFolder(config);
       await saveDataManifest(outputFolder, data.trainData, data.evalData);
     },
