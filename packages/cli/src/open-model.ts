@@ -4,6 +4,7 @@ import type { LanguageModel, LoadedModel, Plugin, TensorBackendInfo, WeightStora
 import type { LoadedAdapter } from '@whetstone/strategies';
 import { findModelFolder } from './fetched-models.js';
 import { loadModel, resolveBackend } from './on-demand.js';
+import { createTerminal, terminalLogger } from './terminal.js';
 
 /** Options of {@link openModel}. */
 export interface OpenModelOptions {
@@ -43,6 +44,8 @@ export async function openModel(
         ? []
         : await addedTokens(folder, tokenizer),
   });
+  const { warn } = terminalLogger(createTerminal(false));
+  for (const notice of loaded.notices ?? []) warn(notice);
   try {
     const attached = adapter === undefined ? null : await putAdapter(loaded.model, adapter, plugins);
     return {

@@ -45,8 +45,10 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
     grown === null || grown.added.length === 0 ? await loadTokenizer(folder) : createTokenizer(grown.files);
   const renderer = await loadRenderer(folder, tokenizer, options);
   const [first] = grown?.added ?? [];
+  const notices: string[] = [];
   const model = await loadLanguageModel(folder, {
     ...options,
+    onNotice: (message) => notices.push(message),
     ...(first === undefined || grown === null ? {} : { grow: { first, count: grown.added.length } }),
   });
   try {
@@ -59,6 +61,7 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
     model,
     tokenizer,
     renderer,
+    ...(notices.length === 0 ? {} : { notices }),
     ...(first === undefined || grown === null ? {} : { companionFiles: grown.written }),
   };
 }

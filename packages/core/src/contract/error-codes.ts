@@ -35,6 +35,7 @@ export const errorCodes = {
   MODEL_NOT_FOUND: failed('The model folder does not exist or does not contain a model.'),
   MODEL_CONFIG_INVALID: failed("A model's config.json lacks a field or contradicts itself."),
   MODEL_ARCHITECTURE_UNKNOWN: failed("The model's architecture is not supported."),
+  MODEL_QUANTIZED: failed('The weights of a model folder are quantised.'),
   MODEL_TENSOR_MISSING: failed("A tensor that the architecture requires is not in the model's files."),
   MODEL_TENSOR_SHAPE: failed('The shape of a tensor differs from the one that the architecture requires.'),
   MODEL_TENSOR_UNKNOWN: failed("A model's files contain a tensor that its architecture does not have."),

@@ -244,4 +244,6 @@ export interface LoadedModel {
    * name. They are written next to every saved model or adapter.
    */
   readonly companionFiles?: Readonly<Record<string, string>>;
+  /** Warnings about what was read differently from how the files of the model are written. */
+  readonly notices?: readonly string[];
 }

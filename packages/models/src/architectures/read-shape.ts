@@ -1,5 +1,5 @@
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
-import { activationNames } from '@whetstone/core/ops';
+import { activationNames, type ActivationName } from '@whetstone/core/ops';
 import { configReader, type ConfigReader, type ConfigRecord } from './config-reader.js';
 import { readRope } from './rope.js';
 import type { DecoderShape, LayerShape, Rope } from './shape.js';
@@ -43,11 +43,7 @@ export function readShape(
     layers: readLayers(spec, reader, headDim),
     norm: { ...spec.norm, epsilon: reader.number('rms_norm_eps') },
     queryKeyNorm: spec.queryKeyNorm ?? false,
-    activation: reader.choice(
-      'hidden_activation',
-      activationNames,
-      reader.choice('hidden_act', activationNames, spec.defaultActivation),
-    ),
+    activation: readActivation(spec, reader),
     ropes,
     attentionSoftCap: reader.optionalNumber('attn_logit_softcapping'),
     logitSoftCap: reader.optionalNumber('final_logit_softcapping'),
@@ -65,6 +61,14 @@ export function readShape(
   };
   check();
   return shape;
+}
+
+function readActivation(
+  { activationAliases = {}, defaultActivation }: ArchitectureSpec,
+  reader: ConfigReader,
+): ActivationName {
+  const name = reader.choice('hidden_act', activationNames, defaultActivation);
+  return activationAliases[name] ?? name;
 }
 
 function specOf(config: ConfigRecord, file: string, known: ReadonlyMap<string, ArchitectureSpec>): ArchitectureSpec {

@@ -39,6 +39,26 @@ const unsupported = [
   'monteclora_config',
   'ensure_weight_tying',
 ] as const;
+
+/** Values of `init_lora_weights` with which PEFT leaves the base model as it is. */
+const keepsBase = new Set(['gaussian', 'eva', 'orthogonal', 'mica']);
+
+/** Returns a problem if the initialisation of the adapter changed the base model, as PiSSA does; null otherwise. */
+function initialisationProblem(fields: ConfigFields, { folder }: AdapterFiles): Problem | null {
+  const value = fields.raw('init_lora_weights');
+  if (typeof value !== 'string' || keepsBase.has(value.toLowerCase())) return null;
+  return {
+    message:
+      'The initialisation of the adapter changed the weights of the base model, which the adapter does not contain.',
+    place: { file: configFile(folder), path: 'init_lora_weights' },
+    expected: `true, false or one of ${[...keepsBase].join(', ')}`,
+    found: value,
+    hint:
+      'Merge the adapter in PEFT, or save it there with path_initial_model_for_weight_conversion, which converts it ' +
+      'to plain LoRA.',
+  };
+}
+
 const isOff = (value: unknown): boolean =>
   value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
 
@@ -55,6 +75,8 @@ export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOp
         found: JSON.stringify(fields.raw(key)),
       });
   }
+  const changedBase = initialisationProblem(fields, files);
+  if (changedBase !== null) fields.problems.push(changedBase);
   const bias = fields.stringOrNull('bias') ?? 'none';
   return {
     ...defaultsOf(loraConfigSchema),

@@ -73,6 +73,7 @@ export async function composeModel(
   if (useModel !== undefined) useModel(loaded, isOurs);
   else if (isOurs) services.onDispose(() => loaded.model.dispose());
   const warning = float32StorageWarning(loaded.model, backend.backend);
+  for (const notice of loaded.notices ?? []) services.get(RUN_LOGGER).warn(notice);
   if (warning !== null) services.get(RUN_LOGGER).warn(warning);
   throwIfAborted(context);
   return loaded;

@@ -18,6 +18,8 @@ export interface ArchitectureSpec {
   readonly queryKeyNorm?: boolean;
   readonly fanInFanOut?: boolean;
   readonly defaultActivation: ActivationName;
+  /** Activations that config.json names differently from what the published models compute. */
+  readonly activationAliases?: Readonly<Record<string, ActivationName>>;
   /** Biases: fixed, or the name of the field of config.json that decides. */
   readonly biases: { readonly [K in keyof Biases]: boolean | string };
   /**

@@ -1,0 +1,49 @@
+import type { TensorReader } from '@whetstone/core/safetensors';
+
+/** Names that wrappers of a model insert into the names of its tensors when it is saved. */
+const wrappers = new Set([
+  '_orig_mod',
+  'module',
+  '_fsdp_wrapped_module',
+  '_checkpoint_wrapped_module',
+  '_forward_module',
+]);
+
+/**
+ * Returns a reader without the names of wrappers that a save left in the names of tensors: torch.compile
+ * (`_orig_mod.`), data parallelism (`module.`), FSDP and checkpointing. A name stays as it is if the file also contains
+ * the shorter name.
+ *
+ * @param onNotice receives a message that names what was removed
+ */
+export function withoutWrappers(reader: TensorReader, onNotice: (message: string) => void): TensorReader {
+  const storedNames = new Map<string, string>();
+  const removed = new Set<string>();
+  for (const name of reader.tensors.keys()) {
+    const segments = name.split('.');
+    const short = segments.filter((segment) => !wrappers.has(segment)).join('.');
+    const isTaken = short !== name && (reader.tensors.has(short) || storedNames.has(short));
+    storedNames.set(isTaken ? name : short, name);
+    if (!isTaken) for (const segment of segments) if (wrappers.has(segment)) removed.add(`${segment}.`);
+  }
+  if (removed.size === 0) return reader;
+  onNotice(
+    `The names of the model's tensors contain ${[...removed].join(' and ')}, which a wrapper of the model adds ` +
+      'when it is saved. They are read without it.',
+  );
+  const stored = (name: string): string => storedNames.get(name) ?? name;
+  return {
+    ...reader,
+    tensors: new Map(
+      [...storedNames].flatMap(([short, name]) => {
+        const entry = reader.tensors.get(name);
+        return entry === undefined ? [] : [[short, { ...entry, name: short }] as const];
+      }),
+    ),
+    fileOf: (name) => reader.fileOf(stored(name)),
+    readFloat32: async (name) => reader.readFloat32(stored(name)),
+    readFloat32Into: async (name, target) => reader.readFloat32Into(stored(name), target),
+    readBytesInto: async (name, target) => reader.readBytesInto(stored(name), target),
+    read: async (name) => reader.read(stored(name)),
+  };
+}
