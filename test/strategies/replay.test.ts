@@ -18,8 +18,14 @@ import { replayStrategy } from '../../packages/strategies/src/replay/replay.js';
 import { batchSourceOf, randomRows, supervisedOf } from '@whetstone/testing';
 import * as tf from '@tensorflow/tfjs-core';
 import { createRandom } from '@whetstone/core/random';
-import { emptyBuffer, offerRows } from '../../packages/strategies/src/replay/buffer.js';
-import { rowsOf } from '../../packages/strategies/src/replay/rows.js';
+import {
+  bufferWithoutKeys,
+  emptyBuffer,
+  openReservoir,
+  type ReplayBuffer,
+} from '../../packages/strategies/src/replay/buffer.js';
+import { ReplayedRows } from '../../packages/strategies/src/replay/replayed-rows.js';
+import { rowsOf, type ReplayRow } from '../../packages/strategies/src/replay/rows.js';
 import { useBackend } from '../support/backend.js';
 
 const vocabularySize = 24;
@@ -195,26 +201,125 @@ describe('replay', () => {
     expect(await play9('resumed', 4)).toBe(straight);
   });
 
-  it('keeps every offered row with equal probability', () => {
-    const rows = Array.from({ length: 200 }, (_, id) => ({
-      ids: Int32Array.of(id),
-      labels: Int32Array.of(id),
-      segmentIds: Int32Array.of(1),
-      positionIds: Int32Array.of(0),
-    }));
-    const kept = new Float64Array(rows.length);
-    const rounds = 2000;
+  const rowOf = (id: number): ReplayRow => ({
+    ids: Int32Array.of(id),
+    labels: Int32Array.of(id),
+    segmentIds: Int32Array.of(1),
+    positionIds: Int32Array.of(0),
+  });
+  const idsOf = ({ rows }: ReplayBuffer): number[] => rows.map(({ ids }) => ids[0] ?? NaN);
+
+  it.each([
+    { name: 'four tasks', tasks: [32, 32, 32, 32], limits: [16, 16, 16, 16] },
+    { name: 'tasks of different sizes', tasks: [8, 80, 40], limits: [16, 16, 16] },
+    { name: 'a smaller limit', tasks: [64, 64], limits: [32, 12] },
+    { name: 'a larger limit', tasks: [32, 96], limits: [8, 24] },
+  ])('keeps every row of $name with equal probability, all with one seed', ({ tasks, limits }) => {
+    const total = tasks.reduce((sum, count) => sum + count, 0);
+    const kept = new Float64Array(total);
+    const rounds = 800;
+    let keptInAll = 0;
     for (let seed = 0; seed < rounds; seed++) {
-      const random = createRandom(seed, 'reservoir');
-      // Rows are offered in two calls, as for two tasks.
-      const buffer = offerRows(offerRows(emptyBuffer, rows.slice(0, 80), 20, random), rows.slice(80), 20, random);
-      expect(buffer.rows).toHaveLength(20);
-      expect(buffer.offered).toBe(200);
-      for (const { ids } of buffer.rows) kept[ids[0] ?? 0] = (kept[ids[0] ?? 0] ?? 0) + 1;
+      let buffer = emptyBuffer;
+      for (const [task, count] of tasks.entries()) {
+        const reservoir = openReservoir(buffer, limits[task] ?? 0, seed);
+        reservoir.offer(Array.from({ length: count }, (_, index) => rowOf(buffer.offered + index)));
+        buffer = reservoir.buffer();
+        expect(buffer.rows.length).toBeLessThanOrEqual(limits[task] ?? 0);
+      }
+      expect(buffer.offered).toBe(total);
+      for (const id of idsOf(buffer)) kept[id] = (kept[id] ?? 0) + 1;
+      keptInAll += buffer.rows.length;
     }
-    // 20 of 200: probability 1/10, within five standard deviations.
-    const spread = 5 * Math.sqrt((0.1 * 0.9) / rounds);
-    for (const count of kept) expect(Math.abs(count / rounds - 0.1)).toBeLessThan(spread);
+    // χ² of the counts: its mean is the degrees of freedom, its variance twice that. Five standard deviations.
+    const share = keptInAll / rounds / total;
+    const expected = rounds * share;
+    const chiSquared = kept.reduce((sum, count) => sum + (count - expected) ** 2 / (expected * (1 - share)), 0);
+    const degrees = total - 1;
+    expect(chiSquared).toBeLessThan(degrees + 5 * Math.sqrt(2 * degrees));
+  });
+
+  it('keeps every row with equal probability after a buffer that was stored without keys', () => {
+    const rounds = 1000;
+    const kept = [0, 0];
+    for (let seed = 0; seed < rounds; seed++) {
+      const stored = bufferWithoutKeys(
+        Array.from({ length: 10 }, (_, id) => rowOf(id)),
+        40 + (seed % 100),
+      );
+      const reservoir = openReservoir(stored, 10, seed);
+      // As many new rows as were offered before: in a uniform sample, half of the rows are new.
+      reservoir.offer(Array.from({ length: stored.offered }, () => rowOf(20)));
+      for (const id of idsOf(reservoir.buffer())) kept[id < 20 ? 0 : 1] = (kept[id < 20 ? 0 : 1] ?? 0) + 1;
+    }
+    const [old = 0, later = 0] = kept;
+    expect(Math.abs(old / (old + later) - 0.5)).toBeLessThan(5 * Math.sqrt(0.25 / (old + later)));
+  });
+
+  it('replays the configured share of tokens with unequal weights', async () => {
+    // Short rows with a large weight and long rows with a small one.
+    const rows = Array.from({ length: 40 }, (_, index): ReplayRow => {
+      const length = index % 2 === 0 ? 4 : 24;
+      return {
+        ids: new Int32Array(length).fill(1),
+        labels: new Int32Array(length).fill(1),
+        segmentIds: new Int32Array(length).fill(1),
+        positionIds: Int32Array.from({ length }, (_unused, position) => position),
+      };
+    });
+    const buffer = bufferWithoutKeys(rows, rows.length);
+    const weights = Float64Array.from(buffer.rows, ({ ids }) => (ids.length === 4 ? 5 : 1));
+    const replayed = new ReplayedRows(buffer, weights);
+    const resumed = new ReplayedRows(emptyBuffer, null);
+    resumed.loadState({ tensors: new Map(), values: JSON.parse(JSON.stringify(replayed.saveState(true).values)) });
+    for (const each of [replayed, resumed]) {
+      const random = createRandom(1, 'share');
+      let [own, all] = [0, 0];
+      for (let epoch = 0; epoch < 40; epoch++) {
+        for (const batch of await play(fresh, epoch)) {
+          own += batch.tokens;
+          all += each.mixInto(batch, { ratio: 0.25, unit: 'token' }, random).tokens;
+        }
+      }
+      // A draw has 5/6 × 4 + 1/6 × 24 = 22/3 tokens on average, with the variance 500/9. Five standard deviations.
+      const added = own / 3;
+      const spread = Math.sqrt((added / (22 / 3)) * (500 / 9));
+      expect(Math.abs(all - own - added)).toBeLessThan(5 * spread);
+      expect(5 * spread, 'the draws suffice').toBeLessThan(0.1 * added);
+    }
+  });
+
+  it('holds no more rows than its size, however many are offered', () => {
+    const reservoir = openReservoir(emptyBuffer, 5, 1);
+    for (let id = 0; id < 500; id++) {
+      reservoir.offer([rowOf(id)]);
+      expect(reservoir.buffer().rows.length).toBeLessThanOrEqual(5);
+    }
+    expect(reservoir.buffer()).toMatchObject({ offered: 500 });
+  });
+
+  it('rejects a buffer whose token ids stand for other texts', async () => {
+    const bufferFile = join(folder, 'tokenizer.jsonl');
+    const attachWith = (texts: string): Promise<Attachment> =>
+      Promise.resolve(
+        replayStrategy({ ratio: 0.3, bufferFile, bufferSize: 30 }).attach(model, {
+          seed: 3,
+          totalSteps: 1,
+          modelFolder: null,
+          owner,
+          tokenizer: { decode: (ids) => ids.map((id) => texts[id] ?? '').join('') },
+        }),
+      );
+    const letters = 'abcdefghijklmnopqrstuvwxyz';
+    const first = await attachWith(letters);
+    await play(first.wrapData?.(old) ?? old, 0);
+    expect(existsSync(bufferFile)).toBe(true);
+    await expect(attachWith(letters), 'the same tokenizer').resolves.toBeDefined();
+    await expect(attachWith([...letters].toReversed().join(''))).rejects.toMatchObject({
+      code: 'DATA_UNREADABLE',
+      message: 'The replay buffer was written with another tokenizer.',
+      place: { file: bufferFile },
+    });
   });
 
   it('draws rows by loss with priority `loss`', async () => {

@@ -3,6 +3,7 @@ import type { BatchSource } from './data.js';
 import type { Json } from './json.js';
 import type { LanguageModel, LinearSite, ModelOutline } from './model.js';
 import type { WeightStorage } from './storage.js';
+import type { Tokenizer } from './tokenizer.js';
 import type { WorkerRank } from './workers.js';
 
 /** The state of an object as tensors and plain data. The object that returns a state still owns its tensors. */
@@ -34,6 +35,8 @@ export interface StrategyRun {
    * (dropout) must differ between ranks. Only rank 0 writes files.
    */
   readonly worker?: WorkerRank;
+  /** Converts token ids to text, for strategies that store ids. */
+  readonly tokenizer?: Pick<Tokenizer, 'decode'>;
   /** The attachment of the owner; present for companions only. */
   readonly owner?: Attachment;
   /**

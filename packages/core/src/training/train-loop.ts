@@ -55,6 +55,7 @@ export const runTraining: RunTraining = async function* (run) {
     seed: run.random.seed,
     totalSteps: initialPlan.totalSteps,
     modelFolder: run.stage?.modelFolder ?? run.loaded.model.folder,
+    tokenizer: run.loaded.tokenizer,
     ...(run.openData === undefined ? {} : { openData: run.openData }),
     worker: { rank: workers.rank, count: workers.count },
   });

@@ -1,36 +1,84 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { WhetstoneError, type Tokenizer } from '@whetstone/core/contract';
 import { checkFormatVersion, fileError, writeAtomically } from '@whetstone/core/files';
-import type { Random } from '@whetstone/core/random';
+import { createRandom, shuffle } from '@whetstone/core/random';
 import { fromPlainRow, plainRow, type ReplayRow } from './rows.js';
 
-/** A reservoir: a uniform random sample of limited size of all rows that were ever offered. */
+/**
+ * A uniform random sample of limited size of all rows that were ever offered, in the order of the offers. Each row has
+ * a random key in [0, 1); the sample consists of the rows with the smallest keys ("bottom-k sampling").
+ */
 export interface ReplayBuffer {
   readonly rows: readonly ReplayRow[];
+  /** The key of each row. */
+  readonly keys: readonly number[];
+  /** The smallest key of a row that was dropped; 1 if none was. Rows with a smaller key are complete. */
+  readonly threshold: number;
   /** Number of rows that were offered. */
   readonly offered: number;
 }
 
-export const emptyBuffer: ReplayBuffer = { rows: [], offered: 0 };
+export const emptyBuffer: ReplayBuffer = { rows: [], keys: [], threshold: 1, offered: 0 };
 
-/** Offers rows to the reservoir (Vitter's algorithm R), which keeps at most `limit` rows; all if `limit` is null. */
-export function offerRows(
-  buffer: ReplayBuffer,
-  rows: Iterable<ReplayRow>,
-  limit: number | null,
-  random: Random,
-): ReplayBuffer {
-  const kept = [...buffer.rows];
-  let { offered } = buffer;
-  for (const row of rows) {
-    offered++;
-    if (limit === null || kept.length < limit) kept.push(row);
-    else {
-      const position = random.integer(offered);
-      if (position < limit) kept[position] = row;
-    }
-  }
-  return { rows: kept, offered };
+/** A {@link ReplayBuffer} that is being filled. It holds at most as many rows as its limit. */
+export interface Reservoir {
+  offer(rows: Iterable<ReplayRow>): void;
+  /** Returns a copy of the current sample. */
+  buffer(): ReplayBuffer;
+}
+
+/**
+ * Creates a reservoir that continues a buffer and keeps at most `limit` rows. A buffer with more rows is reduced at
+ * random. The random stream depends on the number of rows offered before, so that each task has its own.
+ */
+export function openReservoir(from: ReplayBuffer, limit: number, seed: number): Reservoir {
+  const random = createRandom(seed, 'replay reservoir', from.offered);
+  const rows = [...from.rows];
+  const keys = [...from.keys];
+  let { threshold, offered } = from;
+  const dropLargest = (): void => {
+    const position = keys.reduce((largest, key, index) => (key > (keys[largest] ?? -1) ? index : largest), 0);
+    rows.splice(position, 1);
+    [threshold = threshold] = keys.splice(position, 1);
+  };
+  while (rows.length > limit) dropLargest();
+  return {
+    offer: (offeredRows) => {
+      for (const row of offeredRows) {
+        offered++;
+        const key = random.uniform();
+        if (key >= threshold) continue;
+        rows.push(row);
+        keys.push(key);
+        if (rows.length > limit) dropLargest();
+      }
+    },
+    buffer: () => ({ rows: [...rows], keys: [...keys], threshold, offered }),
+  };
+}
+
+/**
+ * Returns the buffer of a uniform sample that was stored without keys, as older versions did. The keys are drawn as the
+ * smallest of `offered` uniform numbers, in random order.
+ */
+export function bufferWithoutKeys(rows: readonly ReplayRow[], offered: number): ReplayBuffer {
+  const random = createRandom(offered, 'replay keys');
+  const keys: number[] = [];
+  let smallest = 0;
+  const nextKey = (left: number): number => (smallest += (1 - smallest) * (1 - (1 - random.uniform()) ** (1 / left)));
+  for (let index = 0; index < rows.length; index++) keys.push(nextKey(offered - index));
+  const threshold = rows.length < offered ? nextKey(offered - rows.length) : 1;
+  return { rows, keys: shuffle(keys, random), threshold, offered };
+}
+
+/** Returns a hash of the token ids of the rows and their texts, to compare a buffer with a tokenizer. */
+function hashOfTexts(rows: readonly ReplayRow[], tokenizer: Pick<Tokenizer, 'decode'>): string {
+  const ids = new Set<number>();
+  for (const row of rows) for (const id of row.ids) ids.add(id);
+  const hash = createHash('sha256');
+  for (const id of Int32Array.from(ids).sort()) hash.update(`${JSON.stringify([id, tokenizer.decode([id])])}\n`);
+  return hash.digest('hex');
 }
 
 const FORMAT = 'whetstone-replay';
@@ -38,13 +86,26 @@ const FORMAT_VERSION = 1;
 
 const fields = ['ids', 'labels', 'segmentIds', 'positionIds'] as const;
 
+/** The model and tokenizer of a buffer's token ids. */
+export interface BufferVocabulary {
+  readonly vocabularySize: number;
+  /** Absent if unknown: then only the range of the ids is checked. */
+  readonly tokenizer?: Pick<Tokenizer, 'decode'>;
+}
+
 /** Writes a buffer as JSON lines: a header with the number of offered rows, then one row per line. */
-export async function writeBuffer(file: string, { rows, offered }: ReplayBuffer): Promise<void> {
-  const lines = [
-    JSON.stringify({ format: FORMAT, version: FORMAT_VERSION, offered }),
-    ...rows.map((row) => JSON.stringify(plainRow(row))),
-  ];
-  await writeAtomically(file, async (handle) => handle.writeFile(`${lines.join('\n')}\n`));
+export async function writeBuffer(
+  file: string,
+  { rows, keys, threshold, offered }: ReplayBuffer,
+  { tokenizer }: Pick<BufferVocabulary, 'tokenizer'>,
+): Promise<void> {
+  const tokenTexts = tokenizer === undefined ? {} : { tokenTexts: hashOfTexts(rows, tokenizer) };
+  const header = { format: FORMAT, version: FORMAT_VERSION, offered, threshold, ...tokenTexts };
+  await writeAtomically(file, async (handle) => {
+    await handle.write(`${JSON.stringify(header)}\n`);
+    for (const [index, row] of rows.entries())
+      await handle.write(`${JSON.stringify({ ...plainRow(row), key: keys[index] })}\n`);
+  });
 }
 
 /**
@@ -54,20 +115,34 @@ export async function writeBuffer(file: string, { rows, offered }: ReplayBuffer)
  * @throws `DATA_UNREADABLE` if the file is not a replay buffer of a model with this vocabulary
  * @throws `VERSION_UNSUPPORTED` if a later version wrote it
  */
-export async function readBuffer(file: string, vocabularySize: number): Promise<ReplayBuffer> {
+export async function readBuffer(file: string, { vocabularySize, tokenizer }: BufferVocabulary): Promise<ReplayBuffer> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw fileError(cause, file);
   });
   const [head = '', ...lines] = text.split('\n').filter((line) => line !== '');
-  const { offered, format, version } = parse(head, file, 1);
+  const { offered, format, version, threshold, tokenTexts } = parse(head, file, 1);
   // Check the version first, because later versions may use another format of rows.
   if (format === FORMAT)
     checkFormatVersion({ file, what: 'The replay buffer', found: version, supported: FORMAT_VERSION });
-  const rows = lines.map((line, index) => rowOf(parse(line, file, index + 2), file, index + 2, vocabularySize));
+  const parsed = lines.map((line, index) => parse(line, file, index + 2));
+  const rows = parsed.map((value, index) => rowOf(value, file, index + 2, vocabularySize));
   if (format !== FORMAT || typeof offered !== 'number' || offered < rows.length)
     throw unreadable(file, 1, 'The file is not a replay buffer.');
-  return { rows, offered };
+  if (tokenizer !== undefined && typeof tokenTexts === 'string' && tokenTexts !== hashOfTexts(rows, tokenizer))
+    throw new WhetstoneError('DATA_UNREADABLE', 'The replay buffer was written with another tokenizer.', {
+      place: { file, line: 1 },
+      expected: 'token ids that stand for the same texts in the tokenizer of this model',
+      found: 'token ids that stand for other texts',
+      hint: 'Set another bufferFile, or give the earlier data as text with the option data.',
+    });
+  const keys = parsed.flatMap(({ key }) => (isKey(key) ? [key] : []));
+  if (typeof threshold !== 'number' || keys.length < rows.length) return bufferWithoutKeys(rows, offered);
+  if (keys.some((key) => key > threshold))
+    throw unreadable(file, 1, 'A key of the replay buffer is larger than its threshold.');
+  return { rows, keys, threshold, offered };
 }
+
+const isKey = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value < 1;
 
 const unreadable = (file: string, line: number, message: string, cause?: unknown): WhetstoneError =>
   new WhetstoneError('DATA_UNREADABLE', message, { place: { file, line }, cause });

@@ -12,7 +12,15 @@ import {
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { createRandom } from '@whetstone/core/random';
 import { configSchema, type ReplayOptions } from './options.js';
-import { emptyBuffer, offerRows, readBuffer, writeBuffer, type ReplayBuffer } from './buffer.js';
+import {
+  emptyBuffer,
+  openReservoir,
+  readBuffer,
+  writeBuffer,
+  type BufferVocabulary,
+  type ReplayBuffer,
+  type Reservoir,
+} from './buffer.js';
 import { ReplayedRows } from './replayed-rows.js';
 import { samplesOf, targetsIn, type ReplayRow } from './rows.js';
 
@@ -32,37 +40,19 @@ async function openBatches(options: ResolvedOptions, run: StrategyRun): Promise<
   return run.openData(options.data, { batchSize: 8, learned: true });
 }
 
-async function* supervisedSamples(source: BatchSource): AsyncGenerator<ReplayRow> {
-  for await (const batch of source.epoch(0)) yield* samplesOf(batch);
-}
-
-/** Returns the samples of the first `batches` batches of epoch 0. */
-async function rowsBefore(source: BatchSource, batches: number): Promise<ReplayRow[]> {
-  const rows: ReplayRow[] = [];
-  let index = 0;
-  for await (const batch of source.epoch(0)) {
-    if (index++ >= batches) break;
-    rows.push(...samplesOf(batch));
-  }
-  return rows;
-}
-
-async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = [];
-  for await (const item of items) all.push(item);
-  return all;
-}
-
 /** Returns the rows to replay: those of the buffer file and a sample of the configured data. */
-async function fillBuffer(model: LanguageModel, run: StrategyRun, options: ResolvedOptions): Promise<ReplayBuffer> {
+async function fillBuffer(
+  run: StrategyRun,
+  options: ResolvedOptions,
+  vocabulary: BufferVocabulary,
+): Promise<ReplayBuffer> {
   const { bufferFile, bufferSize } = options;
   const stored =
-    bufferFile !== undefined && existsSync(bufferFile)
-      ? await readBuffer(bufferFile, model.vocabularySize)
-      : emptyBuffer;
+    bufferFile !== undefined && existsSync(bufferFile) ? await readBuffer(bufferFile, vocabulary) : emptyBuffer;
+  const reservoir = openReservoir(stored, bufferSize, run.seed);
   const batches = await openBatches(options, run);
-  const rows = batches === null ? [] : await collect(supervisedSamples(batches));
-  const buffer = offerRows(stored, rows, bufferSize, createRandom(run.seed, 'replay buffer'));
+  if (batches !== null) for await (const batch of batches.epoch(0)) reservoir.offer(samplesOf(batch));
+  const buffer = reservoir.buffer();
   if (buffer.rows.length === 0 && bufferFile === undefined)
     throw new WhetstoneError('DATA_EMPTY', 'The strategy replay has neither data nor a bufferFile.', {
       place: { path: 'companions' },
@@ -103,9 +93,13 @@ export function replayStrategy(given: ReplayOptions): Strategy {
   return {
     role: 'companion',
     attach: async (model, run) => {
-      const buffer = await fillBuffer(model, run, options);
+      const vocabulary: BufferVocabulary = {
+        vocabularySize: model.vocabularySize,
+        ...(run.tokenizer === undefined ? {} : { tokenizer: run.tokenizer }),
+      };
+      const buffer = await fillBuffer(run, options, vocabulary);
       const replayed = new ReplayedRows(buffer, options.priority === 'loss' ? lossesOf(model, buffer.rows) : null);
-      const mixture = new Mixture(replayed, options, run);
+      const mixture = new Mixture(replayed, options, run, vocabulary);
       return {
         trainable: new Map(),
         beforeStep: ({ step }) => mixture.startStep(step),
@@ -127,6 +121,7 @@ class Mixture {
     private readonly replayed: ReplayedRows,
     private readonly options: ResolvedOptions,
     private readonly run: StrategyRun,
+    private readonly vocabulary: BufferVocabulary,
   ) {}
 
   startStep(step: number): void {
@@ -137,19 +132,19 @@ class Mixture {
   async *epoch(source: BatchSource, epoch: number, options: { readonly skip?: number } = {}): AsyncGenerator<Batch> {
     let index = options.skip ?? 0;
     const target = this.fileAfter(epoch);
-    // A resumed run also offers the rows from before the checkpoint.
-    const seen = target === null || index === 0 ? [] : await rowsBefore(source, index);
+    const reservoir = target === null ? null : await this.openReservoir(source, index);
     let isComplete = false;
     try {
       for await (const batch of source.epoch(epoch, options)) {
-        if (target !== null) seen.push(...samplesOf(batch));
+        reservoir?.offer(samplesOf(batch));
         yield this.replayed.mixInto(batch, this.options, createRandom(this.run.seed, `replay ${epoch} ${index}`));
         index++;
       }
       isComplete = true;
     } finally {
       // An interrupted run does not write the file; it offers its rows after it is resumed.
-      if (target !== null && (isComplete || this.isLastStep)) await this.write(target, seen);
+      if (target !== null && reservoir !== null && (isComplete || this.isLastStep))
+        await writeBuffer(target, reservoir.buffer(), this.vocabulary);
     }
   }
 
@@ -159,8 +154,15 @@ class Mixture {
     return writes ? (this.options.bufferFile ?? null) : null;
   }
 
-  private write(file: string, seen: readonly ReplayRow[]): Promise<void> {
-    const random = createRandom(this.run.seed, 'replay kept');
-    return writeBuffer(file, offerRows(this.replayed.buffer, seen, this.options.bufferSize, random));
+  /** Opens the reservoir of the buffer file. In a resumed run, it gets the rows from before the checkpoint again. */
+  private async openReservoir(source: BatchSource, batchesBefore: number): Promise<Reservoir> {
+    const reservoir = openReservoir(this.replayed.buffer, this.options.bufferSize, this.run.seed);
+    let index = 0;
+    if (batchesBefore > 0)
+      for await (const batch of source.epoch(0)) {
+        if (index++ >= batchesBefore) break;
+        reservoir.offer(samplesOf(batch));
+      }
+    return reservoir;
   }
 }
