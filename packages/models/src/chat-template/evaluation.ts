@@ -1,26 +1,7 @@
-import type { Environment, Node, Value } from './library.js';
-import type { Callables } from './macros.js';
 import type { Provenance } from './provenance.js';
-
-/** The services that an evaluation uses. */
-export interface EvaluationContext {
-  readonly provenance: Provenance;
-  /** Returns the index of the message that a value represents; undefined for other values. */
-  messageOf(value: Value): number | undefined;
-  readonly callables: Callables;
-}
-
-/** One evaluation of a template: what the functions for statements and expressions share. */
-export interface Evaluation extends EvaluationContext {
-  /** Evaluates a node by the rules of this folder. */
-  readonly evaluate: (at: Node | undefined, scope: Environment) => Value;
-  /** Evaluates a node by the rules of the library. */
-  readonly evaluateByLibrary: (at: Node | undefined, scope: Environment) => Value;
-  /** The number of nodes and items that were evaluated; see {@link countSteps}. */
-  steps: number;
-  /** Where the output of the template belongs. */
-  readonly position: MessagePosition;
-}
+import type { Scope } from './scope.js';
+import type { Template } from './syntax.js';
+import type { Value } from './values.js';
 
 /** The message to which the output of a template belongs. */
 interface MessagePosition {
@@ -28,6 +9,20 @@ interface MessagePosition {
   message: number;
   /** False in a loop over other values (positions, tool calls), until a message is assigned to a variable. */
   atMessage: boolean;
+}
+
+/** One evaluation of a template: what the functions for statements and expressions share. */
+export interface Evaluation {
+  readonly template: Template;
+  readonly provenance: Provenance;
+  /** Returns the index of the message that a value represents; undefined for other values. */
+  messageOf(value: Value): number | undefined;
+  /** The scope of the template itself. */
+  readonly root: Scope;
+  /** The number of nodes and items that were evaluated; see {@link countSteps}. */
+  steps: number;
+  /** Where the output of the template belongs. */
+  readonly position: MessagePosition;
 }
 
 /** Maximum number of evaluation steps; it turns a template that does not terminate into an error. */

@@ -1,103 +1,173 @@
 import { MAX_UNITS } from './builder.js';
-import type { Evaluation } from './evaluation.js';
-import { contains, filters, iterate, tests } from './filters.js';
-import type { Environment, Node, Value } from './library.js';
-import { callMethod, readMember } from './members.js';
-import { describe, name, node, nodes, valueNode } from './nodes.js';
-import { arithmetic } from './operators.js';
-import { coverAll, shiftTraces } from './provenance.js';
-import type { Arguments } from './text-methods.js';
+import { countSteps, type Evaluation } from './evaluation.js';
+import { callFilter, callTest } from './filters.js';
+import { readMember, sliced } from './members.js';
+import { arithmetic, compare, signed } from './operators.js';
+import { coverAll, shiftTraces, type Trace } from './provenance.js';
+import type { Scope } from './scope.js';
+import { describe, type ArgumentNodes, type Call, type Expression, type Filter } from './syntax.js';
 import {
-  equals,
+  dictionary,
   flag,
-  integer,
-  isCallable,
   isList,
+  isMapping,
   isMissing,
   isText,
-  missing,
+  iterate,
+  list,
   printed,
   text,
+  truth,
+  tuple,
   typeName,
+  undefinedValue,
+  type Arguments,
+  type Native,
+  type Value,
 } from './values.js';
 
-/** Evaluates `left operator right`. */
-export function evaluateBinary(evaluation: Evaluation, at: Node, scope: Environment): Value {
-  const { evaluate, provenance } = evaluation;
-  const operator = name(at['operator']);
-  const left = evaluate(node(at['left']), scope);
-  if (operator === 'and') return left.__bool__().value ? evaluate(node(at['right']), scope) : left;
-  if (operator === 'or') return left.__bool__().value ? left : evaluate(node(at['right']), scope);
-  const right = evaluate(node(at['right']), scope);
-  if (operator === '==') return flag(equals(left, right));
-  if (operator === '!=') return flag(!equals(left, right));
-  if (operator === 'in' || operator === 'not in') return flag(contains(right, left) === (operator === 'in'));
-  if (operator === '~' || (operator === '+' && isText(left) && isText(right))) return join(evaluation, left, right);
-  const result = arithmetic(operator, left, right);
-  if (result === null)
-    return evaluation.evaluateByLibrary({ ...at, left: valueNode(left), right: valueNode(right) }, scope);
-  const traces = (): Parameters<typeof coverAll>[1] => [...provenance.ofPrinted(left), ...provenance.ofPrinted(right)];
+/** Evaluates an expression. */
+export function evaluate(evaluation: Evaluation, at: Expression, scope: Scope): Value {
+  countSteps(evaluation, 1);
+  switch (at.kind) {
+    case 'constant':
+      // A copy, because traces belong to the object.
+      return isText(at.value) ? text(at.value.value) : at.value;
+    case 'name':
+      return scope.get(at.name) ?? undefinedValue(`'${at.name}' is undefined`);
+    case 'tuple':
+      return tuple(at.items.map((item) => evaluate(evaluation, item, scope)));
+    case 'list':
+      return list(at.items.map((item) => evaluate(evaluation, item, scope)));
+    case 'dict':
+      return dictionary(
+        at.pairs.map(([key, value]) => [evaluate(evaluation, key, scope), evaluate(evaluation, value, scope)] as const),
+      );
+    case 'concat':
+      return at.items
+        .map((item) => evaluate(evaluation, item, scope))
+        .reduce((left, right) => joined(evaluation, left, right));
+    case 'and': {
+      const left = evaluate(evaluation, at.left, scope);
+      return truth(left) ? evaluate(evaluation, at.right, scope) : left;
+    }
+    case 'or': {
+      const left = evaluate(evaluation, at.left, scope);
+      return truth(left) ? left : evaluate(evaluation, at.right, scope);
+    }
+    case 'not':
+      return flag(!truth(evaluate(evaluation, at.operand, scope)));
+    case 'negative':
+    case 'positive':
+      return signed(at.kind === 'negative', evaluate(evaluation, at.operand, scope));
+    case 'binary':
+      return binary(evaluation, at, scope);
+    case 'compare':
+      return comparison(evaluation, at, scope);
+    case 'condition':
+      if (truth(evaluate(evaluation, at.test, scope))) return evaluate(evaluation, at.value, scope);
+      if (at.otherwise === null)
+        return undefinedValue('the inline if-expression evaluated to false and no else section was defined.');
+      return evaluate(evaluation, at.otherwise, scope);
+    case 'attribute':
+    case 'item':
+      return member(evaluation, at, scope);
+    case 'call':
+      return call(evaluation, at, scope);
+    case 'filter':
+      return at.operand === null
+        ? undefinedValue('a filter without a value')
+        : applyFilter(evaluation, evaluate(evaluation, at.operand, scope), at, scope);
+    case 'test':
+      return flag(callTest(at.name, evaluate(evaluation, at.operand, scope), argumentsOf(evaluation, at.args, scope)));
+    case 'member':
+    case 'slice':
+      throw new Error(`a ${at.kind} cannot stand here`);
+  }
+}
+
+function binary(evaluation: Evaluation, at: Expression & { readonly kind: 'binary' }, scope: Scope): Value {
+  const { provenance } = evaluation;
+  const left = evaluate(evaluation, at.left, scope);
+  const right = evaluate(evaluation, at.right, scope);
+  const isPlain = (value: Value): boolean => isText(value) && value.safe !== true;
+  if (at.operator === '+' && isPlain(left) && isPlain(right)) return joined(evaluation, left, right);
+  const result = arithmetic(at.operator, left, right);
+  const traces = (): readonly Trace[] => [...provenance.ofPrinted(left), ...provenance.ofPrinted(right)];
   return isText(result) ? provenance.set(result, coverAll(result.value.length, traces())) : result;
 }
 
+/** Evaluates a chain of comparisons: `a < b < c` compares b with c only if a is less than b. */
+function comparison(evaluation: Evaluation, at: Expression & { readonly kind: 'compare' }, scope: Scope): Value {
+  let left = evaluate(evaluation, at.first, scope);
+  for (const { operator, operand } of at.rest) {
+    const right = evaluate(evaluation, operand, scope);
+    if (!compare(operator, left, right)) return flag(false);
+    left = right;
+  }
+  return flag(true);
+}
+
 /** Joins two texts, whose traces are kept. */
-function join({ provenance }: Evaluation, left: Value, right: Value): Value {
-  const [first, second] = [printed(left), printed(right)];
-  if (first.length + second.length > MAX_UNITS)
+function joined({ provenance }: Evaluation, left: Value, right: Value): Value {
+  const [start, end] = [printed(left), printed(right)];
+  if (start.length + end.length > MAX_UNITS)
     throw new Error(`the template does not terminate: a text has more than ${MAX_UNITS} characters`);
-  return provenance.set(text(first + second), [
+  return provenance.set(text(start + end), [
     ...provenance.ofPrinted(left),
-    ...shiftTraces(provenance.ofPrinted(right), first.length),
+    ...shiftTraces(provenance.ofPrinted(right), start.length),
   ]);
 }
 
-/** Evaluates `object.property`, `object[key]` and `object[from:to]`. */
-export function evaluateMember(
-  { evaluate, evaluateByLibrary, provenance }: Evaluation,
-  at: Node,
-  scope: Environment,
-): Value {
-  const object = evaluate(node(at['object']), scope);
-  const property = node(at['property']);
-  if (isMissing(object)) throw new Error(`${describe(node(at['object']))} is undefined`);
-  if (property.type === 'SliceExpression')
-    return provenance.derive(evaluateByLibrary({ ...at, object: valueNode(object) }, scope), object);
-  const key =
-    at['computed'] === true
-      ? evaluate(property, scope)
-      : property.type === 'IntegerLiteral'
-        ? integer(Number(property['value']))
-        : text(name(property));
-  const result = readMember(object, key, at['computed'] === true);
-  return result === null
-    ? evaluateByLibrary({ ...at, computed: true, object: valueNode(object), property: valueNode(key) }, scope)
-    : provenance.derive(result, object);
+/** Evaluates `object.name`, `object[key]` and `object[start:stop:step]`. */
+function member(evaluation: Evaluation, at: Expression & { readonly kind: 'attribute' | 'item' }, scope: Scope): Value {
+  const { provenance } = evaluation;
+  const object = evaluate(evaluation, at.object, scope);
+  if (isMissing(object)) throw new Error(undefinedUse(at.object, object.hint));
+  if (at.kind === 'item' && at.key.kind === 'slice') {
+    const { start, stop, step } = at.key;
+    const bounds = [start, stop, step].map((bound) => (bound === null ? null : evaluate(evaluation, bound, scope)));
+    return provenance.derive(sliced(object, bounds), object);
+  }
+  const result =
+    at.kind === 'attribute'
+      ? readMember(object, text(at.name), true)
+      : readMember(object, evaluate(evaluation, at.key, scope), false);
+  return provenance.derive(result, object);
+}
+
+/** Returns the message for a use of an undefined value, with its expression: Jinja names only its last key. */
+function undefinedUse(at: Expression, hint: string): string {
+  const label = describe(at);
+  return label === 'the value' || hint.startsWith('access to') ? hint : `${label} is undefined`;
 }
 
 /** Evaluates a call of a method or another function. */
-export function evaluateCall(evaluation: Evaluation, at: Node, scope: Environment): Value {
-  const { evaluate } = evaluation;
-  const callee = node(at['callee']);
-  const isMethod =
-    callee.type === 'MemberExpression' && node(callee['property']).type === 'Identifier' && callee['computed'] !== true;
-  if (!isMethod) {
-    const target = evaluate(callee, scope);
-    return invoke(evaluation, target, argumentsOf(evaluation, nodes(at['args']), scope), scope, describe(callee));
+function call(evaluation: Evaluation, at: Call, scope: Scope): Value {
+  const { provenance } = evaluation;
+  const { callee } = at;
+  if (callee.kind !== 'attribute') {
+    const target = evaluate(evaluation, callee, scope);
+    return invoke(target, argumentsOf(evaluation, at.args, scope), describe(callee));
   }
-  const object = evaluate(node(callee['object']), scope);
-  if (isMissing(object)) throw new Error(`${describe(node(callee['object']))} is undefined`);
-  const args = argumentsOf(evaluation, nodes(at['args']), scope);
-  const result = callMethod(object, name(callee['property']), args);
-  return result === null
-    ? invoke(evaluation, evaluate({ ...callee, object: valueNode(object) }, scope), args, scope)
-    : withOriginOfCall(evaluation, result, object, args);
+  const object = evaluate(evaluation, callee.object, scope);
+  if (isMissing(object)) throw new Error(undefinedUse(callee.object, object.hint));
+  const target = readMember(object, text(callee.name), true);
+  const args = argumentsOf(evaluation, at.args, scope);
+  const result = invoke(target, args, describe(callee));
+  if (!isText(object)) return result;
+  return withOriginOfCall(provenance, result, object, args);
 }
 
 /** Sets the traces of the result of a method of a text: those of the text, and of arguments that have traces. */
-function withOriginOfCall({ provenance }: Evaluation, result: Value, object: Value, { positional }: Arguments): Value {
-  if (!isText(object)) return result;
+function withOriginOfCall(
+  provenance: Evaluation['provenance'],
+  result: Value,
+  object: Value,
+  { positional }: Arguments,
+): Value {
   if (isText(result))
-    return positional.some((value) => provenance.ofPrinted(value).length > 0 || isList(value))
+    return positional.some((value) => isList(value) || provenance.ofPrinted(value).length > 0)
       ? provenance.set(result, coverAll(result.value.length, [object, ...positional].flatMap(provenance.within)))
       : provenance.derive(result, object);
   if (isList(result)) for (const item of result.value) provenance.derive(item, object);
@@ -105,66 +175,50 @@ function withOriginOfCall({ provenance }: Evaluation, result: Value, object: Val
 }
 
 /** Calls a value. `label` names it in errors. */
-export function invoke(
-  { callables, evaluateByLibrary }: Evaluation,
-  target: Value,
-  args: Arguments,
-  scope: Environment,
-  label = 'the value',
-): Value {
-  if (!isCallable(target))
-    throw new Error(isMissing(target) ? `${label} is undefined` : `'${typeName(target)}' object is not callable`);
-  const native = callables.get(target);
+export function invoke(target: Value, args: Arguments, label = 'the value'): Value {
+  const native: Native | undefined =
+    target.type === 'function' ? target.value : target.type === 'object' ? target.call : undefined;
   if (native !== undefined) return native(args);
-  const keywords = [...args.keywords].map(([key, value]) => ({
-    type: 'KeywordArgumentExpression',
-    key: { type: 'Identifier', value: key },
-    value: valueNode(value),
-  }));
-  return evaluateByLibrary(
-    { type: 'CallExpression', callee: valueNode(target), args: [...args.positional.map(valueNode), ...keywords] },
-    scope,
+  throw new Error(
+    isMissing(target)
+      ? label === 'the value' || target.hint.startsWith('access to')
+        ? target.hint
+        : `${label} is undefined`
+      : `'${typeName(target)}' object is not callable`,
   );
 }
 
 /** Evaluates the arguments of a call. */
-export function argumentsOf({ evaluate }: Evaluation, list: readonly Node[], scope: Environment): Arguments {
-  const positional: Value[] = [];
+export function argumentsOf(evaluation: Evaluation, nodes: ArgumentNodes, scope: Scope): Arguments {
+  const positional = nodes.positional.map((argument) => evaluate(evaluation, argument, scope));
   const keywords = new Map<string, Value>();
-  for (const argument of list) {
-    if (argument.type === 'SpreadExpression') positional.push(...iterate(evaluate(node(argument['argument']), scope)));
-    else if (argument.type === 'KeywordArgumentExpression')
-      keywords.set(name(argument['key']), evaluate(node(argument['value']), scope));
-    else if (argument.type === 'KeywordSpreadExpression') {
-      const value = evaluate(node(argument['argument']), scope).value;
-      if (value instanceof Map) for (const [key, item] of value) keywords.set(String(key), item as Value);
-    } else positional.push(evaluate(argument, scope));
+  for (const [name, argument] of nodes.keywords) keywords.set(name, evaluate(evaluation, argument, scope));
+  if (nodes.rest !== null) positional.push(...iterate(evaluate(evaluation, nodes.rest, scope)));
+  if (nodes.restKeywords !== null) {
+    const further = evaluate(evaluation, nodes.restKeywords, scope);
+    if (!isMapping(further)) throw new Error(`argument after ** must be a mapping, not ${typeName(further)}`);
+    if (further.others !== undefined) throw new Error('keywords must be strings');
+    for (const [name, value] of further.value) {
+      if (keywords.has(name)) throw new Error(`got multiple values for keyword argument '${name}'`);
+      keywords.set(name, value);
+    }
   }
   return { positional, keywords };
 }
 
-/** Applies a filter: `operand | filter` or `operand | filter(…)`. */
-export function applyFilter(evaluation: Evaluation, operand: Value, filter: Node, scope: Environment): Value {
+/** Applies a filter to a value. */
+function applyFilter(evaluation: Evaluation, operand: Value, filter: Filter, scope: Scope): Value {
   const { provenance } = evaluation;
-  const isCall = filter.type === 'CallExpression';
-  const filterName = name(isCall ? filter['callee'] : filter);
-  const compute = Object.hasOwn(filters, filterName) ? filters[filterName] : undefined;
-  if (compute === undefined)
-    return evaluation.evaluateByLibrary({ type: 'FilterExpression', operand: valueNode(operand), filter }, scope);
-  const args: Arguments = isCall
-    ? argumentsOf(evaluation, nodes(filter['args']), scope)
-    : { positional: [], keywords: new Map() };
-  const result = compute(operand, args);
+  const result = callFilter(filter.name, operand, argumentsOf(evaluation, filter.args, scope));
   if (result === operand || !isText(result)) return result;
   return isText(operand)
     ? provenance.derive(result, operand)
     : provenance.set(result, coverAll(result.value.length, provenance.within(operand)));
 }
 
-/** Evaluates `operand is test` and `operand is not test`. */
-export function applyTest({ evaluate, evaluateByLibrary }: Evaluation, at: Node, scope: Environment): Value {
-  const operand = evaluate(node(at['operand']), scope);
-  const test = tests[name(at['test'])];
-  if (test === undefined) return evaluateByLibrary({ ...at, operand: valueNode(operand) }, scope);
-  return flag(test(operand, missing) !== (at['negate'] === true));
+/** Applies the chain of filters of a block to its text. */
+export function applyBlockFilter(evaluation: Evaluation, written: Value, filter: Filter, scope: Scope): Value {
+  const { operand } = filter;
+  const inner = operand?.kind === 'filter' ? applyBlockFilter(evaluation, written, operand, scope) : written;
+  return applyFilter(evaluation, inner, filter, scope);
 }

@@ -1,5 +1,5 @@
-import { isList, isMapping, isMissing, isNone, isNumber, isText, representation, typeName } from './values.js';
-import type { Value } from './library.js';
+import { pythonFloat } from '@whetstone/core/util';
+import { isNone, pairsOf, typeName, type Value } from './values.js';
 
 export interface JsonOptions {
   readonly indent: string | null;
@@ -13,41 +13,60 @@ export interface JsonOptions {
  * are not escaped.
  */
 export function toJson(value: Value, options: JsonOptions, depth = 0): string {
-  if (isText(value)) return jsonText(value.value, options.ensureAscii);
-  if (isNone(value)) return 'null';
-  if (value.type === 'BooleanValue') return value.value === true ? 'true' : 'false';
-  if (isNumber(value))
-    return value.type === 'FloatValue'
-      ? representation(value).replace('nan', 'NaN').replace('inf', 'Infinity')
-      : representation(value);
   const [itemSeparator, keySeparator] = options.separators ?? [options.indent === null ? ', ' : ',', ': '];
   const wrapped = (open: string, items: readonly string[], close: string): string => {
     if (items.length === 0 || options.indent === null) return open + items.join(itemSeparator) + close;
     const margin = `\n${options.indent.repeat(depth + 1)}`;
     return `${open}${margin}${items.join(itemSeparator + margin)}\n${options.indent.repeat(depth)}${close}`;
   };
-  if (isList(value))
-    return wrapped(
-      '[',
-      value.value.map((item) => toJson(item, options, depth + 1)),
-      ']',
-    );
-  if (isMapping(value)) {
-    const entries = [...value.value];
-    if (options.sortKeys) entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-    return wrapped(
-      '{',
-      entries.map(
-        ([key, item]) => `${jsonText(key, options.ensureAscii)}${keySeparator}${toJson(item, options, depth + 1)}`,
-      ),
-      '}',
-    );
+  switch (value.type) {
+    case 'str':
+      return jsonText(value.value, options.ensureAscii);
+    case 'none':
+      return 'null';
+    case 'bool':
+      return value.value ? 'true' : 'false';
+    case 'int':
+      return String(value.value);
+    case 'float':
+      return value.written ?? jsonFloat(value.value);
+    case 'list':
+    case 'tuple':
+      return wrapped(
+        '[',
+        value.value.map((item) => toJson(item, options, depth + 1)),
+        ']',
+      );
+    case 'dict': {
+      const pairs = pairsOf(value).map(([key, item]) => [keyText(key), item] as const);
+      if (options.sortKeys) {
+        if (value.others !== undefined) throw new Error('keys that are not texts cannot be sorted here');
+        pairs.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+      }
+      return wrapped(
+        '{',
+        pairs.map(
+          ([key, item]) => `${jsonText(key, options.ensureAscii)}${keySeparator}${toJson(item, options, depth + 1)}`,
+        ),
+        '}',
+      );
+    }
+    default:
+      throw new Error(`Object of type ${typeName(value)} is not JSON serializable`);
   }
-  throw new Error(
-    isMissing(value)
-      ? 'Object of type Undefined is not JSON serializable'
-      : `Object of type ${typeName(value)} is not JSON serializable`,
-  );
+}
+
+const jsonFloat = (number: number): string =>
+  Number.isFinite(number) ? pythonFloat(number) : Number.isNaN(number) ? 'NaN' : number > 0 ? 'Infinity' : '-Infinity';
+
+/** Returns the text of a key, which in JSON may be a number, boolean or none in Python. */
+function keyText(key: Value): string {
+  if (key.type === 'str') return key.value;
+  if (isNone(key)) return 'null';
+  if (key.type === 'bool') return key.value ? 'true' : 'false';
+  if (key.type === 'int') return String(key.value);
+  if (key.type === 'float') return jsonFloat(key.value);
+  throw new Error(`keys must be str, int, float, bool or None, not ${typeName(key)}`);
 }
 
 function jsonText(string: string, ensureAscii: boolean): string {

@@ -1,50 +1,72 @@
-import type { Value } from './library.js';
-import type { Callables } from './macros.js';
-import { equals, flag, integer, list, mapping, missing } from './values.js';
+import { bind } from './arguments.js';
+import { callable, equals, flag, integer, tuple, undefinedValue, type Native, type Value } from './values.js';
 
-/** One iteration of a loop. */
-export interface Iteration {
+/** What the iterations of a loop share. */
+export interface LoopState {
   readonly items: readonly Value[];
-  readonly index: number;
-  /** `loop.changed`, shared by all iterations; see {@link changeDetector}. */
-  readonly changed: Value;
-  readonly callables: Callables;
+  readonly depth: number;
+  /** The values of the latest call of `loop.changed`. */
+  changed: Value | null;
+  /** Runs the loop again for other items; null unless the loop is recursive. */
+  readonly recurse: ((items: Value, depth: number) => Value) | null;
 }
 
-/** Creates Jinja's `loop` variable with the members in `uses`. Creating all of them in each iteration would be slow. */
-export function loopVariable(
-  { items, index, changed, callables }: Iteration,
-  uses: ReadonlySet<string> | 'all',
-): Value {
-  const members = new Map<string, Value>();
-  const define = (member: string, value: () => Value): void => {
-    if (uses === 'all' || uses.has(member)) members.set(member, value());
+/** Creates Jinja's `loop` variable of an iteration. */
+export function loopVariable(state: LoopState, index: number): Value {
+  const { items, depth, recurse } = state;
+  const call: Native = (args) => {
+    if (recurse === null) throw new Error("The loop must have the 'recursive' marker to be called recursively.");
+    return recurse(bind('loop', args, 'iterable').need('iterable'), depth + 1);
   };
-  define('index', () => integer(index + 1));
-  define('index0', () => integer(index));
-  define('revindex', () => integer(items.length - index));
-  define('revindex0', () => integer(items.length - index - 1));
-  define('first', () => flag(index === 0));
-  define('last', () => flag(index === items.length - 1));
-  define('length', () => integer(items.length));
-  define('depth', () => integer(1));
-  define('depth0', () => integer(0));
-  define('previtem', () => items[index - 1] ?? missing);
-  define('nextitem', () => items[index + 1] ?? missing);
-  define('cycle', () =>
-    callables.define(({ positional }) => positional[index % Math.max(1, positional.length)] ?? missing),
-  );
-  define('changed', () => changed);
-  return mapping(members);
+  return {
+    type: 'object',
+    value: null,
+    label: 'LoopContext',
+    text: () => `<LoopContext ${index + 1}/${items.length}>`,
+    call,
+    attribute: (name) => attribute(state, index, name),
+  };
 }
 
-/** Creates Jinja's `loop.changed(*values)`: true in the first call and if the values differ from the previous call. */
-export function changeDetector(callables: Callables): Value {
-  let before: Value | null = null;
-  return callables.define(({ positional }) => {
-    const now = list(positional);
-    const differs = before === null || !equals(before, now);
-    before = now;
-    return flag(differs);
-  });
+function attribute(state: LoopState, index: number, name: string): Value | undefined {
+  const { items, depth } = state;
+  switch (name) {
+    case 'index':
+      return integer(index + 1);
+    case 'index0':
+      return integer(index);
+    case 'revindex':
+      return integer(items.length - index);
+    case 'revindex0':
+      return integer(items.length - index - 1);
+    case 'first':
+      return flag(index === 0);
+    case 'last':
+      return flag(index === items.length - 1);
+    case 'length':
+      return integer(items.length);
+    case 'depth':
+      return integer(depth);
+    case 'depth0':
+      return integer(depth - 1);
+    case 'previtem':
+      return items[index - 1] ?? undefinedValue('there is no previous item');
+    case 'nextitem':
+      return items[index + 1] ?? undefinedValue('there is no next item');
+    case 'cycle':
+      return callable('cycle', ({ positional }) => {
+        const value = positional[index % Math.max(1, positional.length)];
+        if (value === undefined) throw new Error('no items for cycling given');
+        return value;
+      });
+    case 'changed':
+      return callable('changed', ({ positional }) => {
+        const now = tuple(positional);
+        const differs = state.changed === null || !equals(state.changed, now);
+        if (differs) state.changed = now;
+        return flag(differs);
+      });
+    default:
+      return undefined;
+  }
 }

@@ -1,62 +1,71 @@
-import { scopeWithin, type Environment, type Node, type Value } from './library.js';
-import { namesVariable } from './nodes.js';
-import type { Arguments } from './text-methods.js';
-import { callable, list, mapping, missing } from './values.js';
+import type { Scope } from './scope.js';
+import { refersTo, type Expression, type Parameter, type Statement } from './syntax.js';
+import {
+  dictionary,
+  flag,
+  none as noneValue,
+  text,
+  tuple,
+  undefinedValue,
+  type FunctionValue,
+  type Value,
+} from './values.js';
 
-export type Native = (args: Arguments) => Value;
-
-/** Functions that the evaluator calls instead of the library: macros and globals. */
-export interface Callables {
-  define(native: Native): Value;
-  get(value: Value): Native | undefined;
-}
-
-/** Creates a registry of functions. @param known Functions to look up in addition. */
-export function createCallables(known?: Callables): Callables {
-  const natives = new WeakMap<Value, Native>();
-  return {
-    define(native) {
-      const value = callable(() => missing);
-      natives.set(value, native);
-      return value;
-    },
-    get: (value) => natives.get(value) ?? known?.get(value),
-  };
-}
-
-export interface MacroDefinition {
-  readonly label: string;
-  readonly parameters: readonly Node[];
-  readonly body: readonly Node[];
-  /** The scope in which the macro was defined. */
-  readonly scope: Environment;
-  evaluate(node: Node | undefined, scope: Environment): Value;
-  capture(body: readonly Node[], scope: Environment): Value;
+interface MacroDefinition {
+  readonly name: string | null;
+  readonly parameters: readonly Parameter[];
+  readonly body: readonly Statement[];
+  /** Creates the scope of a call. */
+  open(): Scope;
+  evaluate(expression: Expression, scope: Scope): Value;
+  capture(body: readonly Statement[], scope: Scope): Value;
 }
 
 /** Creates a macro, which binds its arguments as Jinja does, including `varargs`, `kwargs` and `caller`. */
-export function createMacro({ label, parameters, body, scope, evaluate, capture }: MacroDefinition): Native {
-  const [takesRest, takesKeywords] = [namesVariable(body, 'varargs'), namesVariable(body, 'kwargs')];
-  return ({ positional, keywords }) => {
-    const inner = scopeWithin(scope);
-    const rest = new Map(keywords);
-    for (const [index, parameter] of parameters.entries()) {
-      const isDefault = parameter.type === 'KeywordArgumentExpression';
-      const key = String(((isDefault ? parameter['key'] : parameter) as { readonly value: unknown }).value);
-      const value = positional[index] ?? rest.get(key);
-      rest.delete(key);
-      inner.setVariable(key, value ?? (isDefault ? evaluate(parameter['value'] as Node, inner) : missing));
-    }
-    const caller = rest.get('caller');
-    if (caller !== undefined) {
-      inner.setVariable('caller', caller);
-      rest.delete('caller');
-    }
-    if (takesRest) inner.setVariable('varargs', list(positional.slice(parameters.length)));
-    else if (positional.length > parameters.length)
-      throw new Error(`${label} takes not more than ${parameters.length} argument(s)`);
-    if (takesKeywords) inner.setVariable('kwargs', mapping(rest));
-    else for (const key of rest.keys()) throw new Error(`${label} takes no keyword argument '${key}'`);
-    return capture(body, inner);
+export function createMacro(definition: MacroDefinition): FunctionValue {
+  const { name, parameters, body } = definition;
+  const label = `macro ${name === null ? 'None' : `'${name}'`}`;
+  const takesRest = refersTo(body, 'varargs');
+  const takesKeywords = refersTo(body, 'kwargs');
+  const takesCaller = refersTo(body, 'caller') || parameters.some((parameter) => parameter.name === 'caller');
+  return {
+    type: 'function',
+    label: name ?? '',
+    attributes: new Map<string, Value>([
+      ['name', name === null ? noneValue : text(name)],
+      ['arguments', tuple(parameters.map((parameter) => text(parameter.name)))],
+      ['catch_varargs', flag(takesRest)],
+      ['catch_kwargs', flag(takesKeywords)],
+      ['caller', flag(takesCaller)],
+    ]),
+    value: ({ positional, keywords }) => {
+      const inner = definition.open();
+      const rest = new Map(keywords);
+      for (const [index, parameter] of parameters.entries()) {
+        const given = positional[index] ?? rest.get(parameter.name);
+        if (positional[index] === undefined) rest.delete(parameter.name);
+        inner.set(parameter.name, given ?? byDefault(definition, parameter, inner));
+      }
+      if (takesCaller && !parameters.some((parameter) => parameter.name === 'caller')) {
+        inner.set('caller', rest.get('caller') ?? undefinedValue('No caller defined'));
+        rest.delete('caller');
+      }
+      if (takesKeywords) inner.set('kwargs', dictionary([...rest].map(([key, value]) => [text(key), value] as const)));
+      else {
+        if (rest.has('caller'))
+          throw new Error(`${label} was invoked with two values for the special caller argument, or takes no caller`);
+        for (const key of rest.keys()) throw new Error(`${label} takes no keyword argument '${key}'`);
+      }
+      if (takesRest) inner.set('varargs', tuple(positional.slice(parameters.length)));
+      else if (positional.length > parameters.length)
+        throw new Error(`${label} takes not more than ${parameters.length} argument(s)`);
+      return definition.capture(body, inner);
+    },
   };
+}
+
+function byDefault(definition: MacroDefinition, { name, byDefault: expression }: Parameter, scope: Scope): Value {
+  return expression === null
+    ? undefinedValue(`parameter '${name}' was not provided`)
+    : definition.evaluate(expression, scope);
 }

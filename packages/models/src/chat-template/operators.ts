@@ -1,90 +1,231 @@
-import type { Value } from './library.js';
-import { float, flag, integer, isList, isMissing, isNumber, isText, list, printed, text, typeName } from './values.js';
+import { percentFormat } from './format.js';
+import { escapeHtml } from './html.js';
+import type { BinaryOperator, ComparisonOperator } from './syntax.js';
+import {
+  bigintOf,
+  compareNumbers,
+  equals,
+  float,
+  integer,
+  isList,
+  isMapping,
+  isMissing,
+  isNumber,
+  isText,
+  iterate,
+  keyOf,
+  list,
+  required,
+  safeText,
+  text,
+  tuple,
+  typeName,
+  type IntegerValue,
+  type SequenceValue,
+  type TextValue,
+  type Value,
+} from './values.js';
 
 /** Maximum length of a repeated text or list. */
 const MAX_REPETITION = 1_000_000;
+/** Maximum number of bits of a power. */
+const MAX_BITS = 100_000;
 
-/**
- * Computes operators for which the library differs from Python; returns null for all others. Throws Python's errors for
- * incompatible types.
- */
-export function arithmetic(operator: string, left: Value, right: Value): Value | null {
-  if (isMissing(left) || isMissing(right)) throw new Error('the value is undefined');
+/** Implements Python's binary operators. Throws Python's errors for incompatible types. */
+export function arithmetic(operator: BinaryOperator, left: Value, right: Value): Value {
+  required(left);
+  required(right);
+  if (operator === '%' && isText(left)) return percentFormat(left, right);
+  if (isNumber(left) && isNumber(right)) {
+    return left.type === 'float' || right.type === 'float'
+      ? float(floatResult(operator, Number(left.value), Number(right.value)))
+      : integerResult(operator, bigintOf(left), bigintOf(right));
+  }
+  if (operator === '+') return concatenated(left, right);
+  if (operator === '*') return repeated(left, right);
+  throw unsupported(operator, left, right);
+}
+
+function unsupported(operator: string, left: Value, right: Value): Error {
+  const name = operator === '**' ? '** or pow()' : operator;
+  return new Error(`unsupported operand type(s) for ${name}: '${typeName(left)}' and '${typeName(right)}'`);
+}
+
+function concatenated(left: Value, right: Value): Value {
+  if (isText(left) && isText(right)) {
+    if (left.safe !== true && right.safe !== true) return text(left.value + right.value);
+    const part = ({ value, safe }: TextValue): string => (safe === true ? value : escapeHtml(value));
+    return safeText(part(left) + part(right));
+  }
+  if (left.type === 'list' && right.type === 'list') return list([...left.value, ...right.value]);
+  if (left.type === 'tuple' && right.type === 'tuple') return tuple([...left.value, ...right.value]);
+  if (isText(left) || left.type === 'list' || left.type === 'tuple')
+    throw new Error(`can only concatenate ${typeName(left)} (not "${typeName(right)}") to ${typeName(left)}`);
+  throw unsupported('+', left, right);
+}
+
+function repeated(left: Value, right: Value): Value {
+  const isCount = (value: Value): value is IntegerValue => value.type === 'int' || value.type === 'bool';
+  const [sequence, count] = isCount(left) ? [right, left] : [left, right];
+  if (!isText(sequence) && sequence.type !== 'list' && sequence.type !== 'tuple') throw unsupported('*', left, right);
+  if (!isCount(count)) throw new Error(`can't multiply sequence by non-int of type '${typeName(count)}'`);
+  const repeats = Math.max(0, Number(count.value));
+  if (sequence.value.length * repeats > MAX_REPETITION) throw new Error('the repetition is too long');
+  if (isText(sequence)) return { ...sequence, value: sequence.value.repeat(repeats) };
+  return { type: sequence.type, value: Array.from({ length: repeats }, () => sequence.value).flat() };
+}
+
+const zeroDivision = (operator: string): Error =>
+  new Error(operator === '%' ? 'modulo by zero' : operator === '**' ? 'zero to a negative power' : 'division by zero');
+
+/** Implements Python's `%` for floats: the result has the sign of the divisor. */
+function floatModulo(left: number, right: number): number {
+  const rest = left % right;
+  if (rest === 0) return right < 0 ? -0 : 0;
+  return rest < 0 === right < 0 ? rest : rest + right;
+}
+
+function floatResult(operator: BinaryOperator, left: number, right: number): number {
+  if (right === 0 && (operator === '/' || operator === '//' || operator === '%')) throw zeroDivision(operator);
   switch (operator) {
     case '+':
-      return plus(left, right);
+      return left + right;
+    case '-':
+      return left - right;
     case '*':
-      return times(left, right);
+      return left * right;
     case '/':
-    case '//':
-      if (isNumber(right) && right.value === 0) throw new Error('division by zero');
-      return null;
+      return left / right;
+    case '//': {
+      const quotient = (left - floatModulo(left, right)) / right;
+      const floor = Math.floor(quotient);
+      return quotient - floor > 0.5 ? floor + 1 : floor;
+    }
     case '%':
-      return isText(left) ? text(format(left.value, right)) : modulo(left, right);
-    case '<':
-    case '>':
-    case '<=':
-    case '>=':
-      return compared(operator, left, right);
-    default:
-      return null;
+      return floatModulo(left, right);
+    case '**':
+      if (left === 0 && right < 0) throw zeroDivision(operator);
+      if (left < 0 && !Number.isInteger(right) && Number.isFinite(right))
+        throw new Error('complex numbers are not supported');
+      // Python defines 1 ** x as 1 for every x.
+      return left === 1 ? 1 : left ** right;
   }
 }
 
-function plus(left: Value, right: Value): Value | null {
-  if (isText(left) !== isText(right) || isList(left) !== isList(right)) {
-    if (isText(left) || isList(left))
-      throw new Error(`can only concatenate ${typeName(left)} (not "${typeName(right)}") to ${typeName(left)}`);
-    throw new Error(`unsupported operand type(s) for +: '${typeName(left)}' and '${typeName(right)}'`);
+const bitsOf = (absolute: bigint): number => absolute.toString(2).length;
+
+/** Divides integers and rounds the result once, as Python does. */
+function quotient(left: bigint, right: bigint): number {
+  const [a, b] = [Number(left), Number(right)];
+  if (Number.isSafeInteger(a) && Number.isSafeInteger(b)) return a / b;
+  const [numerator, denominator] = [left < 0n ? -left : left, right < 0n ? -right : right];
+  // More bits than a float has; the last one is set if there is a remainder.
+  const shift = Math.max(0, 70 - bitsOf(numerator) + bitsOf(denominator));
+  if (shift > 1000) throw new Error('the quotient of these integers is too small');
+  const scaled = numerator << BigInt(shift);
+  const digits = (scaled / denominator) | (scaled % denominator === 0n ? 0n : 1n);
+  const absolute = Number(digits) / 2 ** shift;
+  if (!Number.isFinite(absolute)) throw new Error('integer division result too large for a float');
+  return left < 0n === right < 0n ? absolute : -absolute;
+}
+
+function integerResult(operator: BinaryOperator, left: bigint, right: bigint): Value {
+  if (right === 0n && (operator === '/' || operator === '//' || operator === '%')) throw zeroDivision(operator);
+  switch (operator) {
+    case '+':
+      return integer(left + right);
+    case '-':
+      return integer(left - right);
+    case '*':
+      return integer(left * right);
+    case '/':
+      return float(quotient(left, right));
+    case '//': {
+      const quotient = left / right;
+      return integer(left % right !== 0n && left < 0n !== right < 0n ? quotient - 1n : quotient);
+    }
+    case '%': {
+      const rest = left % right;
+      return integer(rest !== 0n && rest < 0n !== right < 0n ? rest + right : rest);
+    }
+    case '**': {
+      if (right < 0n) {
+        if (left === 0n) throw zeroDivision(operator);
+        return float(Number(left) ** Number(right));
+      }
+      if (BigInt(left.toString(2).length) * right > BigInt(MAX_BITS)) throw new Error('the power is too large');
+      return integer(left ** right);
+    }
   }
-  if (isList(left) && isList(right)) return list([...left.value, ...right.value]);
-  return null;
 }
 
-function times(left: Value, right: Value): Value | null {
-  const [sequence, count] = isNumber(left) ? [right, left] : [left, right];
-  if (!isText(sequence) && !isList(sequence)) return null;
-  if (count.type !== 'IntegerValue' || !isNumber(count))
-    throw new Error(`can't multiply sequence by non-int of type '${typeName(count)}'`);
-  const repeats = Math.max(0, count.value);
-  if (sequence.value.length * repeats > MAX_REPETITION) throw new Error('the repetition is too long');
-  return isText(sequence)
-    ? text(sequence.value.repeat(repeats))
-    : list(Array.from({ length: repeats }, () => (isList(sequence) ? sequence.value : [])).flat());
+/** Implements the unary operators `-` and `+`. */
+export function signed(isNegative: boolean, operand: Value): Value {
+  required(operand);
+  if (operand.type === 'float') return isNegative ? float(-operand.value) : operand;
+  if (operand.type !== 'int' && operand.type !== 'bool')
+    throw new Error(`bad operand type for unary ${isNegative ? '-' : '+'}: '${typeName(operand)}'`);
+  return integer(isNegative ? -bigintOf(operand) : bigintOf(operand));
 }
 
-function modulo(left: Value, right: Value): Value | null {
-  if (!isNumber(left) || !isNumber(right)) return null;
-  if (right.value === 0) throw new Error('integer modulo by zero');
-  const result = left.value - right.value * Math.floor(left.value / right.value);
-  return left.type === 'FloatValue' || right.type === 'FloatValue' ? float(result) : integer(result);
+/** Compares texts by code points, as Python does. */
+function compareTexts(left: string, right: string): number {
+  const length = Math.min(left.length, right.length);
+  let at = 0;
+  while (at < length && left.charCodeAt(at) === right.charCodeAt(at)) at++;
+  if (at === length) return left.length - right.length;
+  const rank = (unit: number): number => (unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit);
+  return rank(left.charCodeAt(at)) - rank(right.charCodeAt(at));
 }
 
-function compared(operator: string, left: Value, right: Value): Value {
-  const number = (value: Value): number | undefined =>
-    isNumber(value) ? value.value : value.type === 'BooleanValue' ? Number(value.value) : undefined;
-  const [a, b] = isText(left) && isText(right) ? [left.value, right.value] : [number(left), number(right)];
-  if (a === undefined || b === undefined)
-    throw new Error(`'${operator}' not supported between instances of '${typeName(left)}' and '${typeName(right)}'`);
-  return flag(operator === '<' ? a < b : operator === '>' ? a > b : operator === '<=' ? a <= b : a >= b);
+/** Implements the order of Python's `<`: negative, 0, positive, or NaN. @throws if the types have no order. */
+export function order(left: Value, right: Value, operator = '<'): number {
+  required(left);
+  required(right);
+  if (isNumber(left) && isNumber(right)) return compareNumbers(left, right);
+  if (isText(left) && isText(right)) return compareTexts(left.value, right.value);
+  if ((left.type === 'list' || left.type === 'tuple') && right.type === left.type)
+    return orderSequences(left, right as SequenceValue, operator);
+  throw new Error(`'${operator}' not supported between instances of '${typeName(left)}' and '${typeName(right)}'`);
 }
 
-/** Implements Python's `%` formatting for the directives s, d, i, f and %. */
-function format(pattern: string, values: Value): string {
-  const items = values.type === 'TupleValue' && isList(values) ? [...values.value] : [values];
-  return pattern.replace(
-    /%(0?\d*)(?:\.(\d+))?([sdif%])/g,
-    (_written, width: string, digits: string | undefined, kind: string) => {
-      if (kind === '%') return '%';
-      const value = items.shift();
-      if (value === undefined) throw new Error('not enough arguments for format string');
-      const body =
-        kind === 's'
-          ? printed(value)
-          : kind === 'f'
-            ? Number(value.value).toFixed(digits === undefined ? 6 : Number(digits))
-            : String(Math.trunc(Number(value.value)));
-      return body.padStart(Math.min(Number(width), 10_000), width.startsWith('0') ? '0' : ' ');
-    },
-  );
+function orderSequences(left: SequenceValue, right: SequenceValue, operator: string): number {
+  for (const [at, item] of left.value.entries()) {
+    const other = right.value[at];
+    if (other === undefined) return 1;
+    if (!equals(item, other)) return order(item, other, operator);
+  }
+  return left.value.length - right.value.length;
+}
+
+/** Implements Python's comparison operators. */
+export function compare(operator: ComparisonOperator, left: Value, right: Value): boolean {
+  switch (operator) {
+    case '==':
+      return equals(left, right);
+    case '!=':
+      return !equals(left, right);
+    case 'in':
+      return contains(right, left);
+    case 'not in':
+      return !contains(right, left);
+    default: {
+      const sign = order(left, right, operator);
+      if (Number.isNaN(sign)) return false;
+      return operator === '<' ? sign < 0 : operator === '<=' ? sign <= 0 : operator === '>' ? sign > 0 : sign >= 0;
+    }
+  }
+}
+
+/** Implements Python's `in`. */
+export function contains(container: Value, item: Value): boolean {
+  if (isText(container)) {
+    if (!isText(item)) throw new Error(`'in <string>' requires string as left operand, not ${typeName(item)}`);
+    return container.value.includes(item.value);
+  }
+  if (isMapping(container)) return !isMissing(item) && container.value.has(keyOf(item));
+  if (container.type === 'view' && container.label === 'dict_keys') keyOf(item);
+  if (isList(container)) return iterate(container).some((candidate) => equals(candidate, item));
+  if (isMissing(container)) return false;
+  throw new Error(`argument of type '${typeName(container)}' is not iterable`);
 }

@@ -1,5 +1,4 @@
-import type { Value } from './library.js';
-import { isList, isText, printed } from './values.js';
+import { isList, isText, printed, type Value } from './values.js';
 
 /**
  * A range of a text that relates to a message, in UTF-16 units with an exclusive end. `content`: text of the message

@@ -1,62 +1,90 @@
 import { createBuilder, type Builder } from './builder.js';
 import { countSteps, type Evaluation } from './evaluation.js';
-import { applyFilter, argumentsOf, invoke } from './expressions.js';
-import { iterate } from './filters.js';
-import { scopeWithin, type Environment, type Node, type Value } from './library.js';
-import { changeDetector, loopVariable } from './loop-variable.js';
+import { applyBlockFilter, argumentsOf, evaluate, invoke } from './expressions.js';
+import { loopVariable, type LoopState } from './loop-variable.js';
 import { createMacro } from './macros.js';
-import { isMarker, LoopControl, matchingEnd, name, node, nodes, usesOfLoop, valueNode } from './nodes.js';
 import { coverAll } from './provenance.js';
-import { generationStart } from './source.js';
-import { isText, missing, printed, text } from './values.js';
+import { Scope } from './scope.js';
+import type { Expression, Loop, Parameter, Statement } from './syntax.js';
+import { isText, iterate, missing, printed, required, text, truth, typeName, type Value } from './values.js';
+
+/** Thrown by `break` and `continue`, and caught by the enclosing loop. */
+class LoopControl extends Error {
+  constructor(readonly kind: 'break' | 'continue') {
+    super(`'${kind}' outside loop`);
+  }
+}
 
 /** Runs statements and returns what they write, with its traces. */
-export function capture(evaluation: Evaluation, body: readonly Node[], scope: Environment): Value {
+export function capture(evaluation: Evaluation, body: readonly Statement[], scope: Scope): Value {
   const out = createBuilder();
   run(evaluation, body, scope, out);
   const { text: written, traces } = out.finish();
   return evaluation.provenance.set(text(written), traces);
 }
 
-/** Runs statements one after another. What is between generation tags gets a trace. */
-function run(evaluation: Evaluation, body: readonly Node[], scope: Environment, out: Builder): void {
-  for (let i = 0; i < body.length; i++) {
-    const statement = body[i];
-    if (statement === undefined) continue;
-    if (isMarker(statement, generationStart)) {
-      const end = matchingEnd(body, i);
-      const start = out.length();
-      run(evaluation, body.slice(i + 1, end), scopeWithin(scope), out);
-      out.trace({ start, end: out.length(), message: evaluation.position.message, kind: 'generation' });
-      i = end;
-    } else {
-      execute(evaluation, statement, scope, out);
-    }
-  }
+function run(evaluation: Evaluation, body: readonly Statement[], scope: Scope, out: Builder): void {
+  for (const statement of body) execute(evaluation, statement, scope, out);
 }
 
-function execute(evaluation: Evaluation, statement: Node, scope: Environment, out: Builder): void {
-  switch (statement.type) {
-    case 'Comment':
-      return;
-    case 'If':
-      return branch(evaluation, statement, scope, out);
-    case 'For':
-      return loop(evaluation, statement, scope, out);
-    case 'Set':
-      return assign(evaluation, statement, scope);
-    case 'Macro':
-      return defineMacro(evaluation, statement, scope);
-    case 'CallStatement':
-      return emit(evaluation, callWithBody(evaluation, statement, scope), out);
-    case 'FilterStatement':
-      return emit(evaluation, filterBody(evaluation, statement, scope), out);
-    case 'Break':
-      throw new LoopControl('break');
-    case 'Continue':
-      throw new LoopControl('continue');
-    default:
-      emit(evaluation, evaluation.evaluate(statement, scope), out);
+function execute(evaluation: Evaluation, statement: Statement, scope: Scope, out: Builder): void {
+  countSteps(evaluation, 1);
+  switch (statement.kind) {
+    case 'data':
+      return out.append(statement.text, []);
+    case 'output':
+      return emit(evaluation, evaluate(evaluation, statement.expression, scope), out);
+    case 'if': {
+      const branch = statement.branches.find(({ test }) => truth(evaluate(evaluation, test, scope)));
+      return run(evaluation, branch?.body ?? statement.otherwise, scope, out);
+    }
+    case 'for':
+      return loop(evaluation, statement, evaluate(evaluation, statement.iterable, scope), scope, out, 1);
+    case 'set':
+      return assign(evaluation, statement.target, evaluate(evaluation, statement.value, scope), scope);
+    case 'set-block': {
+      const written = capture(evaluation, statement.body, new Scope(scope));
+      const value =
+        statement.filter === null ? written : applyBlockFilter(evaluation, written, statement.filter, scope);
+      return assign(evaluation, statement.target, value, scope);
+    }
+    case 'with': {
+      // The values are evaluated outside of the block.
+      const values = statement.values.map((value) => evaluate(evaluation, value, scope));
+      const inner = new Scope(scope);
+      for (const [at, target] of statement.targets.entries()) assignTo(target, values[at] ?? missing, inner);
+      return run(evaluation, statement.body, inner, out);
+    }
+    case 'macro':
+      return scope.set(statement.name, macro(evaluation, statement.name, statement.parameters, statement.body, scope));
+    case 'call-block': {
+      const caller = macro(evaluation, null, statement.parameters, statement.body, scope);
+      const target = evaluate(evaluation, statement.call.callee, scope);
+      const args = argumentsOf(evaluation, statement.call.args, scope);
+      const keywords = new Map([...args.keywords, ['caller', caller] as const]);
+      return emit(evaluation, invoke(target, { ...args, keywords }), out);
+    }
+    case 'filter-block': {
+      const written = capture(evaluation, statement.body, new Scope(scope));
+      const filtered = applyBlockFilter(evaluation, written, statement.filter, scope);
+      if (!isText(filtered)) throw new Error(`a filter block must write str, not ${typeName(filtered)}`);
+      return emit(evaluation, filtered, out);
+    }
+    case 'block':
+      if (statement.isRequired) throw new Error(`Required block '${statement.name}' not found`);
+      return run(evaluation, statement.body, new Scope(statement.scoped ? scope : evaluation.root), out);
+    case 'scope':
+      return run(evaluation, statement.body, new Scope(scope), out);
+    case 'generation': {
+      const start = out.length();
+      run(evaluation, statement.body, new Scope(scope), out);
+      return out.trace({ start, end: out.length(), message: evaluation.position.message, kind: 'generation' });
+    }
+    case 'break':
+    case 'continue':
+      throw new LoopControl(statement.kind);
+    case 'unsupported':
+      throw new Error(statement.reason);
   }
 }
 
@@ -65,65 +93,50 @@ function emit({ provenance }: Evaluation, value: Value, out: Builder): void {
   out.append(printed(value), provenance.ofPrinted(value));
 }
 
-function branch(evaluation: Evaluation, statement: Node, scope: Environment, out: Builder): void {
-  const isTrue = evaluation.evaluate(node(statement['test']), scope).__bool__().value;
-  run(evaluation, nodes(isTrue ? statement['body'] : statement['alternate']), scope, out);
-}
-
-function defineMacro(evaluation: Evaluation, statement: Node, scope: Environment): void {
-  const macroName = name(statement['name']);
-  scope.setVariable(macroName, macro(evaluation, `macro '${macroName}'`, statement['args'], statement['body'], scope));
-}
-
-/** `{% call macro(…) %}…{% endcall %}`: calls a macro that gets the body as its function `caller`. */
-function callWithBody(evaluation: Evaluation, statement: Node, scope: Environment): Value {
-  const caller = macro(evaluation, 'macro None', statement['callerArgs'] ?? [], statement['body'], scope);
-  const target = node(statement['call']);
-  const args = argumentsOf(evaluation, nodes(target['args']), scope);
-  return invoke(
-    evaluation,
-    evaluation.evaluate(node(target['callee']), scope),
-    { ...args, keywords: new Map([...args.keywords, ['caller', caller]]) },
-    scope,
-  );
-}
-
-/** `{% filter name %}…{% endfilter %}`: applies a filter to what the body writes. */
-function filterBody(evaluation: Evaluation, statement: Node, scope: Environment): Value {
-  const written = capture(evaluation, nodes(statement['body']), scopeWithin(scope));
-  return applyFilter(evaluation, written, node(statement['filter']), scope);
-}
-
-function macro(evaluation: Evaluation, label: string, parameters: unknown, body: unknown, scope: Environment): Value {
-  return evaluation.callables.define(
-    createMacro({
-      label,
-      parameters: nodes(parameters),
-      body: nodes(body),
-      scope,
-      evaluate: evaluation.evaluate,
-      capture: (statements, inner) => capture(evaluation, statements, inner),
-    }),
-  );
+function macro(
+  evaluation: Evaluation,
+  name: string | null,
+  parameters: readonly Parameter[],
+  body: readonly Statement[],
+  scope: Scope,
+): Value {
+  return createMacro({
+    name,
+    parameters,
+    body,
+    open: () => new Scope(scope),
+    evaluate: (expression, inner) => evaluate(evaluation, expression, inner),
+    capture: (statements, inner) => capture(evaluation, statements, inner),
+  });
 }
 
 /** Runs the body of a loop for each item. The output of an iteration over a message gets a trace of that message. */
-function loop(evaluation: Evaluation, statement: Node, scope: Environment, out: Builder): void {
-  const { callables, messageOf, position } = evaluation;
-  const items = itemsOf(evaluation, statement, scope);
-  const loopUses = usesOfLoop(statement);
+function loop(
+  evaluation: Evaluation,
+  statement: Loop,
+  iterable: Value,
+  scope: Scope,
+  out: Builder,
+  depth: number,
+): void {
+  const { messageOf, position } = evaluation;
+  const items = itemsOf(evaluation, statement, iterable, scope);
   const outer = { ...position };
-  const changed = changeDetector(callables);
+  const state: LoopState = {
+    items,
+    depth,
+    changed: null,
+    recurse: statement.recursive ? (inner, deeper) => again(evaluation, statement, inner, scope, deeper) : null,
+  };
   try {
     for (const [index, item] of items.entries()) {
-      const inner = bind(evaluation, statement, item, scope);
-      if (loopUses === 'all' || loopUses.size > 0)
-        inner.setVariable('loop', loopVariable({ items, index, changed, callables }, loopUses));
+      const inner = bind(statement, item, scope);
+      if (statement.usesLoop) inner.set('loop', loopVariable(state, index));
       const message = messageOf(item);
       position.message = message ?? outer.message;
       position.atMessage = message !== undefined;
       const start = out.length();
-      const control = iteration(evaluation, nodes(statement['body']), inner, out);
+      const control = iteration(evaluation, statement.body, inner, out);
       if (position.message !== outer.message && position.message >= 0)
         out.trace({ start, end: out.length(), message: position.message, kind: 'turn' });
       if (control === 'break') break;
@@ -131,37 +144,41 @@ function loop(evaluation: Evaluation, statement: Node, scope: Environment, out: 
   } finally {
     Object.assign(position, outer);
   }
-  if (items.length === 0) run(evaluation, nodes(statement['defaultBlock']), scope, out);
+  if (items.length === 0) run(evaluation, statement.otherwise, new Scope(scope), out);
+}
+
+/** Runs a recursive loop for inner items and returns what it writes. */
+function again(evaluation: Evaluation, statement: Loop, items: Value, scope: Scope, depth: number): Value {
+  const out = createBuilder();
+  loop(evaluation, statement, items, scope, out, depth);
+  const { text: written, traces } = out.finish();
+  return evaluation.provenance.set(text(written), traces);
 }
 
 /** Returns the items of a loop that its condition selects. */
-function itemsOf(evaluation: Evaluation, statement: Node, scope: Environment): readonly Value[] {
-  const { evaluate, provenance } = evaluation;
-  const iterable = node(statement['iterable']);
-  const filter = iterable.type === 'SelectExpression' ? node(iterable['test']) : null;
-  const source = evaluate(filter === null ? iterable : node(iterable['lhs']), scope);
+function itemsOf(evaluation: Evaluation, statement: Loop, source: Value, scope: Scope): readonly Value[] {
+  const { provenance } = evaluation;
   const traces = provenance.of(source);
   const all = isText(source)
     ? iterate(source).map((item) => provenance.set(item, coverAll(printed(item).length, traces)))
     : iterate(source);
   countSteps(evaluation, all.length);
-  return filter === null
-    ? all
-    : all.filter((item) => evaluate(filter, bind(evaluation, statement, item, scope)).__bool__().value);
+  const { test } = statement;
+  return test === null ? all : all.filter((item) => truth(evaluate(evaluation, test, bind(statement, item, scope))));
 }
 
 /** Creates the scope of an iteration, in which the loop variable has the item as its value. */
-function bind(evaluation: Evaluation, statement: Node, item: Value, scope: Environment): Environment {
-  const inner = scopeWithin(scope);
-  assignTo(evaluation, node(statement['loopvar']), item, inner);
+function bind(statement: Loop, item: Value, scope: Scope): Scope {
+  const inner = new Scope(scope);
+  assignTo(statement.target, item, inner);
   return inner;
 }
 
 /** Runs the body of a loop once. Returns how it ended, if a statement ended it. */
 function iteration(
   evaluation: Evaluation,
-  body: readonly Node[],
-  scope: Environment,
+  body: readonly Statement[],
+  scope: Scope,
   out: Builder,
 ): 'break' | 'continue' | null {
   try {
@@ -173,34 +190,33 @@ function iteration(
   }
 }
 
-function assign(evaluation: Evaluation, statement: Node, scope: Environment): void {
+function assign(evaluation: Evaluation, target: Expression, value: Value, scope: Scope): void {
   const { position } = evaluation;
-  const value =
-    statement['value'] === null
-      ? capture(evaluation, nodes(statement['body']), scopeWithin(scope))
-      : evaluation.evaluate(node(statement['value']), scope);
-  const target = node(statement['assignee']);
   // `{% set message = messages[i] %}` in a loop over positions: the following output belongs to that message.
-  const message = position.atMessage || target.type !== 'Identifier' ? undefined : evaluation.messageOf(value);
+  const message = position.atMessage || target.kind !== 'name' ? undefined : evaluation.messageOf(value);
   if (message !== undefined) Object.assign(position, { message, atMessage: true });
-  assignTo(evaluation, target, value, scope);
+  assignTo(target, value, scope);
 }
 
 /** Assigns a value to a variable, the items of a value to several variables, or a value to a member. */
-function assignTo(evaluation: Evaluation, target: Node, value: Value, scope: Environment): void {
-  if (target.type === 'Identifier') {
-    scope.setVariable(name(target), value);
-  } else if (target.type === 'TupleLiteral') {
-    const targets = nodes(target['value']);
-    const items = iterate(value);
-    if (items.length !== targets.length)
+function assignTo(target: Expression, value: Value, scope: Scope): void {
+  if (target.kind === 'name') {
+    scope.set(target.name, value);
+  } else if (target.kind === 'tuple') {
+    const items = iterate(required(value));
+    if (items.length !== target.items.length)
       throw new Error(
-        items.length > targets.length
-          ? `too many values to unpack (expected ${targets.length})`
-          : `not enough values to unpack (expected ${targets.length}, got ${items.length})`,
+        items.length > target.items.length
+          ? `too many values to unpack (expected ${target.items.length})`
+          : `not enough values to unpack (expected ${target.items.length}, got ${items.length})`,
       );
-    for (const [i, item] of targets.entries()) assignTo(evaluation, item, items[i] ?? missing, scope);
-  } else {
-    evaluation.evaluateByLibrary({ type: 'Set', assignee: target, value: valueNode(value), body: [] }, scope);
+    for (const [i, item] of target.items.entries()) assignTo(item, items[i] ?? missing, scope);
+  } else if (target.kind === 'member') {
+    const space = scope.get(target.name);
+    if (space?.type !== 'namespace')
+      throw new Error(`cannot assign attribute on non-namespace object '${target.name}'`);
+    if (target.key.startsWith('_'))
+      throw new Error(`Chat templates cannot store underscore-prefixed attributes on a namespace: '${target.key}'`);
+    space.value.set(target.key, value);
   }
 }

@@ -1,26 +1,20 @@
+import { bind, integerOf } from './arguments.js';
 import {
   equals,
   flag,
   integer,
-  isList,
-  isMissing,
   isNone,
-  isNumber,
   isText,
+  iterate,
   list,
   missing,
   printed,
   text,
   tuple,
   typeName,
+  type Arguments,
+  type Value,
 } from './values.js';
-import type { Value } from './library.js';
-
-/** Positional and keyword arguments of a call. */
-export interface Arguments {
-  readonly positional: readonly Value[];
-  readonly keywords: ReadonlyMap<string, Value>;
-}
 
 type Method = (self: string, args: Arguments) => Value;
 
@@ -53,31 +47,30 @@ export function strip(self: string, characters: string | null, left = true, righ
   return units.slice(start, end).join('');
 }
 
-function argument({ positional, keywords }: Arguments, index: number, name: string): Value | undefined {
-  return positional[index] ?? keywords.get(name);
+/** Implements Python's `str.splitlines`. */
+export function linesOfText(self: string, keepEnds = false): string[] {
+  const lines = self.match(LINES) ?? [];
+  return keepEnds ? lines : lines.map((line) => line.replace(LINE_END, ''));
 }
 
-function textArgument(args: Arguments, index: number, name: string): string {
-  const value = argument(args, index, name);
-  if (value === undefined || !isText(value))
-    throw new Error(`argument ${index + 1} must be str, not ${value === undefined ? 'nothing' : typeName(value)}`);
-  return value.value;
+/** Returns the words of a text, separated by white space. */
+export const wordsOf = (self: string): string[] => self.match(WORDS) ?? [];
+
+function textArgument(label: string, args: Arguments, ...names: readonly string[]): string[] {
+  const bound = bind(label, args, ...names);
+  return names.map((name) => {
+    const value = bound.need(name);
+    if (!isText(value)) throw new Error(`the argument '${name}' of ${label} must be str, not ${typeName(value)}`);
+    return value.value;
+  });
 }
 
-function optionalText(args: Arguments, index: number, name: string): string | null {
-  const value = argument(args, index, name);
-  return value === undefined || isNone(value) ? null : textArgument(args, index, name);
-}
-
-function count(args: Arguments, index: number, name: string): number {
-  const value = argument(args, index, name);
-  return value !== undefined && isNumber(value) && value.value >= 0 ? value.value : Infinity;
-}
+const none = (label: string, args: Arguments): void => void bind(label, args);
 
 const stripping =
-  (left: boolean, right: boolean): Method =>
+  (label: string, left: boolean, right: boolean): Method =>
   (self, args) =>
-    text(strip(self, optionalText(args, 0, 'chars'), left, right));
+    text(strip(self, bind(label, args, 'chars').text('chars'), left, right));
 const texts = (items: readonly string[]): Value => list(items.map(text));
 
 /** Implements Python's `str.split` and `rsplit`; a null separator means white space. */
@@ -86,17 +79,26 @@ function splitText(self: string, separator: string | null, maxSplits: number, fr
   const ranges =
     separator === null
       ? Array.from(self.matchAll(WORDS), ({ index, 0: word }) => [index, index + word.length] as const)
-      : rangesBetween(self, separator);
+      : rangesBetween(self, separator, fromRight);
   const fields = ranges.map(([start, end]) => self.slice(start, end));
-  if (fields.length <= maxSplits + 1) return fields;
+  // Without a separator, the last field keeps the white space at its end.
+  if (fields.length <= maxSplits + (separator === null ? 0 : 1)) return fields;
   const kept = fromRight ? ranges.length - maxSplits : maxSplits;
   const edge = ranges[fromRight ? kept - 1 : kept];
   if (edge === undefined) return fields;
   return fromRight ? [self.slice(0, edge[1]), ...fields.slice(kept)] : [...fields.slice(0, kept), self.slice(edge[0])];
 }
 
-function rangesBetween(self: string, separator: string): (readonly [number, number])[] {
+function rangesBetween(self: string, separator: string, fromRight: boolean): (readonly [number, number])[] {
   const ranges: (readonly [number, number])[] = [];
+  if (fromRight) {
+    let end = self.length;
+    for (let at = lastIndexBefore(self, separator, end); at >= 0; at = lastIndexBefore(self, separator, end)) {
+      ranges.unshift([at + separator.length, end]);
+      end = at;
+    }
+    return [[0, end], ...ranges];
+  }
   let from = 0;
   for (let at = self.indexOf(separator); at >= 0; at = self.indexOf(separator, from)) {
     ranges.push([from, at]);
@@ -105,102 +107,274 @@ function rangesBetween(self: string, separator: string): (readonly [number, numb
   return [...ranges, [from, self.length]];
 }
 
-function affix(args: Arguments, test: (affix: string) => boolean): Value {
-  const value = args.positional[0] ?? missing;
-  const candidates = isList(value) ? value.value : [value];
-  if (!candidates.every(isText)) throw new Error(`first arg must be str or a tuple of str, not ${typeName(value)}`);
-  return flag(candidates.some((candidate) => isText(candidate) && test(candidate.value)));
+const lastIndexBefore = (self: string, separator: string, end: number): number =>
+  end < separator.length ? -1 : self.lastIndexOf(separator, end - separator.length);
+
+const splitting =
+  (label: string, fromRight: boolean): Method =>
+  (self, args) => {
+    const bound = bind(label, args, 'sep', 'maxsplit');
+    const most = bound.integer('maxsplit', -1);
+    return texts(splitText(self, bound.text('sep'), most < 0 ? Infinity : most, fromRight));
+  };
+
+/** Cuts a text to the range of the arguments `start` and `end`, which count code points. */
+function ranged(
+  self: string,
+  start: Value | undefined,
+  end: Value | undefined,
+): { readonly part: string; readonly offset: number } | null {
+  if (start === undefined && end === undefined) return { part: self, offset: 0 };
+  const units = Array.from(self);
+  const position = (value: Value | undefined, byDefault: number): number => {
+    if (value === undefined || isNone(value)) return byDefault;
+    const at = integerOf(value);
+    return at < 0 ? Math.max(0, at + units.length) : at;
+  };
+  const [from, to] = [position(start, 0), Math.min(units.length, position(end, units.length))];
+  return from > to || from > units.length ? null : { part: units.slice(from, to).join(''), offset: from };
 }
 
-const partition = (self: string, at: number, separator: string, none: readonly string[]): Value =>
-  tuple((at < 0 ? none : [self.slice(0, at), separator, self.slice(at + separator.length)]).map(text));
-const capitalized = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1).toLowerCase();
+const affix =
+  (label: string, test: (self: string, affix: string) => boolean): Method =>
+  (self, args) => {
+    const bound = bind(label, args, 'affix', 'start', 'end');
+    const value = bound.need('affix');
+    const candidates = value.type === 'tuple' ? value.value : [value];
+    if (!candidates.every(isText))
+      throw new Error(`${label} first arg must be str or a tuple of str, not ${typeName(value)}`);
+    const within = ranged(self, bound.get('start'), bound.get('end'));
+    return flag(within !== null && candidates.some(({ value: candidate }) => test(within.part, candidate)));
+  };
 
-/** Methods of Python's `str`, with Python's arguments and edge cases, in which the library's methods differ. */
-export const textMethods: Readonly<Record<string, Method>> = {
-  strip: stripping(true, true),
-  lstrip: stripping(true, false),
-  rstrip: stripping(false, true),
-  split: (self, args) => texts(splitText(self, optionalText(args, 0, 'sep'), count(args, 1, 'maxsplit'), false)),
-  rsplit: (self, args) => texts(splitText(self, optionalText(args, 0, 'sep'), count(args, 1, 'maxsplit'), true)),
-  splitlines: (self, args) => {
-    const keep = args.positional[0] ?? args.keywords.get('keepends');
-    const lines = self.match(LINES) ?? [];
-    return texts(keep !== undefined && keep.__bool__().value ? lines : lines.map((line) => line.replace(LINE_END, '')));
-  },
-  partition: (self, args) =>
-    partition(self, self.indexOf(textArgument(args, 0, 'sep')), textArgument(args, 0, 'sep'), [self, '', '']),
-  rpartition: (self, args) =>
-    partition(self, self.lastIndexOf(textArgument(args, 0, 'sep')), textArgument(args, 0, 'sep'), ['', '', self]),
-  startswith: (self, args) => affix(args, (prefix) => self.startsWith(prefix)),
-  endswith: (self, args) => affix(args, (suffix) => self.endsWith(suffix)),
-  removeprefix: (self, args) =>
-    text(self.startsWith(textArgument(args, 0, 'prefix')) ? self.slice(textArgument(args, 0, 'prefix').length) : self),
-  removesuffix: (self, args) =>
-    text(
-      textArgument(args, 0, 'suffix') !== '' && self.endsWith(textArgument(args, 0, 'suffix'))
-        ? self.slice(0, -textArgument(args, 0, 'suffix').length)
-        : self,
-    ),
-  replace: (self, args) =>
-    text(replaceText(self, textArgument(args, 0, 'old'), textArgument(args, 1, 'new'), count(args, 2, 'count'))),
-  join: (self, args) => {
-    const iterable = args.positional[0] ?? missing;
-    const items = isList(iterable) ? iterable.value : isText(iterable) ? Array.from(iterable.value, text) : null;
-    if (items === null || !items.every(isText)) throw new Error('can only join an iterable of str');
-    return text(items.map(printed).join(self));
-  },
-  find: (self, args) => integer(codePoints(self, self.indexOf(textArgument(args, 0, 'sub')))),
-  rfind: (self, args) => integer(codePoints(self, self.lastIndexOf(textArgument(args, 0, 'sub')))),
-  count: (self, args) => integer(self.split(textArgument(args, 0, 'sub')).length - 1),
-  upper: (self) => text(self.toUpperCase()),
-  lower: (self) => text(self.toLowerCase()),
-  title: (self) => text(self.replace(/\p{L}+/gu, capitalized)),
-  capitalize: (self) => text(capitalized(self)),
-  isdigit: (self) => flag(/^\p{Nd}+$/u.test(self)),
-  isalpha: (self) => flag(/^\p{L}+$/u.test(self)),
-  isalnum: (self) => flag(/^[\p{L}\p{N}]+$/u.test(self)),
-  isspace: (self) => flag(self !== '' && strip(self, null) === ''),
-  isupper: (self) => flag(/\p{Lu}/u.test(self) && self === self.toUpperCase()),
-  islower: (self) => flag(/\p{Ll}/u.test(self) && self === self.toLowerCase()),
-  zfill: (self, args) =>
-    text(
-      /^[+-]/.test(self)
-        ? self.charAt(0) + self.slice(1).padStart(count(args, 0, 'width') - 1, '0')
-        : self.padStart(Math.min(count(args, 0, 'width'), 10_000), '0'),
-    ),
-  format: (self, { positional, keywords }) => {
-    let next = 0;
-    return text(
-      self.replace(/\{\{|\}\}|\{(\w*)\}/g, (written, name: string | undefined) => {
-        if (name === undefined) return written.charAt(0);
-        const value = name === '' ? positional[next++] : (keywords.get(name) ?? positional[Number(name)]);
-        if (value === undefined || isMissing(value)) throw new Error('Replacement index out of range');
-        return printed(value);
-      }),
-    );
-  },
+/** Finds a text in a text; returns the position in code points, or -1. */
+const finding =
+  (label: string, last: boolean, mustExist: boolean): Method =>
+  (self, args) => {
+    const bound = bind(label, args, 'sub', 'start', 'end');
+    const sub = bound.text('sub');
+    if (sub === null) throw new Error(`${label} must be called with str`);
+    const within = ranged(self, bound.get('start'), bound.get('end'));
+    const at = within === null ? -1 : last ? within.part.lastIndexOf(sub) : within.part.indexOf(sub);
+    if (at < 0 && mustExist) throw new Error('substring not found');
+    return integer(at < 0 || within === null ? -1 : within.offset + Array.from(within.part.slice(0, at)).length);
+  };
+
+const partition =
+  (label: string, last: boolean): Method =>
+  (self, args) => {
+    const [separator = ''] = textArgument(label, args, 'sep');
+    if (separator === '') throw new Error('empty separator');
+    const at = last ? self.lastIndexOf(separator) : self.indexOf(separator);
+    if (at < 0) return tuple((last ? ['', '', self] : [self, '', '']).map(text));
+    return tuple([self.slice(0, at), separator, self.slice(at + separator.length)].map(text));
+  };
+
+/** Letters whose title case is not their upper case. */
+const DIGRAPHS: Readonly<Record<string, string>> = { ǆ: 'ǅ', ǉ: 'ǈ', ǌ: 'ǋ', ǳ: 'ǲ' };
+
+const capitalized = (word: string): string => {
+  const [first = ''] = word;
+  const digraph = DIGRAPHS[first];
+  if (digraph !== undefined) return digraph + word.slice(first.length).toLowerCase();
+  // Python writes the title case of ligatures: Dž, not DŽ.
+  const upper = first.toUpperCase();
+  const title = upper.length > first.length ? upper.charAt(0) + upper.slice(1).toLowerCase() : upper;
+  return title + word.slice(first.length).toLowerCase();
 };
 
-const codePoints = (self: string, at: number): number => (at < 0 ? -1 : Array.from(self.slice(0, at)).length);
+/** The longest text that padding makes. */
+const MAX_WIDTH = 1_000_000;
 
-function replaceText(self: string, old: string, next: string, maxCount: number): string {
+function widthOf(label: string, args: Arguments): { readonly width: number; readonly fill: string } {
+  const bound = bind(label, args, 'width', 'fillchar');
+  const width = integerOf(bound.need('width'));
+  const fill = bound.get('fillchar') === undefined ? ' ' : (bound.text('fillchar') ?? '');
+  if (Array.from(fill).length !== 1) throw new Error('The fill character must be exactly one character long');
+  if (width > MAX_WIDTH) throw new Error('the width is too large');
+  return { width, fill };
+}
+
+/** Implements `str.center`. */
+export function centered(self: string, width: number, fill = ' '): string {
+  if (width > MAX_WIDTH) throw new Error('the width is too large');
+  const space = Math.max(0, width - Array.from(self).length);
+  const left = Math.floor(space / 2) + (space & width & 1);
+  return fill.repeat(left) + self + fill.repeat(space - left);
+}
+
+const padding =
+  (label: string, left: boolean): Method =>
+  (self, args) => {
+    const { width, fill } = widthOf(label, args);
+    const space = fill.repeat(Math.max(0, width - Array.from(self).length));
+    return text(left ? self + space : space + self);
+  };
+
+const changing =
+  (label: string, change: (self: string) => string): Method =>
+  (self, args) => {
+    none(label, args);
+    return text(change(self));
+  };
+
+const testing =
+  (label: string, test: (self: string) => boolean): Method =>
+  (self, args) => {
+    none(label, args);
+    return flag(test(self));
+  };
+
+const hasCase = (self: string): boolean => /[\p{Lu}\p{Ll}\p{Lt}]/u.test(self);
+/** Implements `str.islower`. */
+export const isLower = (self: string): boolean => hasCase(self) && !/[\p{Lu}\p{Lt}]/u.test(self);
+/** Implements `str.isupper`. */
+export const isUpper = (self: string): boolean => hasCase(self) && !/[\p{Ll}\p{Lt}]/u.test(self);
+/** Implements `str.capitalize`. */
+export const capitalize = (self: string): string => capitalized(self);
+
+function expandTabs(self: string, size: number): string {
+  let column = 0;
+  let result = '';
+  for (const character of self) {
+    if (character === '\t') {
+      const count = size > 0 ? size - (column % size) : 0;
+      result += ' '.repeat(count);
+      column += count;
+    } else {
+      result += character;
+      column = character === '\n' || character === '\r' ? 0 : column + 1;
+    }
+  }
+  return result;
+}
+
+const unsupported =
+  (label: string): Method =>
+  () => {
+    throw new Error(`the method ${label}() is not supported in chat templates`);
+  };
+
+/** Methods of Python's `str`, with Python's arguments and edge cases; `format` is in `format.ts`. */
+export const textMethods: Readonly<Record<string, Method>> = {
+  strip: stripping('strip', true, true),
+  lstrip: stripping('lstrip', true, false),
+  rstrip: stripping('rstrip', false, true),
+  split: splitting('split', false),
+  rsplit: splitting('rsplit', true),
+  splitlines: (self, args) => texts(linesOfText(self, bind('splitlines', args, 'keepends').isTrue('keepends'))),
+  partition: partition('partition', false),
+  rpartition: partition('rpartition', true),
+  startswith: affix('startswith', (self, prefix) => self.startsWith(prefix)),
+  endswith: affix('endswith', (self, suffix) => self.endsWith(suffix)),
+  removeprefix: (self, args) => {
+    const [prefix = ''] = textArgument('removeprefix', args, 'prefix');
+    return text(self.startsWith(prefix) ? self.slice(prefix.length) : self);
+  },
+  removesuffix: (self, args) => {
+    const [suffix = ''] = textArgument('removesuffix', args, 'suffix');
+    return text(suffix !== '' && self.endsWith(suffix) ? self.slice(0, -suffix.length) : self);
+  },
+  replace: (self, args) => {
+    const bound = bind('replace', args, 'old', 'new', 'count');
+    const [old, next] = [bound.text('old'), bound.text('new')];
+    if (old === null || next === null) throw new Error('replace() takes two texts');
+    return text(replaceText(self, old, next, bound.integer('count', -1)));
+  },
+  join: (self, args) => {
+    const items = iterate(bind('join', args, 'iterable').need('iterable'));
+    const wrong = items.findIndex((item) => !isText(item));
+    if (wrong >= 0)
+      throw new Error(`sequence item ${wrong}: expected str instance, ${typeName(items[wrong] ?? missing)} found`);
+    return text(items.map(printed).join(self));
+  },
+  find: finding('find', false, false),
+  rfind: finding('rfind', true, false),
+  index: finding('index', false, true),
+  rindex: finding('rindex', true, true),
+  count: (self, args) => {
+    const bound = bind('count', args, 'sub', 'start', 'end');
+    const sub = bound.text('sub');
+    if (sub === null) throw new Error('count() takes a text');
+    const within = ranged(self, bound.get('start'), bound.get('end'));
+    if (within === null) return integer(0);
+    return integer(sub === '' ? Array.from(within.part).length + 1 : within.part.split(sub).length - 1);
+  },
+  upper: changing('upper', (self) => self.toUpperCase()),
+  lower: changing('lower', (self) => self.toLowerCase()),
+  casefold: changing('casefold', (self) => {
+    const folded = self.toLowerCase().replaceAll('ß', 'ss').replaceAll('ς', 'σ');
+    if (/[^\p{ASCII}äöüàâçéèêëîïôûùœæñáíóúøåșțß\p{Lo}\p{N}\p{P}\p{S}\p{Z}σ\p{M}а-яα-ω]/u.test(folded))
+      throw new Error('the method casefold() does not support this text');
+    return folded;
+  }),
+  title: changing('title', (self) => self.replace(/\p{L}[\p{L}\p{M}]*/gu, capitalized)),
+  capitalize: changing('capitalize', capitalized),
+  swapcase: changing('swapcase', (self) =>
+    Array.from(self, (one) => (one === one.toUpperCase() ? one.toLowerCase() : one.toUpperCase())).join(''),
+  ),
+  expandtabs: (self, args) => {
+    const size = bind('expandtabs', args, 'tabsize').integer('tabsize', 8);
+    if (size > 1000) throw new Error('the width is too large');
+    return text(expandTabs(self, size));
+  },
+  center: (self, args) => {
+    const { width, fill } = widthOf('center', args);
+    return text(centered(self, width, fill));
+  },
+  ljust: padding('ljust', true),
+  rjust: padding('rjust', false),
+  zfill: (self, args) => {
+    const width = integerOf(bind('zfill', args, 'width').need('width'));
+    if (width > MAX_WIDTH) throw new Error('the width is too large');
+    const zeros = '0'.repeat(Math.max(0, width - Array.from(self).length));
+    return text(/^[+-]/.test(self) ? self.charAt(0) + zeros + self.slice(1) : zeros + self);
+  },
+  isdigit: testing('isdigit', (self) => /^[\p{Nd}²³¹⁰⁴-⁹₀-₉]+$/u.test(self)),
+  isdecimal: testing('isdecimal', (self) => /^\p{Nd}+$/u.test(self)),
+  isnumeric: testing('isnumeric', (self) => /^\p{N}+$/u.test(self)),
+  isalpha: testing('isalpha', (self) => /^\p{L}+$/u.test(self)),
+  isalnum: testing('isalnum', (self) => /^[\p{L}\p{N}]+$/u.test(self)),
+  isspace: testing('isspace', (self) => self !== '' && strip(self, null) === ''),
+  isascii: testing('isascii', (self) => /^\p{ASCII}*$/u.test(self)),
+  isprintable: testing('isprintable', (self) => !/[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u.test(self)),
+  isidentifier: testing('isidentifier', (self) => /^[\p{ID_Start}_][\p{ID_Continue}]*$/u.test(self)),
+  isupper: testing('isupper', isUpper),
+  islower: testing('islower', isLower),
+  istitle: testing('istitle', (self) => hasCase(self) && self === self.replace(/\p{L}[\p{L}\p{M}]*/gu, capitalized)),
+  encode: unsupported('encode'),
+  format_map: unsupported('format_map'),
+  translate: unsupported('translate'),
+  maketrans: unsupported('maketrans'),
+};
+
+/** Implements `str.replace`; a negative count means all. */
+export function replaceText(self: string, old: string, next: string, count: number): string {
   const fields = old === '' ? ['', ...Array.from(self), ''] : self.split(old);
-  if (fields.length - 1 <= maxCount) return fields.join(next);
+  if (count < 0 || fields.length - 1 <= count) return fields.join(next);
   return (
     fields
-      .slice(0, maxCount)
+      .slice(0, count)
       .map((field) => field + next)
-      .join('') + fields.slice(maxCount).join(old)
+      .join('') + fields.slice(count).join(old)
   );
 }
 
-/** Methods of Python's `list` that do not modify the list. */
-export const listMethods: Readonly<Record<string, (self: readonly Value[], args: Arguments) => Value>> = {
-  count: (self, args) => integer(self.filter((item) => equals(item, args.positional[0] ?? missing)).length),
+type SequenceMethod = (self: readonly Value[], args: Arguments) => Value;
+
+/** Methods of Python's lists, tuples and ranges that do not modify them. */
+export const sequenceMethods: Readonly<Record<string, SequenceMethod>> = {
+  count: (self, args) => {
+    const item = bind('count', args, 'value').need('value');
+    return integer(self.filter((candidate) => equals(candidate, item)).length);
+  },
   index: (self, args) => {
-    const at = self.findIndex((item) => equals(item, args.positional[0] ?? missing));
-    if (at < 0) throw new Error('the item is not in the list');
+    const bound = bind('index', args, 'value', 'start', 'stop');
+    const item = bound.need('value');
+    const position = (at: number): number => (at < 0 ? Math.max(0, at + self.length) : at);
+    const [start, stop] = [position(bound.integer('start', 0)), position(bound.integer('stop', self.length))];
+    const at = self.findIndex((candidate, index) => index >= start && index < stop && equals(candidate, item));
+    if (at < 0) throw new Error(`${printed(item)} is not in list`);
     return integer(at);
   },
 };

@@ -1,109 +1,283 @@
 import { pythonFloat } from '@whetstone/core/util';
-import { library, type Environment, type Value } from './library.js';
 
-/** Creates runtime values of the template library through its public API. */
-const probe = new library.Environment();
-type ValueMaker<T> = (value: T) => Value;
+/** Positional and keyword arguments of a call. */
+export interface Arguments {
+  readonly positional: readonly Value[];
+  readonly keywords: ReadonlyMap<string, Value>;
+}
 
+export type Native = (args: Arguments) => Value;
+
+/** `safe`: the text is HTML (Markup of Jinja), which the filter `escape` leaves unchanged. */
+export interface TextValue {
+  readonly type: 'str';
+  readonly value: string;
+  readonly safe?: true;
+}
+/** A bigint if a JavaScript number cannot represent the integer. */
+export interface IntegerValue {
+  readonly type: 'int';
+  readonly value: number | bigint;
+}
+/** `written`: the digits of a decimal, which print instead of the number. */
+export interface FloatValue {
+  readonly type: 'float';
+  readonly value: number;
+  readonly written?: string;
+}
+export interface BooleanValue {
+  readonly type: 'bool';
+  readonly value: boolean;
+}
+/** An undefined value; `hint` is the message of the error that its use throws. */
+export interface MissingValue {
+  readonly type: 'undefined';
+  readonly value: undefined;
+  readonly hint: string;
+}
 /**
- * Returns a function that creates values of the same class as `sample`. It bypasses the constructor of the class, which
- * took a tenth of the time of data preparation.
+ * A list, tuple, range, view of a dict, or generator. A generator can be iterated over once; `value` holds the items
+ * that `source` has returned so far.
  */
-function makerOf<T>(sample: Value): ValueMaker<T> {
-  const { type } = sample;
-  const fields = Object.keys(sample).filter((key) => key !== 'type' && key !== 'value');
-  // The constructor can be bypassed only if all other fields are undefined at first.
-  const simple = fields.every((key) => (sample as unknown as Record<string, unknown>)[key] === undefined);
-  const known = sample.constructor as new (value: T) => Value;
-  if (!simple) return (value) => new known(value);
-  function Fast(this: { type: string; value: T }, value: T): void {
-    this.type = type;
-    this.value = value;
+export interface SequenceValue {
+  readonly type: 'list' | 'tuple' | 'range' | 'view' | 'generator';
+  readonly value: readonly Value[];
+  /** The name of a view or generator, and the text of a range. */
+  readonly label?: string;
+  /** The first item and the distance of the items of a range. */
+  readonly first?: number;
+  readonly step?: number;
+  /** Named fields of a tuple. */
+  readonly fields?: readonly string[];
+  readonly source?: Iterator<Value>;
+}
+/** A dict; its keys are those of {@link keyOf}. `others` holds the keys that are not texts. */
+export interface DictValue {
+  readonly type: 'dict';
+  readonly value: ReadonlyMap<string, Value>;
+  readonly others?: ReadonlyMap<string, Value>;
+}
+interface NamespaceValue {
+  readonly type: 'namespace';
+  readonly value: Map<string, Value>;
+}
+/** A macro, method or other function. */
+export interface FunctionValue {
+  readonly type: 'function';
+  readonly value: Native;
+  readonly label: string;
+  readonly attributes?: ReadonlyMap<string, Value>;
+}
+/** An object of Jinja: `loop`, `self`, a cycler, a joiner. */
+interface ObjectValue {
+  readonly type: 'object';
+  readonly value: null;
+  readonly label: string;
+  readonly attribute: (name: string) => Value | undefined;
+  readonly call?: Native;
+  readonly text?: () => string;
+}
+export type Value =
+  | TextValue
+  | IntegerValue
+  | FloatValue
+  | BooleanValue
+  | { readonly type: 'none'; readonly value: null }
+  | MissingValue
+  | SequenceValue
+  | DictValue
+  | NamespaceValue
+  | FunctionValue
+  | ObjectValue;
+
+export const text = (value: string): TextValue => ({ type: 'str', value });
+export const safeText = (value: string): TextValue => ({ type: 'str', value, safe: true });
+export const integer = (value: number | bigint): IntegerValue =>
+  typeof value === 'bigint'
+    ? { type: 'int', value: Number.isSafeInteger(Number(value)) ? Number(value) : value }
+    : { type: 'int', value: Number.isSafeInteger(value) ? value : BigInt(value) };
+export const float = (value: number): FloatValue => ({ type: 'float', value });
+const TRUE: BooleanValue = { type: 'bool', value: true };
+const FALSE: BooleanValue = { type: 'bool', value: false };
+export const flag = (value: boolean): BooleanValue => (value ? TRUE : FALSE);
+export const list = (value: readonly Value[]): SequenceValue => ({ type: 'list', value });
+export const tuple = (value: readonly Value[]): SequenceValue => ({ type: 'tuple', value });
+/** Creates a range; there must not be more items than fit into memory. */
+export const rangeValue = (first: number, stop: number, step: number): SequenceValue => ({
+  type: 'range',
+  value: Array.from({ length: Math.max(0, Math.ceil((stop - first) / step)) }, (_, i) => integer(first + i * step)),
+  label: `range(${first}, ${stop}${step === 1 ? '' : `, ${step}`})`,
+  first,
+  step,
+});
+export const view = (label: string, value: readonly Value[]): SequenceValue => ({ type: 'view', value, label });
+export const generator = (label: string, items: Iterable<Value>): SequenceValue => ({
+  type: 'generator',
+  value: [],
+  label,
+  source: items[Symbol.iterator](),
+});
+export const mapping = (value: ReadonlyMap<string, Value>): DictValue => ({ type: 'dict', value });
+export const callable = (label: string, value: Native): FunctionValue => ({ type: 'function', value, label });
+export const none: Value = { type: 'none', value: null };
+export const undefinedValue = (hint: string): MissingValue => ({ type: 'undefined', value: undefined, hint });
+export const missing: Value = undefinedValue('the value is undefined');
+
+export const isText = (value: Value): value is TextValue => value.type === 'str';
+export const isList = (value: Value): value is SequenceValue =>
+  value.type === 'list' ||
+  value.type === 'tuple' ||
+  value.type === 'range' ||
+  value.type === 'view' ||
+  value.type === 'generator';
+/** A sequence that can be indexed. */
+export const isIndexed = (value: Value): value is SequenceValue =>
+  value.type === 'list' || value.type === 'tuple' || value.type === 'range';
+export const isMapping = (value: Value): value is DictValue => value.type === 'dict';
+export const isNumber = (value: Value): value is IntegerValue | FloatValue | BooleanValue =>
+  value.type === 'int' || value.type === 'float' || value.type === 'bool';
+export const isMissing = (value: Value): value is MissingValue => value.type === 'undefined';
+export const isNone = (value: Value): boolean => value.type === 'none';
+
+/** Returns the exact integer of an int or bool. */
+export const bigintOf = (value: IntegerValue | BooleanValue): bigint => BigInt(value.value);
+
+/** Implements Python's `bool()`. */
+export function truth(value: Value): boolean {
+  switch (value.type) {
+    case 'str':
+      return value.value !== '';
+    case 'int':
+    case 'float':
+      return value.value !== 0 && value.value !== 0n;
+    case 'bool':
+      return value.value;
+    case 'none':
+    case 'undefined':
+      return false;
+    case 'list':
+    case 'tuple':
+    case 'range':
+    case 'view':
+      return value.value.length > 0;
+    case 'dict':
+      return value.value.size > 0;
+    default:
+      return true;
   }
-  Fast.prototype = known.prototype as object;
-  const make = Fast as unknown as new (value: T) => Value;
-  return (value) => new make(value);
 }
 
-const maker = <T>(name: string, sample: unknown): ValueMaker<T> => makerOf<T>(probe.set(name, sample));
-
-export const text = maker<string>('text', '');
-export const integer = maker<number>('integer', 0);
-export const float = maker<number>('float', 0.5);
-export const flag = maker<boolean>('flag', true);
-export const list = maker<readonly Value[]>('list', []);
-/** A tuple can only be created by evaluating one. */
-export const tuple = makerOf<readonly Value[]>(
-  new library.Interpreter(probe).evaluate({ type: 'TupleLiteral', value: [] }, probe),
-);
-export const mapping = maker<ReadonlyMap<string, Value>>('mapping', {});
-export const callable = maker<(args: Value[], scope: Environment) => Value>('callable', () => null);
-export const none: Value = maker<null>('none', null)(null);
-export const missing: Value = maker<undefined>('missing', undefined)(undefined);
-
-/** Creates a number of a data file that a JavaScript number would change. It prints as it was written. */
-export function writtenValue(written: string): Value {
-  const value = /^-?\d+$/.test(written) ? integer(Number(written)) : float(Number(written));
-  return Object.assign(value, { written });
+/** Returns the key under which a dict stores a value. Equal values have equal keys. @throws if it is not hashable. */
+export function keyOf(value: Value): string {
+  switch (value.type) {
+    case 'str':
+      return value.value;
+    case 'int':
+    case 'float':
+    case 'bool':
+      return `\0${String(typeof value.value === 'boolean' ? Number(value.value) : value.value)}`;
+    case 'none':
+    case 'undefined':
+      return `\0${value.type}`;
+    case 'tuple':
+      return `\0(${value.value.map((item) => JSON.stringify(keyOf(item))).join(',')})`;
+    default:
+      throw new Error(`unhashable type: '${typeName(value)}'`);
+  }
 }
 
-export const isText = (value: Value): value is Value & { readonly value: string } => value.type === 'StringValue';
-export const isList = (value: Value): value is Value & { readonly value: readonly Value[] } =>
-  value.type === 'ArrayValue' || value.type === 'TupleValue';
-export const isMapping = (value: Value): value is Value & { readonly value: ReadonlyMap<string, Value> } =>
-  value.type === 'ObjectValue' || value.type === 'KeywordArgumentsValue';
-export const isNumber = (value: Value): value is Value & { readonly value: number; readonly written?: string } =>
-  value.type === 'IntegerValue' || value.type === 'FloatValue';
-export const isMissing = (value: Value): boolean => value.type === 'UndefinedValue';
-export const isNone = (value: Value): boolean => value.type === 'NullValue';
-export const isCallable = (
-  value: Value,
-): value is Value & { readonly value: (args: Value[], scope: Environment) => Value } => value.type === 'FunctionValue';
+/** Creates a dict from pairs; a later pair replaces an earlier one with an equal key. */
+export function dictionary(pairs: Iterable<readonly [Value, Value]>): DictValue {
+  const value = new Map<string, Value>();
+  const others = new Map<string, Value>();
+  for (const [key, item] of pairs) {
+    const name = keyOf(key);
+    if (key.type !== 'str' && !value.has(name)) others.set(name, key);
+    value.set(name, item);
+  }
+  return others.size === 0 ? { type: 'dict', value } : { type: 'dict', value, others };
+}
+
+/** Returns the keys of a dict in order. */
+export const keysOf = ({ value, others }: DictValue): Value[] =>
+  Array.from(value.keys(), (key) => others?.get(key) ?? text(key));
+
+export const pairsOf = ({ value, others }: DictValue): (readonly [Value, Value])[] =>
+  Array.from(value, ([key, item]) => [others?.get(key) ?? text(key), item] as const);
+
+const TYPE_NAMES: Readonly<Record<Value['type'], string>> = {
+  str: 'str',
+  int: 'int',
+  float: 'float',
+  bool: 'bool',
+  none: 'NoneType',
+  undefined: 'Undefined',
+  list: 'list',
+  tuple: 'tuple',
+  range: 'range',
+  view: 'dict view',
+  generator: 'generator',
+  dict: 'dict',
+  namespace: 'Namespace',
+  function: 'function',
+  object: 'object',
+};
 
 /** Returns Python's name of the type of a value, for error messages. */
-export function typeName(value: Value): string {
-  const names: Readonly<Record<string, string>> = {
-    StringValue: 'str',
-    IntegerValue: 'int',
-    FloatValue: 'float',
-    BooleanValue: 'bool',
-    ArrayValue: 'list',
-    TupleValue: 'tuple',
-    ObjectValue: 'dict',
-    NullValue: 'NoneType',
-    UndefinedValue: 'Undefined',
-    FunctionValue: 'function',
-    NamespaceValue: 'Namespace',
-  };
-  return names[value.type] ?? value.type;
-}
+export const typeName = (value: Value): string =>
+  value.type === 'view' || value.type === 'object' ? (value.label ?? 'object') : TYPE_NAMES[value.type];
 
 /** Implements Python's `str()`: a text itself, otherwise {@link representation}. */
 export function printed(value: Value): string {
-  if (isText(value)) return value.value;
-  return isMissing(value) ? '' : representation(value);
+  if (value.type === 'str') return value.value;
+  return value.type === 'undefined' ? '' : representation(value);
 }
 
-/** Implements Python's `repr()`. */
+/** Implements Python's `repr()`. Throws for values whose text contains an address, which differs in every run. */
 export function representation(value: Value): string {
-  if (isNumber(value) && value.written !== undefined) return value.written;
-  if (isText(value)) return quoted(value.value);
-  if (isNone(value)) return 'None';
-  if (value.type === 'BooleanValue') return value.value === true ? 'True' : 'False';
-  if (value.type === 'TupleValue' && isList(value))
-    return value.value.length === 1
-      ? `(${value.value.map(representation).join('')},)`
-      : `(${value.value.map(representation).join(', ')})`;
-  if (isList(value)) return `[${value.value.map(representation).join(', ')}]`;
-  if (isMapping(value))
-    return `{${[...value.value].map(([key, item]) => `${quoted(key)}: ${representation(item)}`).join(', ')}}`;
-  if (value.type === 'FloatValue' && typeof value.value === 'number') return pythonFloat(value.value);
-  return value.toString();
+  switch (value.type) {
+    case 'str':
+      return value.safe === true ? `Markup(${quoted(value.value)})` : quoted(value.value);
+    case 'int':
+      return String(value.value);
+    case 'float':
+      return value.written ?? pythonFloat(value.value);
+    case 'bool':
+      return value.value ? 'True' : 'False';
+    case 'none':
+      return 'None';
+    case 'undefined':
+      return 'Undefined';
+    case 'list':
+      return `[${value.value.map(representation).join(', ')}]`;
+    case 'tuple':
+      return `(${value.value.map(representation).join(', ')}${value.value.length === 1 ? ',' : ''})`;
+    case 'range':
+      return value.label ?? '';
+    case 'view':
+      return `${value.label}([${value.value.map(representation).join(', ')}])`;
+    case 'dict':
+      return `{${pairsOf(value)
+        .map(([key, item]) => `${representation(key)}: ${representation(item)}`)
+        .join(', ')}}`;
+    case 'namespace': {
+      const members = Array.from(value.value, ([key, item]) => `${quoted(key)}: ${representation(item)}`);
+      return `<Namespace {${members.join(', ')}}>`;
+    }
+    case 'object':
+      if (value.text) return value.text();
+      break;
+    case 'function':
+      if (value.attributes) return value.label === '' ? '<Macro anonymous>' : `<Macro ${quoted(value.label)}>`;
+      break;
+    default:
+  }
+  throw new Error(`a ${typeName(value)} object cannot be printed: apply the filter "list", or call it`);
 }
 
 const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
-function quoted(string: string): string {
+export function quoted(string: string): string {
   const quote = string.includes("'") && !string.includes('"') ? '"' : "'";
   const body = Array.from(string, (character) => {
     if (character === quote) return `\\${character}`;
@@ -120,22 +294,95 @@ function quoted(string: string): string {
   return quote + body.join('') + quote;
 }
 
+/** Compares two numbers exactly: negative, 0, positive, or NaN. */
+export function compareNumbers(left: IntegerValue | FloatValue | BooleanValue, right: typeof left): number {
+  const [a, b] = [left.value, right.value];
+  if (typeof a === 'bigint' || typeof b === 'bigint') {
+    // JavaScript compares a bigint and a number exactly.
+    return a < b ? -1 : a > b ? 1 : Number.isNaN(Number(a)) || Number.isNaN(Number(b)) ? NaN : 0;
+  }
+  return (
+    Number(a) - Number(b) ||
+    (Number(a) === Number(b) ? 0 : Number(a) > Number(b) ? 1 : Number(a) < Number(b) ? -1 : NaN)
+  );
+}
+
 /** Implements Python's `==`: compares by content; numbers and booleans are comparable, other types are not. */
 export function equals(left: Value, right: Value): boolean {
-  const number = (value: Value): number | undefined =>
-    isNumber(value) ? value.value : value.type === 'BooleanValue' ? Number(value.value) : undefined;
-  const [a, b] = [number(left), number(right)];
-  if (a !== undefined && b !== undefined) return a === b;
-  if (isList(left) && isList(right))
-    return (
-      left.type === right.type &&
-      left.value.length === right.value.length &&
-      left.value.every((item, i) => equals(item, right.value[i] ?? missing))
-    );
-  if (isMapping(left) && isMapping(right))
-    return (
-      left.value.size === right.value.size &&
-      [...left.value].every(([key, item]) => equals(item, right.value.get(key) ?? missing))
-    );
-  return left.type === right.type && left.value === right.value;
+  if (isNumber(left) && isNumber(right)) return compareNumbers(left, right) === 0;
+  if (left.type !== right.type) return false;
+  switch (left.type) {
+    case 'str':
+      return left.value === right.value;
+    case 'none':
+    case 'undefined':
+      return true;
+    case 'list':
+    case 'tuple':
+    case 'range':
+      return (
+        isList(right) &&
+        left.value.length === right.value.length &&
+        left.value.every((item, i) => equals(item, right.value[i] ?? missing))
+      );
+    case 'view':
+      return left === right || (left.label !== 'dict_values' && sameSets(left, right as SequenceValue));
+    case 'dict':
+      return (
+        isMapping(right) &&
+        left.value.size === right.value.size &&
+        [...left.value].every(([key, item]) => {
+          const other = right.value.get(key);
+          return other !== undefined && equals(item, other);
+        })
+      );
+    default:
+      return left === right;
+  }
+}
+
+/** Compares the keys or items of two dicts, whose order does not count. */
+const sameSets = (left: SequenceValue, right: SequenceValue): boolean =>
+  right.label !== 'dict_values' &&
+  left.value.length === right.value.length &&
+  left.value.every((item) => right.value.some((other) => equals(item, other)));
+
+/** Throws if a value is undefined. */
+export function required(value: Value): Value {
+  if (isMissing(value)) throw new Error(value.hint);
+  return value;
+}
+
+/** Returns the items that a `for` loop or a filter iterates over: characters of a text, keys of a dict. */
+export function iterate(value: Value): readonly Value[] {
+  switch (value.type) {
+    case 'generator':
+      return [...items(value)];
+    case 'list':
+    case 'tuple':
+    case 'range':
+    case 'view':
+      return value.value;
+    case 'str':
+      return Array.from(value.value, text);
+    case 'dict':
+      return keysOf(value);
+    case 'undefined':
+      return [];
+    default:
+      throw new Error(`'${typeName(value)}' object is not iterable`);
+  }
+}
+
+/** Yields the items of a value one after another; those of a generator are computed when they are needed. */
+export function* items(value: Value): Generator<Value> {
+  if (value.type !== 'generator' || value.source === undefined) {
+    yield* iterate(value);
+    return;
+  }
+  const produced = value.value as Value[];
+  for (let next = value.source.next(); next.done !== true; next = value.source.next()) {
+    produced.push(next.value);
+    yield next.value;
+  }
 }
