@@ -6,6 +6,7 @@ import { createAdamW } from '@whetstone/core/optimizers';
 import type {
   Batch,
   BatchSource,
+  ConsumedBatches,
   Callback,
   LanguageModel,
   LoadedModel,
@@ -63,9 +64,13 @@ export function loadedOf(model: LanguageModel): LoadedModel {
 export function shuffledSource(rowCount: number, batchSize: number, seed = 3): BatchSource {
   const rows = randomRows(rowCount, tinyLlama.vocab_size, seed);
   const plain = batchSourceOf(rows, batchSize);
+  /** The number of rows that were consumed in other batches: always the first ones. */
+  const rowsIn = (consumed: readonly ConsumedBatches[]): number =>
+    Math.max(0, ...consumed.flatMap(({ batchSize: size, ranges }) => ranges.map(({ end }) => end * size)));
   return {
     ...plain,
-    epoch(epoch, { skip = 0 } = {}) {
+    batchesLeft: (_, consumed) => plain.batchesPerEpoch - Math.floor(Math.min(rowCount, rowsIn(consumed)) / batchSize),
+    epoch(epoch, { skip = 0, consumed = [] } = {}) {
       const random = testRandom(seed + 100 * epoch);
       const order = rows
         .map((row) => ({ row, key: random() }))
@@ -73,8 +78,8 @@ export function shuffledSource(rowCount: number, batchSize: number, seed = 3): B
         .map(({ row }) => row);
       const batches: Batch[] = [];
       for (let begin = 0; begin < order.length; begin += batchSize)
-        batches.push(batchOfRows(order.slice(begin, begin + batchSize)));
-      return batches.slice(skip);
+        batches.push(batchOfRows(order.slice(Math.max(begin, rowsIn(consumed)), begin + batchSize)));
+      return batches.slice(Math.max(skip, Math.floor(rowsIn(consumed) / batchSize)));
     },
   };
 }

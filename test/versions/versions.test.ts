@@ -84,7 +84,10 @@ describe.each(versions)('files of version %s', patience, (version) => {
     const folder = await copyOf(version);
     const whole = await logOf(join(folder, 'run'));
     const resumed = new Trainer(join(folder, 'run.json'), { overrides: ['training.resumeFromCheckpoint=true'] });
+    const warnings: string[] = [];
+    resumed.on('warning', ({ message }) => void warnings.push(message));
     await reportsOf(resumed);
+    expect(warnings.filter((message) => message.includes('checkpoint'))).toEqual([]);
 
     const log = await logOf(join(folder, 'run'));
     expect(stepsOf(log, 4)).toHaveLength(3);

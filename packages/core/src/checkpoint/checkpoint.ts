@@ -1,12 +1,15 @@
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { ResolvedConfig } from '../config/types.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
 import type { LoadedModel } from '../contract/model.js';
-import type { SavedState } from '../contract/strategy.js';
+import type { SavedState, Strategy } from '../contract/strategy.js';
+import type { TensorBackendInfo } from '../contract/tokens.js';
+import type { Workers } from '../contract/workers.js';
+import { sizesOf, type BatchSizes } from './batch-sizes.js';
 import { checkpointFolder, writeFolder } from './folders.js';
+import { compareRuns, identityOf, type Identity } from './identity.js';
 import { readJson, writeJson, writeManifest } from './manifest.js';
 import { forEachContent, type ChangingObjects } from './run-contents.js';
 import { parseRunState, STATE_FILE, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
@@ -25,6 +28,9 @@ import { isRecord } from '../util/index.js';
 export interface CheckpointSources extends ChangingObjects {
   readonly config: ResolvedConfig;
   readonly loaded: LoadedModel;
+  readonly owner: { readonly instance: Pick<Strategy, 'changeableOptions'> };
+  readonly backend: Pick<TensorBackendInfo, 'backend' | 'engine'>;
+  readonly workers: Pick<Workers, 'count'>;
   readonly schedule: { readonly plugin: string };
   readonly dataHash: string;
   /** Returns the weights for evaluation that differ from the training weights. Stored with the best weights only. */
@@ -32,45 +38,6 @@ export interface CheckpointSources extends ChangingObjects {
 }
 
 const CONFIG_FILE = 'config.resolved.json';
-
-/**
- * The properties of a run that a checkpoint must match to resume exactly. A different `configHash` causes a warning
- * only.
- */
-interface Identity {
-  readonly plugins: { readonly strategies: readonly string[]; readonly optimizer: string; readonly schedule: string };
-  readonly architecture: string;
-  readonly rendererHash: string;
-  readonly dataHash: string;
-  readonly configHash: string;
-}
-
-const identityOf = ({ config, loaded, attachments, optimizer, schedule, dataHash }: CheckpointSources): Identity => ({
-  plugins: {
-    strategies: attachments.map(({ plugin }) => plugin),
-    optimizer: optimizer.plugin,
-    schedule: schedule.plugin,
-  },
-  architecture: loaded.model.architecture,
-  rendererHash: loaded.renderer.hash,
-  dataHash,
-  configHash: hashConfig(config),
-});
-
-/**
- * Returns the SHA-256 of the configuration without the keys that do not affect results: output, loggers, resuming, the
- * limit of rollbacks.
- */
-function hashConfig(config: ResolvedConfig): string {
-  const { maxRollbacks: _limit, ...training } = config.training;
-  const relevant = {
-    ...config,
-    output: null,
-    loggers: null,
-    training: { ...training, resumeFromCheckpoint: null, resumeDespite: [] },
-  };
-  return createHash('sha256').update(JSON.stringify(relevant)).digest('hex');
-}
 
 /**
  * Writes the folder `checkpoint-<step>/` atomically and returns it. It contains weights or adapter, the states of
@@ -118,7 +85,7 @@ export async function saveCheckpoint(
  *
  * @param warn receives differences that do not prevent resuming
  * @throws `CHECKPOINT_INVALID` if the checkpoint belongs to a different strategy, model, template or data, or if a file
- *   is missing or invalid. `training.resumeDespite` can allow a different template or data
+ *   is missing or invalid. `training.resumeDespite` can allow what does not decide the meaning of the tensors
  */
 export async function loadCheckpoint(
   folder: string,
@@ -131,76 +98,24 @@ export async function loadCheckpoint(
     throw new WhetstoneError('CHECKPOINT_INVALID', 'The checkpoint does not contain the state of a run.', {
       place: { file },
     });
-  compareIdentity(
-    saved['identity'] as unknown as Identity,
-    identityOf(sources),
-    file,
-    sources.config.training.resumeDespite,
-    warn,
-  );
+  const config = await readJson(join(folder, CONFIG_FILE));
+  compareRuns({ identity: saved['identity'] as unknown as Identity, config, file }, sources, warn);
   const state = parseRunState(saved['run'], file);
   await forEachContent(sources, {
     state: (name, object) => readState(folder, name, (value) => object.loadState(value)),
     weights: (owner) => readTrained(folder, sources.loaded.model, owner),
     callbacks: (hooks) => hooks.loadState((saved['callbacks'] ?? null) as Json),
   });
-  return state;
+  return { ...state, sizes: state.sizes ?? savedSizes(config, folder) };
 }
 
-/** Differences that `training.resumeDespite` can allow: the model would see other text than before. */
-const allowableDifferences = [
-  {
-    name: 'template',
-    key: 'rendererHash',
-    message: 'The chat template differs from the one that the checkpoint was trained with.',
-  },
-  {
-    name: 'data',
-    key: 'dataHash',
-    message:
-      'The training data differs from the data that the checkpoint was trained on. Only the number of consumed ' +
-      'batches can be restored.',
-  },
-] as const;
-
-function compareIdentity(
-  saved: Identity,
-  present: Identity,
-  file: string,
-  despite: ResolvedConfig['training']['resumeDespite'],
-  warn: (message: string) => void,
-): void {
-  const essential = ['plugins', 'architecture'] as const;
-  for (const key of essential) {
-    if (JSON.stringify(saved[key]) === JSON.stringify(present[key])) continue;
-    throw new WhetstoneError(
-      'CHECKPOINT_INVALID',
-      'The checkpoint belongs to a run with different plugins or a different model.',
-      {
-        place: { file, path: `identity.${key}` },
-        expected: JSON.stringify(present[key]),
-        found: JSON.stringify(saved[key]),
-        hint: 'Resume with the configuration that wrote the checkpoint, or start a new run.',
-      },
-    );
-  }
-  for (const { name, key, message } of allowableDifferences) {
-    if (saved[key] === present[key]) continue;
-    if (despite.includes(name)) {
-      warn(message);
-      continue;
-    }
-    throw new WhetstoneError('CHECKPOINT_INVALID', message, {
-      place: { file, path: `identity.${key}` },
-      expected: `${present[key]} (SHA-256 under the current configuration)`,
-      found: `${saved[key]} (in the checkpoint)`,
-      hint:
-        `Restore the original ${name}. If the change is intended, set training.resumeDespite to ["${name}"]: the ` +
-        'results then differ from those of an uninterrupted run.',
-    });
-  }
-  if (saved.configHash !== present.configHash)
-    warn(`The configuration differs from the one that wrote the checkpoint (${CONFIG_FILE} in its folder).`);
+/** Returns the batch sizes of a checkpoint of an earlier version, which are in its configuration only. */
+function savedSizes(config: unknown, folder: string): BatchSizes {
+  if (isRecord(config) && isRecord(config['training']) && isRecord(config['data']))
+    return sizesOf(config as unknown as ResolvedConfig);
+  throw new WhetstoneError('CHECKPOINT_INVALID', 'The file is not the configuration of a run.', {
+    place: { file: join(folder, CONFIG_FILE) },
+  });
 }
 
 async function writeState(folder: string, name: string, { tensors, values }: SavedState): Promise<void> {

@@ -1,7 +1,9 @@
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
+import type { ConsumedBatches } from '../contract/data.js';
 import type { PendingRequests } from '../hooks/types.js';
 import { isRecord } from '../util/index.js';
+import type { BatchSizes } from './batch-sizes.js';
 
 /** The file of a checkpoint with the state of the run. */
 export const STATE_FILE = 'whetstone_state.json';
@@ -67,6 +69,12 @@ export interface RunState {
   /** The processes that trained the run in turn. They tell which checkpoints are in the history of another one. */
   readonly attempts: readonly Attempt[];
   readonly owed: OwedWork;
+  /** The sizes in which `batchesConsumed` counts; null before the run starts. */
+  readonly sizes: BatchSizes | null;
+  /** The batches of the current epoch that were consumed before the sizes changed. */
+  readonly consumed: readonly ConsumedBatches[];
+  /** The number of steps done, minus those that the same position takes with the present sizes. */
+  readonly stepShift: number;
 }
 
 export const initialRunState: RunState = {
@@ -86,10 +94,21 @@ export const initialRunState: RunState = {
   leftOut: [],
   attempts: [],
   owed: { epochEnd: null, evaluate: false, save: false, requests: null },
+  sizes: null,
+  consumed: [],
+  stepShift: 0,
 };
 
 /** The keys that checkpoints of earlier versions lack. */
-const addedKeys: readonly string[] = ['learningRate', 'leftOut', 'attempts', 'owed'] satisfies (keyof RunState)[];
+const addedKeys: readonly string[] = [
+  'learningRate',
+  'leftOut',
+  'attempts',
+  'owed',
+  'sizes',
+  'consumed',
+  'stepShift',
+] satisfies (keyof RunState)[];
 
 /**
  * Checks the run state of a checkpoint and returns it.

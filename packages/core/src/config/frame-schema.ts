@@ -144,12 +144,13 @@ export const training = section({
   },
   resumeDespite: {
     type: 'array',
-    items: { enum: ['data', 'template', 'stop'] },
+    items: { enum: ['data', 'template', 'seed', 'packing', 'length', 'stop'] },
     uniqueItems: true,
     default: [],
     description:
-      'What may differ from the run that wrote the checkpoint: the training data, the chat template. By ' +
-      'default a difference is an error. stop: train on, although a callback had stopped the run.',
+      'What may differ from the run that wrote the checkpoint: the training data and what is supervised in it, the ' +
+      'chat template, the seeds, packing, the maximum length. By default a difference is an error. ' +
+      'stop: train on, although a callback had stopped the run.',
   },
   maxRollbacks: integer(
     0,

@@ -105,6 +105,21 @@ export interface Batch {
   readonly origins?: readonly Origin[];
 }
 
+/** Batches of an epoch that a run consumed with other batch sizes than its present ones. */
+export interface ConsumedBatches {
+  readonly batchSize: number;
+  readonly tokensPerBatch: number | null;
+  readonly padToMultipleOf: number | null;
+  /** Their positions in the epoch: from `begin` to `end`, without `end`. */
+  readonly ranges: readonly { readonly begin: number; readonly end: number }[];
+}
+
+/** Where an epoch starts; see {@link BatchSource.epoch}. */
+export interface EpochOptions {
+  readonly skip?: number;
+  readonly consumed?: readonly ConsumedBatches[];
+}
+
 /**
  * A finite data set that can be iterated repeatedly. `epoch(n)` yields the same batches at every call with the same n.
  * Iteration does not change the source; a run resumes by skipping the batches that it has already consumed.
@@ -112,8 +127,17 @@ export interface Batch {
 export interface BatchSource {
   /** The number of batches in one epoch. */
   readonly batchesPerEpoch: number;
-  /** Returns the batches of one epoch in their order, without the first `skip`. `epoch` counts from 0. */
-  epoch(epoch: number, options?: { readonly skip?: number }): Iterable<Batch> | AsyncIterable<Batch>;
+  /**
+   * Returns the batches of one epoch in their order, without the first `skip`. `epoch` counts from 0. With `consumed`,
+   * the rows of these batches are left out, and the batches that are left have the last positions of the epoch: `skip`
+   * is at least `batchesPerEpoch − batchesLeft(epoch, consumed)`. Only given to sources with `batchesLeft`.
+   */
+  epoch(epoch: number, options?: EpochOptions): Iterable<Batch> | AsyncIterable<Batch>;
+  /**
+   * Returns the number of batches of an epoch that are left after `consumed`. Absent if the source cannot continue in
+   * the middle of an epoch with another batch size.
+   */
+  batchesLeft?(epoch: number, consumed: readonly ConsumedBatches[]): number;
   /** Counts of what was read and what was skipped, for the report at the start of a run. */
   readonly summary: DataSummary;
 }

@@ -133,6 +133,11 @@ export interface Strategy {
   /** `owner`: decides which parameters are trained; each run has exactly one. `companion`: adds a penalty or data. */
   readonly role: 'owner' | 'companion';
   /**
+   * The options that may differ when a run resumes: they do not decide which tensors the strategy trains, or what these
+   * mean. By default, every different option is refused.
+   */
+  readonly changeableOptions?: readonly string[];
+  /**
    * Decides how the weights of the model are stored when they are read, for owners that quantise them. It returns null
    * for weights that follow the configuration.
    */

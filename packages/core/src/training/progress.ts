@@ -47,7 +47,8 @@ class Progress implements RunProgress {
 
   get totalSteps(): number {
     const { totalSteps } = this.plan;
-    return this.run.config.training.maxSteps > 0 ? totalSteps : totalSteps - this.state.leftOut.length;
+    const { leftOut, stepShift } = this.state;
+    return this.run.config.training.maxSteps > 0 ? totalSteps : totalSteps + stepShift - leftOut.length;
   }
 
   get epochsDone(): number {

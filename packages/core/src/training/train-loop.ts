@@ -9,6 +9,7 @@ import type { Attachment } from '../contract/strategy.js';
 import type { PendingRequests } from '../hooks/types.js';
 import { barrier, createStepSync } from '../distributed/step-sync.js';
 import { attachStrategies, wrapData, type Attached } from './attach.js';
+import { positionOf } from './continue-epoch.js';
 import { createEvaluationWeights, findProvider, type EvaluationWeights } from './evaluation-weights.js';
 import { exportResult } from './export-result.js';
 import { accumulationWindows, type StepBatches } from './gradient-accumulation.js';
@@ -104,7 +105,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
   await run.claimOutput?.();
   if (resumedFrom !== null && run.outputFolder !== null)
     await run.checkpoints.continueFrom(resumedFrom, run.outputFolder, run.warn);
-  progress.change({ attempts: withNewAttempt(progress.state) });
+  progress.change({ ...positionOf(progress.state, data, plan, run.config), attempts: withNewAttempt(progress.state) });
   await sync.broadcastParameters(owner, run.backend);
   return {
     run,
@@ -124,7 +125,8 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
       backend: run.backend,
       sync,
     },
-    learningRate: (updates) => progress.state.learningRate?.value ?? baseRate * schedule(updates),
+    learningRate: (updates) =>
+      progress.state.learningRate?.value ?? baseRate * schedule(updates - progress.state.stepShift),
     startedEpoch: null,
   };
 }
@@ -150,12 +152,12 @@ async function start(loop: Training): Promise<void> {
 /** Trains to the end of an epoch or of the run, or to a rollback. */
 async function* trainEpoch(loop: Training): AsyncGenerator<StepReport, void, void> {
   const { run, data, progress, rollbacks } = loop;
-  const { step: stepsBefore, epoch, batchesConsumed, leftOut } = progress.state;
+  const { step: stepsBefore, epoch, batchesConsumed, consumed, leftOut } = progress.state;
   const size = run.config.training.gradientAccumulationSteps;
   await startEpoch(loop);
   let isComplete = true;
   let started = run.clock.now();
-  for await (const window of accumulationWindows(data, epoch, { skip: batchesConsumed, leftOut, size })) {
+  for await (const window of accumulationWindows(data, epoch, { skip: batchesConsumed, leftOut, size, consumed })) {
     await rollbacks.beforeStep(window);
     const report = await makeStep(loop, window, started);
     await atStepBoundary(loop);
@@ -171,15 +173,15 @@ async function* trainEpoch(loop: Training): AsyncGenerator<StepReport, void, voi
   if (progress.state.step === stepsBefore && batchesConsumed === 0 && leftOut.every((range) => range.epoch !== epoch))
     throw new WhetstoneError('DATA_EMPTY', `Epoch ${epoch} of the training data did not yield a batch.`);
   if (isComplete || progress.state.batchesConsumed >= data.batchesPerEpoch)
-    progress.change({ epoch: epoch + 1, batchesConsumed: 0 });
+    progress.change({ epoch: epoch + 1, batchesConsumed: 0, consumed: [] });
   await endEpoch(loop, epoch);
 }
 
 /** Calls `onEpochStart`, unless the run continues in the middle of the epoch. */
 async function startEpoch(loop: Training): Promise<void> {
   const { run, progress, startedEpoch } = loop;
-  const { epoch, batchesConsumed } = progress.state;
-  if (batchesConsumed > 0 || startedEpoch === epoch) return;
+  const { epoch, batchesConsumed, consumed } = progress.state;
+  if (batchesConsumed > 0 || consumed.length > 0 || startedEpoch === epoch) return;
   loop.startedEpoch = epoch;
   await run.hooks.onEpochStart(epoch);
   await agreeOnRequests(run, progress, `the requests at the start of epoch ${epoch}`);
@@ -211,7 +213,8 @@ async function endOwedEpoch(loop: Training): Promise<void> {
   const { data, progress } = loop;
   const { batchesConsumed, owed } = progress.state;
   if (owed.epochEnd === null) return;
-  if (batchesConsumed >= data.batchesPerEpoch) progress.change({ epoch: owed.epochEnd + 1, batchesConsumed: 0 });
+  if (batchesConsumed >= data.batchesPerEpoch)
+    progress.change({ epoch: owed.epochEnd + 1, batchesConsumed: 0, consumed: [] });
   await endEpoch(loop, owed.epochEnd);
 }
 

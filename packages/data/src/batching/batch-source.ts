@@ -1,5 +1,12 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import type { Batch, BatchSource, BatchSourceDependencies, DataSource } from '@whetstone/core/contract';
+import type {
+  Batch,
+  BatchSource,
+  BatchSourceDependencies,
+  ConsumedBatches,
+  DataSource,
+  EpochOptions,
+} from '@whetstone/core/contract';
 import { checkSupervision, supervisionWarnings } from '../proof/check.js';
 import type { SupervisionFindings } from '../proof/observe.js';
 import { enforceUnreadableLimit } from '../sources/unreadable.js';
@@ -9,8 +16,9 @@ import { balanceSamples } from './balance.js';
 import { collate } from './collate.js';
 import { nothingToLearn } from './nothing-to-learn.js';
 import { defaultBatchOptions, type BatchOptions } from './options.js';
-import { planCurriculum, planEpoch, type EpochPlan } from './order.js';
+import { planCurriculum, planEpoch, type EpochPlan, type OrderOptions } from './order.js';
 import { prepare, type Prepared, type PrepareInputs } from './prepare.js';
+import { remainingBatches } from './remaining.js';
 import { layOutRows, rowLengths, type RowTable } from './rows.js';
 import { sampleLosses } from './sample-losses.js';
 import type { SampleTraits } from './sample-traits.js';
@@ -19,6 +27,7 @@ import type { TokenStore } from './token-store.js';
 
 export interface PreparedBatchSource extends BatchSource {
   readonly summary: BatchSourceSummary;
+  batchesLeft(epoch: number, consumed: readonly ConsumedBatches[]): number;
   /** Findings of the supervision proof; null if it is off. */
   readonly supervision: SupervisionFindings | null;
   /** Conversations that are also in the evaluation data; null if none was given. */
@@ -146,18 +155,35 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
     await measuredDifficulties(store, traits, padTokenId, inputs, options),
     options,
   );
-  const planOf = (epoch: number): EpochPlan =>
-    difficulties !== null && epoch < (options.curriculum?.epochs ?? 0)
-      ? planCurriculum(difficulties, options, epoch)
-      : planEpoch(lengths, options, epoch);
+  const planOf = (epoch: number, sizes: Partial<OrderOptions> | null = null): EpochPlan => {
+    const order = { ...options, ...sizes };
+    return difficulties !== null && epoch < (options.curriculum?.epochs ?? 0)
+      ? planCurriculum(difficulties, order, epoch)
+      : planEpoch(lengths, order, epoch);
+  };
   const collateOptions = { padTokenId, padToMultipleOf: options.padToMultipleOf, paddingFree: options.paddingFree };
 
-  function* epoch(number: number, { skip = 0 }: { readonly skip?: number } = {}): Generator<Batch> {
+  const remaining = (number: number, consumed: readonly ConsumedBatches[]) =>
+    remainingBatches((sizes) => planOf(number, sizes), consumed);
+
+  function* epoch(number: number, { skip = 0, consumed = [] }: EpochOptions = {}): Generator<Batch> {
+    if (consumed.length > 0) {
+      const { batches, first } = remaining(number, consumed);
+      for (const rows of batches.slice(Math.max(0, skip - first))) yield collate(rows, table, store, collateOptions);
+      return;
+    }
     const plan = planOf(number);
     for (let index = skip; index < plan.starts.length - 1; index++) {
       yield collate(plan.rows.subarray(plan.starts[index], plan.starts[index + 1]), table, store, collateOptions);
     }
   }
 
-  return { batchesPerEpoch: planOf(0).starts.length - 1, epoch, summary, supervision, leaks };
+  return {
+    batchesPerEpoch: planOf(0).starts.length - 1,
+    batchesLeft: (number, consumed) => remaining(number, consumed).batches.length,
+    epoch,
+    summary,
+    supervision,
+    leaks,
+  };
 }

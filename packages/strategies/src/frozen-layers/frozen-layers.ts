@@ -64,6 +64,7 @@ export function frozenLayersStrategy(
   const options = { ...defaultsOf(configSchema), ...chosenOptions };
   return {
     role: 'owner',
+    changeableOptions: ['cacheFrozenPrefix'],
     plan: (model) => {
       const chosen = chooseParameters(model, options);
       checkCache(options.cacheFrozenPrefix, model, chosen);

@@ -153,15 +153,20 @@ export function loraStrategy(
   const variant = selectVariant(resolved, variants);
   return {
     role: 'owner',
+    changeableOptions,
     plan: (model) => planLora(model, resolved, variant),
     attach: (model, run) => attachLora(model, resolved, variant, run),
   };
 }
 
+/** They decide how the adapter is trained, not what it is. */
+const changeableOptions = ['dropout', 'loraPlusRatio'];
+
 /** Creates the strategy that continues the training of a stored adapter. */
 function continuedStrategy(folder: string, configured: LoraOptions, variants: readonly LoraVariant[]): Strategy {
   return {
     role: 'owner',
+    changeableOptions,
     plan: (model) =>
       withAdapter(folder, (files) => planContinued(model, continuedAdapter(configured, files, variants), files)),
     attach: (model, run) =>

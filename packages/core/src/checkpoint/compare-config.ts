@@ -1,0 +1,144 @@
+import type { Problem } from '../contract/errors.js';
+import type { Json } from '../contract/json.js';
+import { isRecord } from '../util/index.js';
+
+/** A reason for which a different setting is refused, unless `training.resumeDespite` names it. */
+type Reason = 'data' | 'seed' | 'packing' | 'length';
+
+/**
+ * What a different setting means for a resumed run:
+ *
+ * - `free`: nothing that was trained depends on it.
+ * - `reported`: it applies from here on.
+ * - `inexact`: the run continues at the same sample, but its numbers differ from those of an uninterrupted run.
+ * - A reason: the run would train on other samples or repeat some, so it is refused unless it is allowed.
+ * - `tensors`: it decides which tensors there are or what they mean, so it is always refused.
+ */
+type Rule = 'free' | 'reported' | 'inexact' | 'tensors' | Reason;
+
+/** The rules of settings by their path; the longest path that contains a setting applies. Others are free. */
+const rules: Readonly<Record<string, Rule>> = {
+  strategy: 'tensors',
+  'model.addTokens': 'tensors',
+  'model.options': 'tensors',
+  'model.dtype': 'inexact',
+  backend: 'inexact',
+  'training.perDeviceTrainBatchSize': 'inexact',
+  'training.gradientAccumulationSteps': 'inexact',
+  'data.tokensPerBatch': 'inexact',
+  'data.padToMultipleOf': 'inexact',
+  'data.paddingFree': 'inexact',
+  'training.seed': 'seed',
+  'training.dataSeed': 'seed',
+  'data.packing': 'packing',
+  'data.packingStrategy': 'packing',
+  'data.maxLength': 'length',
+  'data.truncationMode': 'length',
+  'data.assistantOnlyLoss': 'data',
+  'data.completionOnlyLoss': 'data',
+  'data.rolesToTrain': 'data',
+  'data.lastTurnOnly': 'data',
+  'data.roleWeights': 'data',
+  'data.shuffleDataset': 'data',
+  'data.trainSamplingStrategy': 'data',
+  'data.balance': 'data',
+  'data.curriculum': 'data',
+  companions: 'reported',
+  callbacks: 'reported',
+  optimizer: 'reported',
+  'optimizer.learningRate': 'free',
+};
+
+/** A setting that differs between a checkpoint and the run that resumes from it. */
+export interface Difference {
+  readonly path: string;
+  readonly rule: Rule;
+  readonly saved: string;
+  readonly present: string;
+}
+
+/**
+ * Returns the settings that differ, without those that change freely. The order of keys does not count, nor does a
+ * setting that the checkpoint of an earlier version lacks, if it is off.
+ *
+ * @param changeable the options of the strategy that do not decide which tensors there are or what they mean
+ */
+export function differencesOf(saved: unknown, present: unknown, changeable: readonly string[]): readonly Difference[] {
+  const isChangeable = (path: string): boolean =>
+    changeable.some(
+      (option) => path === `strategy.options.${option}` || path.startsWith(`strategy.options.${option}.`),
+    );
+  return leavesThatDiffer(effective(saved), effective(present), '').flatMap(({ path, ...values }) => {
+    const rule = isChangeable(path) ? 'reported' : ruleOf(path);
+    return rule === 'free' ? [] : [{ path, rule, saved: shown(values.saved), present: shown(values.present) }];
+  });
+}
+
+/** Returns the problem to report for a difference. */
+export const problemOf = ({ path, saved, present }: Difference): Problem => ({
+  message: `${path} differs from that of the checkpoint.`,
+  place: { path },
+  expected: saved,
+  found: present,
+});
+
+/** Returns the differences as text, such as `training.seed was 1 and is 2`. */
+export const listed = (differences: readonly Difference[]): string =>
+  differences.map(({ path, saved, present }) => `${path} was ${saved} and is ${present}`).join('; ');
+
+function ruleOf(path: string): Rule {
+  for (let prefix = path; prefix !== ''; prefix = prefix.slice(0, Math.max(0, prefix.lastIndexOf('.')))) {
+    const rule = Object.hasOwn(rules, prefix) ? rules[prefix] : undefined;
+    if (rule !== undefined) return rule;
+  }
+  return 'free';
+}
+
+/** Returns a configuration in which settings with the same meaning are equal. */
+function effective(config: unknown): unknown {
+  if (!isRecord(config)) return config;
+  const training = isRecord(config['training']) ? config['training'] : {};
+  const data = isRecord(config['data']) ? config['data'] : {};
+  return {
+    ...config,
+    training: { ...training, dataSeed: training['dataSeed'] === training['seed'] ? null : training['dataSeed'] },
+    data: {
+      ...data,
+      completionOnlyLoss: data['completionOnlyLoss'] ?? true,
+      packingStrategy: data['packing'] === true ? data['packingStrategy'] : null,
+    },
+  };
+}
+
+interface Leaf {
+  readonly path: string;
+  readonly saved: unknown;
+  readonly present: unknown;
+}
+
+/** Returns the values that differ. Lists are compared as a whole. */
+function leavesThatDiffer(saved: unknown, present: unknown, path: string): readonly Leaf[] {
+  if (isRecord(saved) && isRecord(present)) {
+    return [...new Set([...Object.keys(saved), ...Object.keys(present)])].flatMap((key) =>
+      leavesThatDiffer(saved[key], present[key], path === '' ? key : `${path}.${key}`),
+    );
+  }
+  return canonical(saved) === canonical(present) || (isOff(saved) && isOff(present)) ? [] : [{ path, saved, present }];
+}
+
+const isOff = (value: unknown): boolean =>
+  value === undefined || value === null || value === false || ['[]', '{}'].includes(canonical(value));
+
+/** Returns JSON whose keys are sorted. */
+function canonical(value: unknown): string {
+  return (
+    JSON.stringify(value, (_, inner: Json) =>
+      isRecord(inner) ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1))) : inner,
+    ) ?? 'undefined'
+  );
+}
+
+function shown(value: unknown): string {
+  const text = value === undefined ? 'not set' : canonical(value);
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
+}
