@@ -4,12 +4,16 @@ import { createBleu } from './metrics/bleu.js';
 import { createChrf, type Pair } from './metrics/chrf.js';
 import { createDistinct, createRepetition } from './metrics/diversity.js';
 import { createExactMatch } from './metrics/exact-match.js';
-import { createRouge } from './metrics/rouge.js';
+import { createRouge, ROUGE_KINDS } from './metrics/rouge.js';
 
 /** Returns a metric that compares replies with their first references. It leaves out numbers that are NaN. */
-function ofPairs(create: () => Accumulator<Pair, Readonly<Record<string, number>>>): MetricOf<'replies'> {
+function ofPairs(
+  numbers: readonly string[],
+  create: () => Accumulator<Pair, Readonly<Record<string, number>>>,
+): MetricOf<'replies'> {
   return {
     needs: 'replies',
+    numbers,
     createAccumulator: () => {
       const score = create();
       return {
@@ -54,7 +58,7 @@ const exactMatch = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: (options) => ofPairs(() => named('exactMatch', createExactMatch(options))),
+  create: (options) => ofPairs(['exactMatch'], () => named('exactMatch', createExactMatch(options))),
 });
 
 const distinct = definePlugin({
@@ -64,15 +68,18 @@ const distinct = definePlugin({
   description: 'The share of distinct n-grams in all replies. Low if the replies are similar.',
   configSchema: { type: 'object', properties: { orders: orders([1, 2]) }, additionalProperties: false } as const,
   create: ({ orders: chosenOrders = [1, 2] }) =>
-    ofPairs(() => {
-      const all = chosenOrders.map((order) => named(`distinct${order}`, ofPredictions(createDistinct(order))));
-      return {
-        add: (pair) => {
-          for (const { add } of all) add(pair);
-        },
-        result: () => Object.assign({}, ...all.map(({ result }) => result())) as Record<string, number>,
-      };
-    }),
+    ofPairs(
+      chosenOrders.map((order) => `distinct${order}`),
+      () => {
+        const all = chosenOrders.map((order) => named(`distinct${order}`, ofPredictions(createDistinct(order))));
+        return {
+          add: (pair) => {
+            for (const { add } of all) add(pair);
+          },
+          result: () => Object.assign({}, ...all.map(({ result }) => result())) as Record<string, number>,
+        };
+      },
+    ),
 });
 
 const repetition = definePlugin({
@@ -85,7 +92,8 @@ const repetition = definePlugin({
     properties: { order: { type: 'integer', minimum: 1, default: 4, description: 'Length of the n-grams.' } },
     additionalProperties: false,
   } as const,
-  create: ({ order = 4 }) => ofPairs(() => named(`repetition${order}`, ofPredictions(createRepetition(order)))),
+  create: ({ order = 4 }) =>
+    ofPairs([`repetition${order}`], () => named(`repetition${order}`, ofPredictions(createRepetition(order)))),
 });
 
 const chrf = definePlugin({
@@ -106,7 +114,7 @@ const chrf = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: (options) => ofPairs(() => named('chrf', createChrf(options))),
+  create: (options) => ofPairs(['chrf'], () => named('chrf', createChrf(options))),
 });
 
 const bleu = definePlugin({
@@ -125,7 +133,7 @@ const bleu = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: (options) => ofPairs(() => named('bleu', createBleu(options))),
+  create: (options) => ofPairs(['bleu'], () => named('bleu', createBleu(options))),
 });
 
 const rouge = definePlugin({
@@ -146,7 +154,7 @@ const rouge = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: ({ tokenize = 'words' }) => ofPairs(() => createRouge(tokenize)),
+  create: ({ tokenize = 'words' }) => ofPairs(ROUGE_KINDS, () => createRouge(tokenize)),
 });
 
 /** All metrics of this package. */

@@ -1,12 +1,17 @@
 import {
   defaultsOf,
   definePlugin,
+  WhetstoneError,
   type Callback,
   type Control,
   type EvaluationReport,
   type Json,
   type FromSchema,
+  type RunOutline,
+  type UnusedOption,
+  type WhetstoneErrorOptions,
 } from '@whetstone/core/contract';
+import { didYouMean } from '@whetstone/core/util';
 
 const configSchema = {
   type: 'object',
@@ -115,6 +120,43 @@ function stopReason(
   return `early stopping: ${metric} did not improve in ${withoutImprovement} evaluations (${found}, now ${value})`;
 }
 
+const neverActs = (reason: string, options: WhetstoneErrorOptions): WhetstoneError =>
+  new WhetstoneError('CONFIG_CONFLICT', `early-stopping could never act: ${reason}`, options);
+
+/** Returns the options that change nothing. Throws if the metric is never measured. */
+function checkEarlyStopping(
+  { metric, trainLossWindow, threshold, thresholdMode }: EarlyStoppingOptions,
+  { totalSteps, evaluates, evaluationNumbers }: RunOutline,
+): UnusedOption[] {
+  const place = { path: 'callbacks' };
+  if (metric === 'trainLoss') {
+    if (trainLossWindow > totalSteps)
+      throw neverActs('the run ends before the first window of trainLoss.', {
+        place,
+        expected: `trainLossWindow: at most ${totalSteps}, the number of steps`,
+        found: String(trainLossWindow),
+      });
+  } else if (!evaluates)
+    throw neverActs('the run makes no evaluation.', {
+      place,
+      expected: 'data.eval and training.evalStrategy, or the metric "trainLoss"',
+      found: `metric "${metric}"`,
+    });
+  else if (evaluationNumbers !== null && !evaluationNumbers.includes(metric))
+    throw neverActs(`no evaluation reports "${metric}".`, {
+      place,
+      expected: [...evaluationNumbers, 'trainLoss'].join(', '),
+      found: metric,
+      hint: didYouMean(metric, evaluationNumbers) ?? 'Add the metric to evaluation.metrics.',
+    });
+  const unused: UnusedOption[] = [];
+  if (metric !== 'trainLoss' && trainLossWindow !== configSchema.properties.trainLossWindow.default)
+    unused.push({ path: 'trainLossWindow of early-stopping', reason: 'the metric is not trainLoss' });
+  if (thresholdMode === 'relative' && threshold === 0)
+    unused.push({ path: 'thresholdMode of early-stopping', reason: 'the threshold is 0' });
+  return unused;
+}
+
 /**
  * Creates a callback that stops a run when a metric no longer improves. It marks the best weights, so that the run
  * restores them at the end. A value that is not finite is never an improvement. The state is stored in checkpoints.
@@ -157,6 +199,7 @@ export function createEarlyStopping(given: Partial<EarlyStoppingOptions> = {}): 
       }
       evaluateMetric(value, report.step, control);
     },
+    checkRun: (run) => checkEarlyStopping(options, run),
     saveState: () => ({ ...state }) as unknown as Json,
     loadState: (saved) => {
       state = { ...initialState, ...(saved as unknown as State) };

@@ -4,7 +4,7 @@ import type { HookName } from './hook-table.js';
 import type { Json } from './json.js';
 import type { LoadedModel, SupervisedPositions } from './model.js';
 import type { EvaluationReport, RunReport, StageInfo, StepReport } from './report.js';
-import type { StepContext } from './strategy.js';
+import type { StepContext, UnusedOption } from './strategy.js';
 
 /**
  * The requests that a callback can make of the training loop. The loop acts on them after the current step, except
@@ -147,6 +147,16 @@ export type Hook<F> = F | { readonly order: Exclude<HookOrder, 'normal'>; readon
 
 type Hooks = { readonly [K in HookName]?: Hook<HookSignatures[K]> };
 
+/** Describes a run before its first step, for callbacks that depend on evaluations. */
+export interface RunOutline {
+  /** The number of optimizer steps. */
+  readonly totalSteps: number;
+  /** Whether evaluations are planned, or another callback could request one. */
+  readonly evaluates: boolean;
+  /** The names of the numbers of an evaluation; null if a metric does not declare its own. */
+  readonly evaluationNumbers: readonly string[] | null;
+}
+
 /** A callback: an object of hooks, with optional state. It must have at least one hook or `nonFinite`. */
 export interface Callback extends Hooks {
   /**
@@ -161,6 +171,13 @@ export interface Callback extends Hooks {
    * callback sets it, nothing is kept. Read once, when the run is composed.
    */
   readonly rollsBack?: true;
+  /**
+   * Checks that the callback can act in this run, and returns its options that change nothing: the run warns about
+   * each. Called once, when the data is known and before the first step.
+   *
+   * @throws an error if the callback could never act
+   */
+  checkRun?(run: RunOutline): readonly UnusedOption[];
   /**
    * Returns the weights with which the model is evaluated, sampled and exported, if they differ from the training
    * weights (moving averages). By parameter name; parameters without an entry keep their training weights. The callback

@@ -63,6 +63,7 @@ export const callbackMembers = [
   'nonFinite',
   'rollsBack',
   'evaluationWeights',
+  'checkRun',
   'saveState',
   'loadState',
   'dispose',

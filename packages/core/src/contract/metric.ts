@@ -82,6 +82,11 @@ export interface MetricAccumulator<S extends MetricSample> {
 export interface MetricOf<N extends MetricNeeds> {
   readonly needs: N;
   /**
+   * The names of all numbers that `result` may return, so that a run can check options that name one; absent if they
+   * are unknown before the evaluation.
+   */
+  readonly numbers?: readonly string[];
+  /**
    * Returns a new accumulator without samples, for one evaluation. Accumulators share no state, and creating one has no
    * effect: it is also called once to check the metric when it is created.
    */

@@ -150,6 +150,8 @@ export interface ModelOutline {
   readonly hiddenSize: number;
   /** The number of layers. */
   readonly layers: number;
+  /** The maximum number of tokens in a sequence; absent if it is unknown. */
+  readonly maxLength?: number;
   /** The shapes of the stored parameters, by Hugging Face name. */
   readonly parameters: ReadonlyMap<string, { readonly shape: readonly number[] }>;
   readonly linearSites: ReadonlyMap<string, LinearSiteOutline>;

@@ -47,6 +47,8 @@ export interface PluginContext {
   readonly baseFolder: string;
   /** The absolute path of the run's folder, or null if the run writes nothing. */
   readonly outputFolder: string | null;
+  /** Returns whether the user set an option of the plugin; false if it only has its default. */
+  readonly isSet?: (option: string) => boolean;
   /** Loads a model by its folder or name, to generate text. Absent if the application does not support it. */
   readonly openGenerator?: (model: string) => Promise<TextGenerator>;
 }

@@ -74,12 +74,24 @@ export interface EffectiveWeight {
   readonly site: LinearSite | null;
 }
 
+/** An option that the user set and that changes nothing in this run. */
+export interface UnusedOption {
+  /** The path of the option in the configuration, for example `strategy.options.excludeModules[0]`. */
+  readonly path: string;
+  /** Why it changes nothing, as the end of a sentence: `the model has no biases`. */
+  readonly reason: string;
+}
+
 /** Describes what a strategy will train, without reading any weight. */
 export interface StrategyPlan {
   /** The shapes of the parameters that it will train, by name. */
   readonly trainable: ReadonlyMap<string, readonly number[]>;
   /** The shapes of {@link Attachment.effectiveWeights}; absent if the attachment will have none. */
   readonly effectiveWeights?: ReadonlyMap<string, readonly number[]>;
+  /** The options that change nothing for this model. The run warns about each. */
+  readonly unusedOptions?: readonly UnusedOption[];
+  /** The number of positions that the strategy adds before each text; 0 if absent. */
+  readonly virtualTokens?: number;
 }
 
 /** A strategy that is attached to a model. */

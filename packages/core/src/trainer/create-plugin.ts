@@ -112,7 +112,10 @@ export function createPluginMaker(context: PluginContext, wasWritten: (path: Pat
       const tracked = trackReads(options, plugin.configSchema);
       createdPlugins.push({ plugin: plugin.name, path, tracked, schema: plugin.configSchema });
       try {
-        const instance = await plugin.create(tracked.options as never, context);
+        const instance = await plugin.create(tracked.options as never, {
+          ...context,
+          isSet: (option) => wasWritten([...path, option]),
+        });
         validateInstance(kind, instance, plugin.name);
         names.set(instance, plugin.name);
         return instance as PluginInstances[typeof kind];

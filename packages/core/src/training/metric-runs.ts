@@ -36,6 +36,16 @@ export interface MetricRuns {
 /** Names that an evaluation reports in addition to metrics. */
 const reservedNames = ['loss', 'perplexity'];
 
+/** Returns the names of all numbers of an evaluation; null if a metric does not declare its own. */
+export function evaluationNumbers(metrics: readonly Named<Metric>[]): readonly string[] | null {
+  const names = [...reservedNames];
+  for (const { instance } of metrics) {
+    if (instance.numbers === undefined) return null;
+    names.push(...instance.numbers);
+  }
+  return names;
+}
+
 /**
  * Creates the accumulators of all metrics.
  *

@@ -10,6 +10,7 @@ export function outlineOf(shape: DecoderShape): ModelOutline {
     vocabularySize,
     hiddenSize,
     layers: shape.layers.length,
+    maxLength: shape.maxLength,
     parameters: new Map(parameterShapes(shape).map(({ name, shape: sizes }) => [name, { shape: sizes }])),
     linearSites: new Map(
       linearShapes(shape).map(({ name, inFeatures, outFeatures, isOutput }) => [

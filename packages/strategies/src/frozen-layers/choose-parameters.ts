@@ -1,4 +1,5 @@
-import { WhetstoneError, type ModelOutline } from '@whetstone/core/contract';
+import { WhetstoneError, isWhetstoneError, type ModelOutline, type UnusedOption } from '@whetstone/core/contract';
+import { compilePattern } from '../support/compile-pattern.js';
 import { layerIndexOf } from '../support/layer-index.js';
 import type { FrozenLayersOptions } from './options.js';
 
@@ -9,19 +10,8 @@ const invalid = (option: string, message: string, found: string, expected?: stri
     expected,
   });
 
-function compile(option: string, sources: readonly string[]): RegExp[] {
-  return sources.map((source, index) => {
-    try {
-      return new RegExp(`^(?:${source})$`);
-    } catch (cause) {
-      throw new WhetstoneError('CONFIG_INVALID', 'A pattern is not a regular expression.', {
-        place: { path: `strategy.options.${option}[${index}]` },
-        found: source,
-        cause,
-      });
-    }
-  });
-}
+const compile = (option: string, sources: readonly string[]): RegExp[] =>
+  sources.map((source, index) => compilePattern(`^(?:${source})$`, `strategy.options.${option}[${index}]`, source));
 
 /** Returns the index of the first trained layer, 0-based. */
 function firstTrainedLayer(model: ModelOutline, options: FrozenLayersOptions): number {
@@ -90,4 +80,43 @@ function matchesNothing(model: ModelOutline, path: string, found: string): Whets
     found,
     details: { parameters: [...model.parameters.keys()] },
   });
+}
+
+/** Returns the options that change nothing for this model: those without which the same parameters are trained. */
+export function unusedFrozenOptions(model: ModelOutline, options: FrozenLayersOptions): UnusedOption[] {
+  const selectionOf = (changed: FrozenLayersOptions): string => {
+    try {
+      return [...chooseParameters(model, changed).keys()].join();
+    } catch (error) {
+      if (isWhetstoneError(error)) return '';
+      throw error;
+    }
+  };
+  const selection = selectionOf(options);
+  const unused: UnusedOption[] = [];
+  const check = (changed: FrozenLayersOptions, option: string, reason: string): void => {
+    if (selectionOf(changed) === selection) unused.push({ path: `strategy.options.${option}`, reason });
+  };
+  for (const [option, verb] of [
+    ['train', 'trained'],
+    ['freeze', 'frozen'],
+  ] as const)
+    for (const index of options[option].keys())
+      check(
+        { ...options, [option]: options[option].filter((_, other) => other !== index) },
+        `${option}[${index}]`,
+        `the same parameters are ${verb} without it`,
+      );
+  for (const option of ['embeddings', 'finalNorm'] as const)
+    if (options[option]) check({ ...options, [option]: false }, option, 'the same parameters are trained without it');
+  const head = [...model.linearSites.values()].find((site) => site.isOutput);
+  if (options.head === false && head !== undefined && !model.parameters.has(`${head.name}.weight`))
+    unused.push({
+      path: 'strategy.options.head',
+      reason: `the head has no weight of its own: it is tied to ${model.embeddingSite.name}.weight`,
+    });
+  const layers = new Set([...chooseParameters(model, options).values()].filter((layer) => layer !== null));
+  if (options.unfreezeEverySteps !== undefined && layers.size < 2)
+    unused.push({ path: 'strategy.options.unfreezeEverySteps', reason: 'fewer than two layers are trained' });
+  return unused;
 }

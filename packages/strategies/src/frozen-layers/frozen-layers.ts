@@ -9,7 +9,7 @@ import {
 } from '@whetstone/core/contract';
 import { frozenLayersBelow } from '../support/frozen-layers-below.js';
 import { unfreeze } from '../support/unfreeze.js';
-import { chooseParameters } from './choose-parameters.js';
+import { chooseParameters, unusedFrozenOptions } from './choose-parameters.js';
 import { configSchema, type FrozenLayersOptions } from './options.js';
 import { createStateCache, type CacheSavings, type StateCache } from './state-cache.js';
 
@@ -68,7 +68,10 @@ export function frozenLayersStrategy(
     plan: (model) => {
       const chosen = chooseParameters(model, options);
       checkCache(options.cacheFrozenPrefix, model, chosen);
-      return { trainable: new Map([...chosen.keys()].map((name) => [name, model.parameters.get(name)?.shape ?? []])) };
+      return {
+        trainable: new Map([...chosen.keys()].map((name) => [name, model.parameters.get(name)?.shape ?? []])),
+        unusedOptions: unusedFrozenOptions(model, options),
+      };
     },
     attach: (model) => {
       const chosen = chooseParameters(model, options);

@@ -1,6 +1,5 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import {
-  defaultsOf,
   WhetstoneError,
   type ModelOutline,
   type Problem,
@@ -9,7 +8,7 @@ import {
 } from '@whetstone/core/contract';
 import { configFile, readFields, tensorFile, throwProblems } from '../adapters/adapter-files.js';
 import { endingsOf, loraOptionsOf, peftPrefix, splitName } from './from-peft.js';
-import { loraConfigSchema, type LoraOptions } from './options.js';
+import type { LoraOptions } from './options.js';
 import { planLora } from './plan.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { selectVariant } from './variants/index.js';
@@ -30,9 +29,8 @@ const adapterDecides = [
   'layersPattern',
   'targetModules',
   'initLoraWeights',
+  'trainableTokenIndices',
 ] as const;
-
-const defaults = defaultsOf(loraConfigSchema);
 
 /** How the training of a stored adapter continues. */
 export interface ContinuedAdapter {
@@ -54,7 +52,7 @@ const parameterName = (key: string): string =>
  * @throws `CONFIG_CONFLICT` if other options are configured that the adapter decides
  */
 export function continuedAdapter(
-  configuredOptions: LoraOptions,
+  configuredOptions: Partial<LoraOptions>,
   files: AdapterFiles,
   variants: readonly LoraVariant[],
 ): ContinuedAdapter {
@@ -70,10 +68,8 @@ export function continuedAdapter(
   const stored = loraOptionsOf(fields, files);
   throwProblems(fields.problems, files);
   const differing = adapterDecides.flatMap((key): readonly Problem[] => {
-    const [configured, standard, expected] = [configuredOptions[key], defaults[key], stored[key]].map((value) =>
-      JSON.stringify(value),
-    );
-    return configured === standard || configured === expected
+    const [configured, expected] = [configuredOptions[key], stored[key]].map((value) => JSON.stringify(value));
+    return configured === undefined || configured === expected
       ? []
       : [
           {
@@ -109,8 +105,8 @@ export function continuedAdapter(
   const options = {
     ...stored,
     targetModules: [...modules],
-    dropout: configuredOptions.dropout === defaults.dropout ? stored.dropout : configuredOptions.dropout,
-    loraPlusRatio: configuredOptions.loraPlusRatio,
+    dropout: configuredOptions.dropout ?? stored.dropout,
+    loraPlusRatio: configuredOptions.loraPlusRatio ?? null,
   };
   return { options, variant: selectVariant(options, ofType) };
 }

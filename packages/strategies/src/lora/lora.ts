@@ -19,6 +19,7 @@ import { peftPrefix } from './from-peft.js';
 import { installLora, type InstalledLora } from './install.js';
 import { loraConfigSchema, type LoraOptions } from './options.js';
 import { planLora } from './plan.js';
+import { unusedLoraOptions } from './unused-options.js';
 import { loraVariants, selectVariant } from './variants/index.js';
 import type { LoraLayer, LoraVariant } from './variants/variant.js';
 
@@ -135,6 +136,7 @@ function attachLora(model: LanguageModel, options: LoraOptions, variant: LoraVar
 /**
  * Creates the strategy `lora`: low-rank adaptation of linear layers.
  *
+ * @param options the options that are set; beside `adapter`, each must agree with the adapter, even if it is a default
  * @param variants the kinds of adapted layers; the first one that the options select is used
  */
 export function loraStrategy(
@@ -149,12 +151,15 @@ export function loraStrategy(
     });
   }
   const { adapter } = resolved;
-  if (adapter !== null) return continuedStrategy(adapter, resolved, variants);
+  if (adapter !== null) return continuedStrategy(adapter, options, variants);
   const variant = selectVariant(resolved, variants);
   return {
     role: 'owner',
     changeableOptions,
-    plan: (model) => planLora(model, resolved, variant),
+    plan: (model) => ({
+      ...planLora(model, resolved, variant),
+      unusedOptions: unusedLoraOptions(model, resolved),
+    }),
     attach: (model, run) => attachLora(model, resolved, variant, run),
   };
 }
@@ -163,7 +168,11 @@ export function loraStrategy(
 const changeableOptions = ['dropout', 'loraPlusRatio'];
 
 /** Creates the strategy that continues the training of a stored adapter. */
-function continuedStrategy(folder: string, configured: LoraOptions, variants: readonly LoraVariant[]): Strategy {
+function continuedStrategy(
+  folder: string,
+  configured: Partial<LoraOptions>,
+  variants: readonly LoraVariant[],
+): Strategy {
   return {
     role: 'owner',
     changeableOptions,

@@ -1,4 +1,5 @@
-import { WhetstoneError, type FromSchema } from '@whetstone/core/contract';
+import type { FromSchema } from '@whetstone/core/contract';
+import { compilePattern } from '../support/compile-pattern.js';
 
 const names = { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1 } as const;
 
@@ -111,23 +112,6 @@ export const loraConfigSchema = {
 export type LoraOptions = FromSchema<typeof loraConfigSchema>;
 
 /**
- * Compiles a regular expression of the options.
- *
- * @throws `CONFIG_INVALID` with the path of the option if it is invalid
- */
-export function compilePattern(source: string, path: string): RegExp {
-  try {
-    return new RegExp(source);
-  } catch (cause) {
-    throw new WhetstoneError('CONFIG_INVALID', 'A pattern is not a regular expression.', {
-      place: { path },
-      found: source,
-      cause,
-    });
-  }
-}
-
-/**
  * Returns the value of the first pattern that matches the module's path or its end after a dot, as PEFT does;
  * `otherwise` if none matches.
  */
@@ -138,7 +122,7 @@ function valueByPattern(
   path: string,
 ): number {
   for (const [key, value] of Object.entries(patterns)) {
-    if (compilePattern(`^(.*\\.)?(${key})$`, `${path}.${key}`).test(name)) return value;
+    if (compilePattern(`^(.*\\.)?(${key})$`, `${path}.${key}`, key).test(name)) return value;
   }
   return otherwise;
 }

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
+import { setOptions } from '../support/set-options.js';
 import { loraConfigSchema } from './options.js';
 
 /** The strategy `lora`: low-rank adapters of linear layers (Hu et al. 2021). */
@@ -14,8 +15,11 @@ export const lora = definePlugin({
     load: async (model, files) => (await import('./adapter.js')).prepareLora(model, files),
     merge: async (model, files) => (await import('./adapter.js')).mergeLora(model, files),
   },
-  create: async ({ adapter, ...options }, { baseFolder }) => {
+  create: async ({ adapter, ...options }, { baseFolder, isSet }) => {
     const { loraStrategy } = await import('./lora.js');
-    return loraStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) });
+    return loraStrategy({
+      ...setOptions(options, { isSet }),
+      adapter: adapter === null ? null : resolve(baseFolder, adapter),
+    });
   },
 });

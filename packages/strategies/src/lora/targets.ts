@@ -1,7 +1,8 @@
 import { WhetstoneError, type LinearSiteOutline, type Problem } from '@whetstone/core/contract';
 import { didYouMean } from '@whetstone/core/util';
+import { compilePattern } from '../support/compile-pattern.js';
 import { layerIndexOf } from '../support/layer-index.js';
-import { compilePattern, type LoraOptions } from './options.js';
+import type { LoraOptions } from './options.js';
 
 type TargetOptions = Pick<
   LoraOptions,
@@ -19,13 +20,13 @@ const asList = <T>(value: T | readonly T[] | null): readonly T[] =>
 function isExcluded(name: string, { excludeModules, modulesToSave }: TargetOptions): boolean {
   if (
     typeof excludeModules === 'string' &&
-    compilePattern(`^(?:${excludeModules})$`, 'strategy.options.excludeModules').test(name)
+    compilePattern(`^(?:${excludeModules})$`, 'strategy.options.excludeModules', excludeModules).test(name)
   )
     return true;
   if (Array.isArray(excludeModules) && matchesName(name, excludeModules as readonly string[])) return true;
   // A module that is trained completely does not get an adapter.
   return (modulesToSave ?? []).some((key) =>
-    compilePattern(`(^|.*\\.)${key}($|\\..*)`, 'strategy.options.modulesToSave').test(name),
+    compilePattern(`(^|.*\\.)${key}($|\\..*)`, 'strategy.options.modulesToSave', key).test(name),
   );
 }
 
@@ -34,7 +35,7 @@ function isTargeted(site: LinearSiteOutline, options: TargetOptions): boolean {
   if (isExcluded(site.name, options)) return false;
   if (typeof targetModules === 'string') {
     if (targetModules.toLowerCase() === 'all-linear') return !site.isOutput;
-    return compilePattern(`^(?:${targetModules})$`, 'strategy.options.targetModules').test(site.name);
+    return compilePattern(`^(?:${targetModules})$`, 'strategy.options.targetModules', targetModules).test(site.name);
   }
   if (targetModules.includes(site.name)) return true;
   if (!matchesName(site.name, targetModules)) return false;
@@ -43,6 +44,17 @@ function isTargeted(site: LinearSiteOutline, options: TargetOptions): boolean {
   const layer = layerIndexOf(site.name, asList(layersPattern));
   return layer !== null && layers.includes(layer);
 }
+
+const restricting = ['excludeModules', 'layersToTransform', 'layersPattern', 'modulesToSave'] as const;
+
+/** Returns the option without which some layer would be selected; undefined if there is no such option. */
+const emptyingOption = (
+  sites: readonly LinearSiteOutline[],
+  options: TargetOptions,
+): (typeof restricting)[number] | undefined =>
+  restricting.find(
+    (option) => options[option] !== null && sites.some((site) => isTargeted(site, { ...options, [option]: null })),
+  );
 
 /**
  * Returns the target modules in the model's order, with PEFT's rules for `target_modules`, `exclude_modules`,
@@ -62,6 +74,20 @@ export function findTargets<S extends LinearSiteOutline>(
       ? []
       : targetModules.filter((key) => !sites.some((site) => matchesName(site.name, [key])));
   if (found.length > 0 && unmatched.length === 0) return found;
+
+  const emptying = unmatched.length > 0 ? undefined : emptyingOption(sites, options);
+  if (emptying !== undefined)
+    throw new WhetstoneError(
+      'STRATEGY_TARGETS_NOTHING',
+      `No linear layer remains: ${emptying} leaves none of those that targetModules selects.`,
+      {
+        place: { path: `strategy.options.${emptying}` },
+        expected: 'at least one layer of targetModules',
+        found: JSON.stringify(options[emptying]),
+        hint: `Change or remove ${emptying}, or select other targetModules.`,
+        details: { linearSites: sites.map((site) => site.name) },
+      },
+    );
 
   const endings = [...new Set(sites.map((site) => site.name.slice(site.name.lastIndexOf('.') + 1)))];
   const problems = unmatched.map((key): Problem => ({

@@ -231,8 +231,20 @@ async function attachInput(
  * Returns the shapes of the trained parameters.
  *
  * @throws `STRATEGY_TARGETS_NOTHING` if attention layers have different shapes
+ * @throws `CONFIG_INVALID` if the virtual tokens leave no position for text
  */
 function planPrefix(model: ModelOutline, options: PrefixOptions): StrategyPlan {
+  const { virtualTokens } = options;
+  if (model.maxLength !== undefined && virtualTokens >= model.maxLength)
+    throw new WhetstoneError('CONFIG_INVALID', 'The virtual tokens leave no position for text.', {
+      place: { path: 'strategy.options.virtualTokens' },
+      expected: `less than the ${model.maxLength} positions of the model (max_position_embeddings)`,
+      found: String(virtualTokens),
+    });
+  return { ...shapesOf(model, options), virtualTokens };
+}
+
+function shapesOf(model: ModelOutline, options: PrefixOptions): Pick<StrategyPlan, 'trainable'> {
   const { virtualTokens, depth, projection } = options;
   if (depth === 'input') return { trainable: new Map([['prompt_embeddings', [virtualTokens, model.hiddenSize]]]) };
   const { tokenDim } = keyShape(model);
@@ -256,7 +268,11 @@ function planPrefix(model: ModelOutline, options: PrefixOptions): StrategyPlan {
  * @throws `ADAPTER_INVALID` if the adapter has a different type or shape
  * @throws `CONFIG_CONFLICT` if options are configured that the adapter decides
  */
-function continuedOptions(model: ModelOutline, configuredOptions: PrefixOptions, files: AdapterFiles): PrefixOptions {
+function continuedOptions(
+  model: ModelOutline,
+  configuredOptions: Partial<PrefixOptions>,
+  files: AdapterFiles,
+): PrefixOptions {
   const fields = readFields(files);
   const type = fields.stringOrNull('peft_type');
   if (type !== 'PREFIX_TUNING' && type !== 'PROMPT_TUNING')
@@ -271,7 +287,7 @@ function continuedOptions(model: ModelOutline, configuredOptions: PrefixOptions,
   } as const;
   const problems = [...fields.problems];
   for (const key of ['virtualTokens', 'depth'] as const) {
-    if (configuredOptions[key] !== defaults[key] && configuredOptions[key] !== stored[key])
+    if (configuredOptions[key] !== undefined && configuredOptions[key] !== stored[key])
       problems.push({
         message: `${key} differs from the adapter.`,
         place: { path: `strategy.options.${key}` },
@@ -279,7 +295,7 @@ function continuedOptions(model: ModelOutline, configuredOptions: PrefixOptions,
         found: String(configuredOptions[key]),
       });
   }
-  if (configuredOptions.projection)
+  if (configuredOptions.projection === true)
     problems.push({
       message: 'A stored prefix does not include its MLP.',
       place: { path: 'strategy.options.projection' },
@@ -290,7 +306,7 @@ function continuedOptions(model: ModelOutline, configuredOptions: PrefixOptions,
       problems,
       hint: 'Remove these options: the adapter decides them.',
     });
-  const options: PrefixOptions = { ...configuredOptions, ...stored, projection: false, init: 'zero' };
+  const options: PrefixOptions = { ...defaults, ...configuredOptions, ...stored, projection: false, init: 'zero' };
   const shape = planPrefix(model, options).trainable.get('prompt_embeddings') ?? [];
   const embeddings = files.tensors.get('prompt_embeddings');
   const problem =
@@ -321,15 +337,29 @@ export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
   if (adapter === null)
     return {
       role: 'owner',
-      plan: (model) => planPrefix(model, resolved),
+      plan: (model) => ({
+        ...planPrefix(model, resolved),
+        unusedOptions:
+          resolved.projection || options.encoderHiddenSize === undefined
+            ? []
+            : [{ path: 'strategy.options.encoderHiddenSize', reason: 'the MLP exists only with projection' }],
+      }),
       attach: (model, run) => attach(model, resolved, run),
     };
   return {
     role: 'owner',
-    plan: (model) => withAdapter(adapter, (files) => planPrefix(model, continuedOptions(model, resolved, files))),
+    plan: (model) =>
+      withAdapter(adapter, (files) => ({
+        ...planPrefix(model, continuedOptions(model, options, files)),
+        unusedOptions: (['init', 'encoderHiddenSize'] as const).flatMap((key) =>
+          options[key] === undefined
+            ? []
+            : [{ path: `strategy.options.${key}`, reason: 'training continues from the values of the adapter' }],
+        ),
+      })),
     attach: (model, run) =>
       withAdapter(adapter, async (files) => {
-        const attachment = await attach(model, continuedOptions(model, resolved, files), run);
+        const attachment = await attach(model, continuedOptions(model, options, files), run);
         for (const [name, parameter] of attachment.trainable)
           assignCopy(parameter, files.tensors.get(name) ?? parameter);
         return attachment;

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
+import { setOptions } from '../support/set-options.js';
 import { configSchema } from './options.js';
 
 /** The strategy `p-tuning-v2`: trains a prefix of every layer, or virtual tokens at the input (Liu et al. 2022). */
@@ -15,8 +16,11 @@ export const pTuningV2 = definePlugin({
     peftTypes: ['PREFIX_TUNING', 'PROMPT_TUNING'],
     load: async (model, files) => (await import('./adapter.js')).preparePrompt(model, files),
   },
-  create: async ({ adapter, ...options }, { baseFolder }) => {
+  create: async ({ adapter, ...options }, { baseFolder, isSet }) => {
     const { prefixStrategy } = await import('./p-tuning-v2.js');
-    return prefixStrategy({ ...options, adapter: adapter === null ? null : resolve(baseFolder, adapter) });
+    return prefixStrategy({
+      ...setOptions(options, { isSet }),
+      adapter: adapter === null ? null : resolve(baseFolder, adapter),
+    });
   },
 });

@@ -4,17 +4,20 @@ import {
   WhetstoneError,
   type Attachment,
   type LanguageModel,
+  type ModelOutline,
   type PackedTensor,
   type Strategy,
   type StrategyRun,
+  type UnusedOption,
   type WeightStorage,
 } from '@whetstone/core/contract';
 import { storePacked } from '@whetstone/core/ops';
 import { readFields } from '../adapters/adapter-files.js';
 import { readAdapterConfig } from '../adapters/read-adapter-folder.js';
 import { loraStrategy } from '../lora/lora.js';
+import { belongsTo } from '../lora/saved-modules.js';
 import { rememberValue } from '../support/unfreeze.js';
-import { configSchema, type QloraOptions } from './options.js';
+import { configSchema, type QloraOptions, type QuantizationOptions } from './options.js';
 import { quantisedStorage, quantizationConfig, quantizationFile } from './quantization.js';
 
 /** Quantises weights that were not quantised when they were read. Returns a function that restores the originals. */
@@ -73,6 +76,19 @@ async function attachQlora(
   }
 }
 
+/** Returns the entries of `skipModules` that match no linear layer that would be quantised. */
+const unusedSkips = (model: ModelOutline, { skipModules }: QuantizationOptions): UnusedOption[] =>
+  (skipModules ?? []).flatMap((module, index) =>
+    [...model.linearSites.values()].some((site) => !site.isOutput && belongsTo(`${site.name}.weight`, [module]))
+      ? []
+      : [
+          {
+            path: `strategy.options.skipModules[${index}]`,
+            reason: `${JSON.stringify(module)} matches no linear layer that would be quantised`,
+          },
+        ],
+  );
+
 /**
  * Creates the strategy `qlora`: LoRA with a quantised base (QLoRA, Dettmers et al. 2023). The weights of all linear
  * layers except the output layer are stored in packed form on the device. Forward and backward pass dequantise them
@@ -90,11 +106,16 @@ export async function qloraStrategy(options: Partial<QloraOptions> = {}): Promis
       hint: 'Remove initLoraWeights, or use the strategy lora.',
     });
   }
-  const lora = loraStrategy(resolved);
+  const lora = loraStrategy(options);
   const unquantised = await fullyTrainedModules(resolved);
   return {
     ...lora,
     storage: quantisedStorage(resolved, unquantised),
+    plan: async (model, owner) => {
+      const plan = await lora.plan?.(model, owner);
+      if (plan === undefined) throw new WhetstoneError('INTERNAL', 'The lora strategy has no plan.');
+      return { ...plan, unusedOptions: [...(plan.unusedOptions ?? []), ...unusedSkips(model, resolved)] };
+    },
     attach: (model, run) => attachQlora(model, resolved, unquantised, lora, run),
   };
 }

@@ -1,3 +1,5 @@
+import { compilePattern } from './compile-pattern.js';
+
 /**
  * Returns the layer of a module or parameter: the first number in its path, as in `model.layers.3.mlp.up_proj` or
  * `transformer.h.3.attn.c_attn`; null outside of the layers.
@@ -8,7 +10,9 @@ export function layerIndexOf(path: string, patterns: readonly string[] = []): nu
   const expressions =
     patterns.length === 0
       ? [/^.*?\.[^.]*\.(\d+)\./]
-      : patterns.map((pattern) => new RegExp(`^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`));
+      : patterns.map((pattern) =>
+          compilePattern(`^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`, 'strategy.options.layersPattern', pattern),
+        );
   for (const expression of expressions) {
     const index = expression.exec(path)?.[1];
     if (index !== undefined) return Number(index);

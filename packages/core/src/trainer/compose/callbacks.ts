@@ -16,13 +16,13 @@ export interface ApplicationCallbacks {
 
 /**
  * Creates the hooks of a run: those of configured callbacks, of loggers, of the application's callbacks, and the
- * events. The services dispose the callbacks.
+ * events. The services dispose the callbacks. Also returns the callbacks of the configuration and the application.
  */
 export async function createHooks(
   { resolution: { config }, events }: RunContext,
   services: RunServices,
   application: ApplicationCallbacks,
-): Promise<HookRunner> {
+): Promise<{ readonly hooks: HookRunner; readonly callbacks: readonly HookedCallback[] }> {
   const plugins = await services.resolve(PLUGINS);
   const hooked = (
     callbacks: readonly Callback[],
@@ -38,12 +38,14 @@ export async function createHooks(
   const loggers = writes ? await services.resolve(LOGGERS) : [];
   // The hooks dispose loggers with the other callbacks, unless the application owns them.
   const loggersStay = !services.release(LOGGERS);
+  const ofConfig = hooked(configured, () => 'a callback', false);
+  const ofProgram = hooked(application.callbacks, (index) => `callbacks[${index}] of the program`, application.stay);
   const hooks = createHookRunner([
-    ...hooked(configured, () => 'a callback', false),
+    ...ofConfig,
     ...hooked(loggers, (index) => `LOGGERS[${index}] of the program`, loggersStay),
-    ...hooked(application.callbacks, (index) => `callbacks[${index}] of the program`, application.stay),
+    ...ofProgram,
     { plugin: 'events', callback: eventCallback(events.emit) },
   ]);
   services.onDispose(() => hooks.dispose());
-  return hooks;
+  return { hooks, callbacks: [...ofConfig, ...ofProgram] };
 }

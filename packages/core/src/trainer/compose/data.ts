@@ -112,6 +112,7 @@ export async function composeData(
   context: RunContext,
   services: Services,
   configured: readonly Named<Metric>[],
+  virtualTokens: number,
 ): Promise<Pick<TrainRun, 'trainData' | 'evalData' | 'metrics' | 'openData'>> {
   const { resolution } = context;
   const transforms = await services.resolve(TRANSFORMS);
@@ -121,7 +122,12 @@ export async function composeData(
   const metrics = await composeMetrics(resolution, services, evalSource, transforms, configured);
   const trainData = await services.resolve(TRAIN_DATA);
   const { model } = await services.resolve(LOADED_MODEL);
-  for (const message of contextWarnings(resolution, model.maxLength, [trainData, evalData]))
+  for (const message of contextWarnings(
+    resolution,
+    model.maxLength - virtualTokens,
+    [trainData, evalData],
+    virtualTokens,
+  ))
     services.get(RUN_LOGGER).warn(message);
   throwIfAborted(context);
   return { trainData, evalData, metrics, openData: openFurtherData(resolution, services) };
@@ -155,19 +161,19 @@ function contextWarnings(
   { config, wasWritten }: Pick<ConfigResolution, 'config' | 'wasWritten'>,
   context: number,
   sources: readonly (BatchSource | null)[],
+  virtualTokens: number,
 ): readonly string[] {
   const { maxLength } = config.data;
+  const origin =
+    virtualTokens === 0
+      ? '(max_position_embeddings)'
+      : `(max_position_embeddings, less ${virtualTokens} virtual tokens)`;
   const hint = `Set data.maxLength to at most ${context}.`;
+  const limit = `${context} tokens ${origin}. ${hint}`;
   if (wasWritten(['data', 'maxLength']) && maxLength !== null && maxLength > context)
-    return [
-      `data.maxLength is ${maxLength}, but the model's context is ${context} tokens ` +
-        `(max_position_embeddings). ${hint}`,
-    ];
+    return [`data.maxLength is ${maxLength}, but the model's context is ${limit}`];
   const longest = Math.max(0, ...sources.map((source) => source?.summary.longest ?? 0));
   return longest > context
-    ? [
-        `The longest conversation has ${longest} tokens, but the model's context is ${context} ` +
-          `(max_position_embeddings). ${hint}`,
-      ]
+    ? [`The longest conversation has ${longest} tokens, but the model's context is ${limit}`]
     : [];
 }

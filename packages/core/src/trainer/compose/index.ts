@@ -1,6 +1,15 @@
 /** Composes a run: creates its services in order of cost, so that mistakes in the configuration fail early. */
 import { CHECKPOINT_STORE } from '../../checkpoint/index.js';
-import { CLOCK, LOGGER, METRICS, OPTIMIZER, RANDOM, SCHEDULE, type LoadedModel } from '../../contract/index.js';
+import {
+  CLOCK,
+  LOGGER,
+  METRICS,
+  MODEL_OUTLINE,
+  OPTIMIZER,
+  RANDOM,
+  SCHEDULE,
+  type LoadedModel,
+} from '../../contract/index.js';
 import type { RunServices } from '../../container.js';
 import type { RunStage, TrainRun } from '../../training/train-run.js';
 import type { PluginMaker } from '../create-plugin.js';
@@ -12,7 +21,8 @@ import { RUN_LOGGER, throwIfAborted, type RunContext } from './context.js';
 import { composeData, openSources } from './data.js';
 import { composeModel } from './model.js';
 import { PLUGINS } from './plugins.js';
-import { STRATEGIES } from './strategies.js';
+import { STRATEGIES, planStrategies } from './strategies.js';
+import { findUnusedOptions, warnAboutUnused } from './unused-options.js';
 
 export { openSources } from './data.js';
 export { applicationServices, runServices } from './services.js';
@@ -61,7 +71,7 @@ export async function composeRun(options: ComposeOptions): Promise<ComposedRun> 
 }
 
 async function compose(
-  { context, services, callbacks, stage }: ComposeOptions,
+  { context, services, callbacks: application, stage }: ComposeOptions,
   cluster: RunCluster,
 ): Promise<ComposedRun> {
   const { config } = context.resolution;
@@ -71,7 +81,10 @@ async function compose(
 
   const plugins = await services.resolve(PLUGINS);
   const strategies = await services.resolve(STRATEGIES);
-  const hooks = await createHooks(context, services, { callbacks, stay: stage?.isLast === false });
+  const { hooks, callbacks } = await createHooks(context, services, {
+    callbacks: application,
+    stay: stage?.isLast === false,
+  });
   throwIfAborted(context);
   const optimizer = plugins.named(await services.resolve(OPTIMIZER), 'OPTIMIZER of the program');
   const schedule = plugins.named(await services.resolve(SCHEDULE), 'SCHEDULE of the program');
@@ -81,8 +94,13 @@ async function compose(
   await openSources(services);
   throwIfAborted(context);
 
+  const plans = await planStrategies(await services.resolve(STRATEGIES), await services.resolve(MODEL_OUTLINE));
+  warnAboutUnused(plans.unusedOptions, services.get(RUN_LOGGER));
+  throwIfAborted(context);
   const loaded = await composeModel(context, services, backend, stage?.useModel);
-  const data = await composeData(context, services, metrics);
+  const data = await composeData(context, services, metrics, plans.virtualTokens);
+  const unused = findUnusedOptions({ resolution: context.resolution, ...data, metrics, callbacks });
+  warnAboutUnused(unused, services.get(RUN_LOGGER));
   const outputFolder = cluster.writes ? config.output.folder : null;
   const run: TrainRun = {
     config,

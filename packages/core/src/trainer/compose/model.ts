@@ -16,7 +16,7 @@ import { provideFactory, type RunServices, type ServiceRegistration } from '../.
 import { float32StorageWarning } from '../float32-storage.js';
 import { RUN_LOGGER, throwIfAborted, type RunContext } from './context.js';
 import { PLUGINS } from './plugins.js';
-import { STRATEGIES, planStrategies } from './strategies.js';
+import { STRATEGIES } from './strategies.js';
 
 /** The loader of the run: the plugin of `model.use`, or the service `MODEL_LOADER`. */
 const RUN_MODEL_LOADER: Token<ModelLoader> = defineToken('RUN_MODEL_LOADER');
@@ -55,7 +55,7 @@ export const modelServices = ({ resolution: { config } }: RunContext): readonly 
 };
 
 /**
- * Loads the model of a run, after the strategies have accepted its outline.
+ * Loads the model of a run.
  *
  * @param useModel receives the model as soon as it is loaded, and disposes it if the run created it. By default, the
  *   model is disposed with the services
@@ -66,8 +66,6 @@ export async function composeModel(
   backend: TensorBackendInfo,
   useModel?: (loaded: LoadedModel, isOurs: boolean) => void,
 ): Promise<LoadedModel> {
-  await planStrategies(await services.resolve(STRATEGIES), await services.resolve(MODEL_OUTLINE));
-  throwIfAborted(context);
   const loaded = await services.resolve(LOADED_MODEL);
   const isOurs = services.release(LOADED_MODEL);
   if (useModel !== undefined) useModel(loaded, isOurs);

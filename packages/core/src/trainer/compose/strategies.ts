@@ -6,6 +6,7 @@ import {
   type ModelOutline,
   type Strategy,
   type Token,
+  type UnusedOption,
 } from '../../contract/index.js';
 import { provideFactory, type ServiceRegistration } from '../../container.js';
 import type { Named } from '../../training/named.js';
@@ -75,17 +76,30 @@ function requireRole(strategy: Named<Strategy>, role: Strategy['role'], path: st
   );
 }
 
+/** What the strategies of a run say about the model, before its weights are read. */
+export interface StrategyPlans {
+  readonly unusedOptions: readonly UnusedOption[];
+  /** The number of positions that the owner adds before each text. */
+  readonly virtualTokens: number;
+}
+
 /** Lets the strategies reject options that do not fit the model, before its weights are read. */
-export async function planStrategies({ owner, companions }: RunStrategies, model: ModelOutline | null): Promise<void> {
-  if (model === null) return;
+export async function planStrategies(
+  { owner, companions }: RunStrategies,
+  model: ModelOutline | null,
+): Promise<StrategyPlans> {
+  if (model === null) return { unusedOptions: [], virtualTokens: 0 };
   const plan = (await owner.instance.plan?.(model, null)) ?? null;
+  const unusedOptions = [...(plan?.unusedOptions ?? [])];
   for (const [index, { plugin, instance }] of companions.entries()) {
     try {
-      await instance.plan?.(model, plan);
+      const own = await instance.plan?.(model, plan);
+      unusedOptions.push(...(own?.unusedOptions ?? []));
     } catch (cause) {
       throw nameBothStrategies(cause, plugin, owner.plugin, `companions[${index}]`);
     }
   }
+  return { unusedOptions, virtualTokens: plan?.virtualTokens ?? 0 };
 }
 
 /** Adds the names of both strategies to a conflict. A companion knows the owner's plan, but not its name. */
