@@ -1,10 +1,20 @@
 import '@tensorflow/tfjs-backend-cpu';
+import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { isWhetstoneError, type AdapterFiles, type LanguageModel } from '@whetstone/core/contract';
+import {
+  isWhetstoneError,
+  type AdapterFiles,
+  type ExportedAdapter,
+  type LanguageModel,
+} from '@whetstone/core/contract';
 import { loadLanguageModel } from '@whetstone/models';
 import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strategies';
+import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
+import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
+import { isTargeted } from '../../packages/strategies/src/lora/targets.js';
 import { goldenPath } from '../support/golden.js';
+import { casePath } from './support.js';
 
 let model: LanguageModel;
 beforeAll(async () => {
@@ -55,4 +65,132 @@ describe('an adapter of PEFT whose initialisation changed the base', () => {
       await withInitialisation(value, async (files) => (await loadAdapter(model, files)).dispose());
     },
   );
+});
+
+/** The fields of adapter_config.json by which PEFT selects modules. */
+interface Selection {
+  readonly target_modules: string | string[];
+  readonly exclude_modules?: string | string[] | null;
+  readonly layers_to_transform?: number | number[] | null;
+  readonly layers_pattern?: string | string[] | null;
+  readonly modules_to_save?: string[] | null;
+}
+
+const selectedBy = (fields: Selection): string[] =>
+  [...model.linearSites.values()]
+    .filter((site) =>
+      isTargeted(site, {
+        targetModules: fields.target_modules,
+        excludeModules: fields.exclude_modules ?? null,
+        layersToTransform: fields.layers_to_transform ?? null,
+        layersPattern: fields.layers_pattern ?? null,
+        modulesToSave: fields.modules_to_save ?? null,
+      }),
+    )
+    .map(({ name }) => name);
+
+describe('the modules of an adapter', () => {
+  // Expected modules: PEFT's rule, see make_adapters.py.
+  const cases = JSON.parse(readFileSync(casePath('adapters/targets.json'), 'utf8')) as {
+    readonly fields: Selection;
+    readonly modules: string[];
+  }[];
+  it.each(cases)('are selected as by PEFT: $fields', ({ fields, modules }) => {
+    expect(selectedBy(fields)).toEqual(modules);
+  });
+
+  const layer = (index: number): string[] =>
+    ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.o_proj']
+      .concat(['mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj'])
+      .map((name) => `model.layers.${index}.${name}`);
+  const adapted = ({ tensors }: ExportedAdapter): string[] =>
+    [...tensors.keys()].flatMap((key) => /^base_model\.model\.(.*)\.lora_A\.weight$/.exec(key)?.[1] ?? []);
+
+  it.each<[string, Partial<LoraOptions>, string[]]>([
+    ['the default', { layersToTransform: [1] }, layer(1)],
+    ['all-linear and a number', { targetModules: 'all-linear', layersToTransform: 2 }, layer(2)],
+    [
+      'all-linear and two layers',
+      { targetModules: 'All-Linear', layersToTransform: [0, 2] },
+      [...layer(0), ...layer(2)],
+    ],
+    [
+      'a regular expression',
+      { targetModules: '.*q_proj', layersToTransform: [0, 2] },
+      ['model.layers.0.self_attn.q_proj', 'model.layers.2.self_attn.q_proj'],
+    ],
+    [
+      'a regular expression of JavaScript',
+      { targetModules: '.*(?<name>q)_proj', layersToTransform: 1 },
+      ['model.layers.1.self_attn.q_proj'],
+    ],
+    [
+      'an expression that matches containers',
+      { targetModules: '.*layers\\.0\\.(self_attn|.*q_proj)' },
+      ['model.layers.0.self_attn.q_proj'],
+    ],
+    [
+      'a pattern without layers',
+      { targetModules: ['q_proj'], layersPattern: 'layers' },
+      [0, 1, 2].map((index) => `model.layers.${index}.self_attn.q_proj`),
+    ],
+    [
+      'excluded modules',
+      { excludeModules: ['mlp.up_proj'], layersToTransform: 0 },
+      layer(0).filter((name) => !name.endsWith('up_proj')),
+    ],
+    [
+      'the head',
+      { targetModules: ['lm_head', 'q_proj'], layersToTransform: 0 },
+      ['model.layers.0.self_attn.q_proj', 'lm_head'],
+    ],
+  ])('are those that the exported configuration selects: %s', async (_, options, expected) => {
+    const attachment = await loraStrategy({ rank: 2, ...options }).attach(model, {
+      seed: 1,
+      totalSteps: 1,
+      modelFolder: null,
+    });
+    const exported = attachment.exportAdapter?.();
+    if (exported === undefined) throw new Error('no adapter');
+    const config = exported.config as unknown as Selection;
+    expect(adapted(exported)).toEqual(expected);
+    expect(selectedBy(config)).toEqual(expected);
+    // PEFT refuses layers beside a regular expression, and a pattern without layers.
+    if (typeof config.target_modules === 'string') {
+      expect(config.target_modules).not.toMatch(/\(\?<[^=!]/);
+      expect(config.layers_to_transform).toBeNull();
+    }
+    if (config.layers_to_transform === null) expect(config.layers_pattern).toBeNull();
+    const copy = {
+      config: exported.config,
+      tensors: new Map([...exported.tensors].map(([key, one]) => [key, one.clone()])),
+    };
+    attachment.dispose();
+    (await loadAdapter(model, copy)).dispose();
+    tf.dispose([...copy.tensors.values()]);
+  });
+
+  it.each([
+    ['lora-llama', { layers_to_transform: [1] }, 'does not select'],
+    ['lora-llama', { exclude_modules: ['q_proj'] }, 'does not select'],
+    ['ia3-llama', { exclude_modules: ['k_proj'] }, 'does not select'],
+    ['ia3-llama', { target_modules: ['k_proj', 'v_proj', 'down_proj', 'up_proj'] }, 'is missing'],
+  ])('must match the configuration when it is read: %s with %j', async (name, fields, message) => {
+    const files = await readAdapterFolder(goldenPath('peft', name));
+    const text = await rejection(async () =>
+      loadAdapter(model, { ...files, config: { ...(files.config as object), ...fields } }),
+    );
+    files.dispose();
+    expect(text).toContain('[ADAPTER_INVALID]');
+    expect(text).toContain(message);
+  });
+
+  it('must all be in the file', async () => {
+    const files = await readAdapterFolder(goldenPath('peft', 'lora-llama'));
+    const lacking = new Map([...files.tensors].filter(([key]) => !key.includes('layers.1.self_attn.v_proj')));
+    const text = await rejection(async () => loadAdapter(model, { ...files, tensors: lacking }));
+    files.dispose();
+    expect(text).toContain('[ADAPTER_INVALID]');
+    expect(text).toContain('model.layers.1.self_attn.v_proj.lora_A.weight');
+  });
 });

@@ -2,6 +2,7 @@ import { mul, reshape, type Tensor } from '@tensorflow/tfjs-core';
 import type { AdapterFiles, LanguageModel, LinearSite, PreparedAdapter, Problem } from '@whetstone/core/contract';
 import { readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
 import { peftPrefix } from '../lora/from-peft.js';
+import { modulesOfFields } from '../lora/stored-targets.js';
 import { matchesName } from '../lora/targets.js';
 
 /** One layer whose output, or input in feed-forward layers, IA3 scales. */
@@ -34,6 +35,27 @@ function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Layer[] {
     if (problem === null) layers.push({ site, scale, isFeedforward: scalesInput });
     else problems.push(problem);
   }
+  const selected = modulesOfFields(model, {
+    targetModules: fields.stringOrStrings('target_modules') ?? [],
+    excludeModules: fields.stringOrStrings('exclude_modules'),
+    modulesToSave: fields.strings('modules_to_save'),
+    layersToTransform: null,
+    layersPattern: null,
+  });
+  const adapted = new Set(layers.map(({ site }) => site.name));
+  for (const name of selected ?? [])
+    if (!adapted.has(name) && model.linearSites.has(name))
+      problems.push({
+        message: 'A tensor is missing: the configuration selects this module.',
+        place: { file: tensorFile(files.folder), tensor: `${peftPrefix}${name}.ia3_l` },
+      });
+  for (const name of adapted)
+    if (selected !== null && !selected.has(name))
+      problems.push({
+        message: 'The configuration does not select this module, so that PEFT would ignore its tensors.',
+        place: { file: tensorFile(files.folder), tensor: `${peftPrefix}${name}.ia3_l` },
+        hint: 'Correct target_modules or exclude_modules in adapter_config.json.',
+      });
   throwProblems(problems, files);
   return layers;
 }

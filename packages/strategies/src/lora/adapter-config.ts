@@ -1,22 +1,18 @@
 import type { Json, LanguageModel, LinearSite } from '@whetstone/core/contract';
 import { describeSavedModules } from './saved-modules.js';
-import { describeTargets } from './targets.js';
 import type { LoraOptions } from './options.js';
+import { describeTargets } from './stored-targets.js';
 import { describeTokenRows, type TokenRows } from './token-rows.js';
 
 /** The PEFT release whose format of `adapter_config.json` is written. */
 const peftVersion = '0.21.2';
 
-/** Returns whether the list contains only endings and no full paths, which continued adapters have. */
-const areEndings = (model: LanguageModel, names: LoraOptions['targetModules']): names is readonly string[] =>
-  Array.isArray(names) && !names.some((name: string) => model.linearSites.has(name));
-
 const sortedObject = (value: { readonly [key: string]: Json }): { readonly [key: string]: Json } =>
   Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)));
 
 /**
- * Creates `adapter_config.json` of a LoRA adapter with every field that PEFT writes, keys sorted. `target_modules`
- * lists the adapted modules of this model, even if the option is `all-linear`.
+ * Creates `adapter_config.json` of a LoRA adapter with every field that PEFT writes, keys sorted. Its fields select the
+ * adapted modules of this model by PEFT's rules, even if PEFT would not accept the options.
  */
 export function loraAdapterConfig(
   model: LanguageModel,
@@ -26,8 +22,7 @@ export function loraAdapterConfig(
   tokenRows: readonly TokenRows[],
   peftType: string,
 ): Json {
-  const { targetModules } = options;
-  const isRegularExpression = typeof targetModules === 'string' && targetModules.toLowerCase() !== 'all-linear';
+  const selection = describeTargets(model, targets, options);
   return sortedObject({
     alora_invocation_tokens: null,
     alpha_pattern: options.alphaPattern,
@@ -38,14 +33,14 @@ export function loraAdapterConfig(
     corda_config: null,
     ensure_weight_tying: false,
     eva_config: null,
-    exclude_modules: options.excludeModules,
+    exclude_modules: selection.excludeModules,
     fan_in_fan_out: targets.some((site) => site.fanInFanOut),
     inference_mode: true,
     init_lora_weights: options.initLoraWeights === 'gaussian' ? 'gaussian' : true,
     kasa_config: null,
     layer_replication: null,
-    layers_pattern: options.layersPattern,
-    layers_to_transform: options.layersToTransform,
+    layers_pattern: selection.layersPattern,
+    layers_to_transform: selection.layersToTransform,
     loftq_config: {},
     lora_alpha: options.alpha,
     lora_bias: false,
@@ -61,11 +56,7 @@ export function loraAdapterConfig(
     r: options.rank,
     rank_pattern: options.rankPattern,
     revision: null,
-    target_modules: isRegularExpression
-      ? targetModules
-      : areEndings(model, targetModules)
-        ? [...targetModules].sort()
-        : describeTargets(model, targets),
+    target_modules: selection.targetModules,
     target_parameters: null,
     task_type: 'CAUSAL_LM',
     trainable_token_indices:

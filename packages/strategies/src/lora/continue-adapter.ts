@@ -105,6 +105,9 @@ export function continuedAdapter(
   const options = {
     ...stored,
     targetModules: [...modules],
+    excludeModules: null,
+    layersToTransform: null,
+    layersPattern: null,
     dropout: configuredOptions.dropout ?? stored.dropout,
     loraPlusRatio: configuredOptions.loraPlusRatio ?? null,
   };

@@ -17,6 +17,7 @@ import {
   type ConfigFields,
 } from '../adapters/adapter-files.js';
 import { loraConfigSchema, rankAndScale, type LoraOptions } from './options.js';
+import { modulesOfFields } from './stored-targets.js';
 import { tokenRowsKey, type TokenRows } from './token-rows.js';
 import { createLayer, selectVariant } from './variants/index.js';
 import type { LoraLayer, LoraVariant } from './variants/variant.js';
@@ -85,6 +86,8 @@ export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOp
     dropout: fields.number('lora_dropout', 0),
     targetModules: fields.stringOrStrings('target_modules') ?? [],
     excludeModules: fields.stringOrStrings('exclude_modules'),
+    layersToTransform: layersOf(fields),
+    layersPattern: fields.stringOrStrings('layers_pattern'),
     rankPattern: fields.numbersByName('rank_pattern'),
     alphaPattern: fields.numbersByName('alpha_pattern'),
     modulesToSave: fields.strings('modules_to_save'),
@@ -204,6 +207,7 @@ export function readLoraAdapter(
       place: { file: tensorFile(files.folder) },
       expected: `keys such as ${peftPrefix}<module>.${endings[0] ?? ''}`,
     });
+  problems.push(...selectionProblems(model, options, [...sites.keys(), ...embeddings.keys()], endings, files));
   throwProblems(problems, files);
 
   const variant = selectVariant(options, ofType);
@@ -230,7 +234,47 @@ export function readLoraAdapter(
   return { options, layers, replaced, tokenRows, dispose };
 }
 
+/**
+ * Compares the adapted modules of the file with those that PEFT selects with the configuration. PEFT would ignore the
+ * tensors of other modules, and would leave modules without tensors untrained.
+ */
+function selectionProblems(
+  model: LanguageModel,
+  options: LoraOptions,
+  adapted: readonly string[],
+  endings: readonly string[],
+  files: AdapterFiles,
+): Problem[] {
+  const selected = modulesOfFields(model, options);
+  if (selected === null) return [];
+  const keyOf = (module: string): string =>
+    `${peftPrefix}${module}.${module === model.embeddingSite.name ? embeddingEndings[0] : (endings[0] ?? '')}`;
+  return [
+    ...[...selected]
+      .filter((module) => !adapted.includes(module))
+      .map((module) => ({
+        message: 'A tensor is missing: the configuration selects this module.',
+        place: { file: tensorFile(files.folder), tensor: keyOf(module) },
+      })),
+    ...adapted
+      .filter((module) => !selected.has(module))
+      .map((module) => ({
+        message: 'The configuration does not select this module, so that PEFT would ignore its tensors.',
+        place: { file: tensorFile(files.folder), tensor: keyOf(module) },
+        hint: 'Correct target_modules, exclude_modules or layers_to_transform in adapter_config.json.',
+      })),
+  ];
+}
+
 const tokenRowsSuffix = tokenRowsKey('');
+
+/** Returns the layers of `layers_to_transform`: a number or a list of numbers. */
+function layersOf(fields: ConfigFields): LoraOptions['layersToTransform'] {
+  const written = fields.raw('layers_to_transform');
+  const isLayer = (value: unknown): value is number => Number.isInteger(value);
+  if (isLayer(written)) return written;
+  return Array.isArray(written) && written.every(isLayer) ? written : null;
+}
 
 /** Returns the tokens of `trainable_token_indices`; null if there are none or if modules have different ones. */
 function tokenIndicesOf(fields: ConfigFields): readonly number[] | null {

@@ -40,7 +40,9 @@ export const loraConfigSchema = {
         { type: 'null' },
       ],
       default: null,
-      description: 'Indices of the layers to adapt, 0-based; only if targetModules are names.',
+      description:
+        'Indices of the layers to adapt, 0-based. A module that targetModules lists with its full path is adapted in ' +
+        'any layer.',
     },
     layersPattern: {
       anyOf: [{ type: 'string' }, names, { type: 'null' }],

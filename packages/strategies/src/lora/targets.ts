@@ -4,7 +4,8 @@ import { compilePattern } from '../support/compile-pattern.js';
 import { layerIndexOf } from '../support/layer-index.js';
 import type { LoraOptions } from './options.js';
 
-type TargetOptions = Pick<
+/** The options that select the adapted modules. */
+export type TargetOptions = Pick<
   LoraOptions,
   'targetModules' | 'excludeModules' | 'layersToTransform' | 'layersPattern' | 'modulesToSave'
 >;
@@ -30,18 +31,14 @@ function isExcluded(name: string, { excludeModules, modulesToSave }: TargetOptio
   );
 }
 
-function isTargeted(site: LinearSiteOutline, options: TargetOptions): boolean {
-  const { targetModules, layersToTransform, layersPattern } = options;
-  if (isExcluded(site.name, options)) return false;
-  if (typeof targetModules === 'string') {
-    if (targetModules.toLowerCase() === 'all-linear') return !site.isOutput;
-    return compilePattern(`^(?:${targetModules})$`, 'strategy.options.targetModules', targetModules).test(site.name);
-  }
-  if (targetModules.includes(site.name)) return true;
-  if (!matchesName(site.name, targetModules)) return false;
+/** Returns whether a module is in the layers of `layersToTransform`; true for all modules if it is not set. */
+function isInLayers(name: string, { layersToTransform, layersPattern }: TargetOptions): boolean {
   const layers = asList(layersToTransform);
   if (layers.length === 0) return true;
-  const layer = layerIndexOf(site.name, asList(layersPattern));
+  const layer = layerIndexOf(
+    name,
+    asList(layersPattern).filter((pattern) => pattern !== ''),
+  );
   return layer !== null && layers.includes(layer);
 }
 
@@ -55,6 +52,27 @@ const emptyingOption = (
   restricting.find(
     (option) => options[option] !== null && sites.some((site) => isTargeted(site, { ...options, [option]: null })),
   );
+
+/**
+ * Returns whether the options select a module, by PEFT's rules. PEFT refuses `layers_to_transform` with `all-linear` or
+ * a regular expression; here it selects layers among them.
+ */
+export function isTargeted(
+  { name, isOutput }: Pick<LinearSiteOutline, 'name' | 'isOutput'>,
+  options: TargetOptions,
+): boolean {
+  const { targetModules } = options;
+  if (isExcluded(name, options)) return false;
+  if (typeof targetModules === 'string') {
+    const isMatch =
+      targetModules.toLowerCase() === 'all-linear'
+        ? !isOutput
+        : compilePattern(`^(?:${targetModules})$`, 'strategy.options.targetModules', targetModules).test(name);
+    return isMatch && isInLayers(name, options);
+  }
+  // PEFT adapts a module that is listed with its full path in any layer.
+  return targetModules.includes(name) || (matchesName(name, targetModules) && isInLayers(name, options));
+}
 
 /**
  * Returns the target modules in the model's order, with PEFT's rules for `target_modules`, `exclude_modules`,
@@ -109,22 +127,4 @@ export function findTargets<S extends LinearSiteOutline>(
       details: { linearSites: sites.map((site) => site.name) },
     },
   );
-}
-
-/**
- * Returns a short list for `target_modules` that selects exactly `targets`: endings such as `q_proj` if they match no
- * other linear layer, otherwise full paths.
- */
-export function describeTargets(
-  model: { readonly linearSites: ReadonlyMap<string, LinearSiteOutline> },
-  targets: readonly LinearSiteOutline[],
-): string[] {
-  const chosen = new Set(targets.map((site) => site.name));
-  const all = [...model.linearSites.keys()];
-  const described = new Set<string>();
-  for (const { name } of targets) {
-    const ending = name.slice(name.lastIndexOf('.') + 1);
-    described.add(all.every((other) => chosen.has(other) || !matchesName(other, [ending])) ? ending : name);
-  }
-  return [...described].sort();
 }

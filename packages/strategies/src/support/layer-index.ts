@@ -11,7 +11,7 @@ export function layerIndexOf(path: string, patterns: readonly string[] = []): nu
     patterns.length === 0
       ? [/^.*?\.[^.]*\.(\d+)\./]
       : patterns.map((pattern) =>
-          compilePattern(`^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`, 'strategy.options.layersPattern', pattern),
+          compilePattern(`^(?:(?:^|.*?\\.)${pattern}\\.(\\d+)\\.)`, 'strategy.options.layersPattern', pattern),
         );
   for (const expression of expressions) {
     const index = expression.exec(path)?.[1];
