@@ -33,6 +33,8 @@ export interface CheckpointSources extends ChangingObjects {
   readonly workers: Pick<Workers, 'count'>;
   readonly schedule: { readonly plugin: string };
   readonly dataHash: string;
+  /** The hash of the base model of an adapter; null if unknown, or without an adapter. */
+  readonly baseHash: string | null;
   /** Returns the weights for evaluation that differ from the training weights. Stored with the best weights only. */
   readonly evaluationWeights: () => ReadonlyMap<string, Tensor>;
 }

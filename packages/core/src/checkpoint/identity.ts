@@ -12,6 +12,8 @@ export interface Identity {
   readonly architecture: string;
   readonly rendererHash: string;
   readonly dataHash: string;
+  /** See `hashBase`; null if unknown, or if the checkpoint contains the complete model. */
+  readonly baseHash?: string | null;
   /** What computed the numbers. Checkpoints of earlier versions lack it. */
   readonly execution?: Execution;
 }
@@ -31,6 +33,7 @@ interface ComparedRun {
   readonly backend: Pick<TensorBackendInfo, 'backend' | 'engine'>;
   readonly workers: Pick<Workers, 'count'>;
   readonly dataHash: string;
+  readonly baseHash: string | null;
 }
 
 export const identityOf = (sources: ComparedRun): Identity => ({
@@ -42,6 +45,7 @@ export const identityOf = (sources: ComparedRun): Identity => ({
   architecture: sources.loaded.model.architecture,
   rendererHash: sources.loaded.renderer.hash,
   dataHash: sources.dataHash,
+  baseHash: sources.baseHash,
   execution: {
     backend: sources.backend.backend,
     engine: sources.backend.engine,
@@ -73,6 +77,7 @@ export function compareRuns(
   const present = identityOf(sources);
   const despite = sources.config.training.resumeDespite;
   comparePlugins(identity, present, file);
+  compareBase(identity, present, file);
   const differences = differencesOf(config, sources.config, sources.owner.instance.changeableOptions ?? []);
   refuseOtherTensors(differences, file);
   refuseOtherSamples(differences, file, despite, warn);
@@ -106,6 +111,18 @@ function comparePlugins(saved: Identity, present: Identity, file: string): void 
       hint: 'Resume with the configuration that wrote the checkpoint, or start a new run.',
     },
   );
+}
+
+/** An adapter means nothing on other weights. */
+function compareBase(saved: Identity, present: Identity, file: string): void {
+  const [before, now] = [saved.baseHash ?? null, present.baseHash ?? null];
+  if (before === null || now === null || before === now) return;
+  throw new WhetstoneError('CHECKPOINT_INVALID', 'The adapter was trained on a base model with other weights.', {
+    place: { file, path: 'identity.baseHash' },
+    expected: `${now} (SHA-256 of weights of the configured model)`,
+    found: `${before} (in the checkpoint)`,
+    hint: 'Set model to the model that the run started with, or start a new run.',
+  });
 }
 
 const pathsOf = (differences: readonly Difference[]): string => differences.map(({ path }) => path).join(', ');

@@ -1,4 +1,5 @@
 /** Writes checkpoints atomically, verifies them before use, and restores them exactly. */
+export { hashBase } from './base-hash.js';
 export { sizesOf } from './batch-sizes.js';
 export type { CheckpointSources } from './checkpoint.js';
 export { abandon, checkpointFolder, listCheckpoints, writeFolder } from './folders.js';

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { withNewAttempt, type CheckpointSources } from '../checkpoint/index.js';
+import { hashBase, withNewAttempt, type CheckpointSources } from '../checkpoint/index.js';
 import type { RunInfo } from '../contract/callback.js';
 import type { BatchSource } from '../contract/data.js';
 import { WhetstoneError } from '../contract/errors.js';
@@ -89,6 +89,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
     ...run,
     attachments,
     dataHash: data.summary.contentHash,
+    baseHash: owner.exportAdapter === undefined ? null : await hashBase(run.loaded.model.folder),
     evaluationWeights: evaluationWeights.current,
   };
   const progress = createProgress(run, plan, data.batchesPerEpoch);
