@@ -91,6 +91,24 @@ describe('a tokenizer rebuilt from GGUF', () => {
     }
   });
 
+  it('keeps named chat templates', () => {
+    const { values, merges } = ggufOf('qwen-bpe');
+    const { chatTemplate, namedTemplates } = createTokenizerFiles(
+      'm.gguf',
+      metadataOf({
+        ...values,
+        'tokenizer.ggml.model': 'gpt2',
+        'tokenizer.ggml.pre': 'qwen2',
+        'tokenizer.ggml.merges': merges,
+        'tokenizer.chat_template': 'plain',
+        'tokenizer.chat_template.tool_use': 'tools',
+        'tokenizer.chat_template.../escape': 'x',
+      }),
+    );
+    expect(chatTemplate).toBe('plain');
+    expect([...namedTemplates]).toEqual([['tool_use', 'tools']]);
+  });
+
   it('llama2-bpe, from scores alone, encodes and decodes as the original', () => {
     const { values, fixture } = ggufOf('llama2-bpe');
     const tokens = values['tokenizer.ggml.tokens'] as string[];

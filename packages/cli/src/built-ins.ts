@@ -65,7 +65,9 @@ export const replyGenerator =
     collectText(
       generateText(
         loaded,
-        conversations.map(({ messages, tools }) => loaded.renderer.renderPrompt(messages, tools)),
+        conversations.map(({ messages, tools, templateVariables }) =>
+          loaded.renderer.renderPrompt(messages, tools, templateVariables),
+        ),
         { ...sampling, maxNewTokens },
         signal,
       ),

@@ -10,6 +10,7 @@ export const COLUMN_NAMES = [
   'messages',
   'conversations',
   'tools',
+  'chat_template_kwargs',
   'role',
   'content',
   'from',

@@ -16,6 +16,8 @@ import { addTokens, createTokenizer, loadTokenizer, readTokenizerFiles } from '.
 export interface LoadModelOptions {
   /** Path of a chat template to use instead of the one in the folder. */
   readonly chatTemplatePath?: string | null;
+  /** The time that the chat template writes; the present time by default. */
+  readonly templateTime?: Date | null;
   /** Additional architectures; they may replace built-in ones. */
   readonly architectures?: readonly ArchitectureSpec[];
   /** Decides how each weight is stored on the device; float32 by default. */
@@ -43,7 +45,11 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
       : addTokens(await readTokenizerFiles(folder), options.addTokens);
   const tokenizer =
     grown === null || grown.added.length === 0 ? await loadTokenizer(folder) : createTokenizer(grown.files);
-  const renderer = await loadRenderer(folder, tokenizer, options);
+  const { templateTime } = options;
+  const renderer = await loadRenderer(folder, tokenizer, {
+    ...options,
+    ...(templateTime === undefined || templateTime === null ? {} : { now: () => templateTime }),
+  });
   const [first] = grown?.added ?? [];
   const notices: string[] = [];
   const model = await loadLanguageModel(folder, {

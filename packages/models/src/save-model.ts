@@ -1,8 +1,9 @@
-import { copyFile, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { copyFile, cp, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
 import { fileError, makeFolder, removeStale, temporaryName, writeAtomically, writeFully } from '@whetstone/core/files';
+import { ADDITIONAL_TEMPLATES } from './chat-template/index.js';
 import { HEAD_NAME } from './architectures/parameters.js';
 import { writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
 
@@ -163,4 +164,6 @@ async function copyCompanions(from: string, to: string): Promise<void> {
     }),
   );
   for (const name of companionFiles) if (present.has(name)) await copyFile(join(from, name), join(to, name));
+  if (present.has(ADDITIONAL_TEMPLATES))
+    await cp(join(from, ADDITIONAL_TEMPLATES), join(to, ADDITIONAL_TEMPLATES), { recursive: true });
 }

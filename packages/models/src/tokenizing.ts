@@ -10,9 +10,10 @@ export function remakeTokenizer(argument: Json): Promise<Tokenizer> {
 
 /** Loads the chat renderer of a recipe, for the tokenizer of the same folder. */
 export function remakeRenderer(argument: Json, tokenizer: Tokenizer): Promise<ChatRenderer> {
-  const { folder, chatTemplatePath } = argument as {
+  const { folder, chatTemplatePath, now } = argument as {
     readonly folder: string;
     readonly chatTemplatePath: string | null;
+    readonly now: string;
   };
-  return loadRenderer(folder, tokenizer as FolderTokenizer, { chatTemplatePath });
+  return loadRenderer(folder, tokenizer as FolderTokenizer, { chatTemplatePath, now: () => new Date(now) });
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { copyFile, readFile } from 'node:fs/promises';
+import { copyFile, cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dispose, tensor, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
@@ -33,6 +33,9 @@ const companionFiles = [
   'chat_template.jinja',
   'generation_config.json',
 ];
+
+/** The folder with the named chat templates of a model, such as `tool_use.jinja`. */
+const ADDITIONAL_TEMPLATES = 'additional_chat_templates';
 
 /** Writes the weights and config.json of a model. */
 export async function writeModel(
@@ -149,6 +152,11 @@ export async function copyCompanionFiles(
   if (model.folder !== null) {
     for (const name of companionFiles)
       await copyFile(join(model.folder, name), join(folder, name)).catch(() => undefined);
+    // The template of the run replaces all templates of the model.
+    if (chatTemplatePath === null)
+      await cp(join(model.folder, ADDITIONAL_TEMPLATES), join(folder, ADDITIONAL_TEMPLATES), {
+        recursive: true,
+      }).catch(() => undefined);
   }
   await writeCompanions(folder, loaded);
   await copyTemplate(folder, chatTemplatePath);

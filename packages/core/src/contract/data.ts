@@ -13,6 +13,9 @@ export interface ToolCall {
 /** The definition of a tool, in the form that the chat template expects. */
 export type ToolDefinition = Json;
 
+/** Variables of a chat template by name, such as `{"enable_thinking": false}`. */
+export type TemplateVariables = Readonly<Record<string, Json>>;
+
 /** One element of a message whose content is a list, for example `{type: 'text', text: 'Hello'}`. */
 export interface ContentPart {
   readonly type: string;
@@ -58,6 +61,8 @@ export interface Conversation {
    * - `text`: plain text; every token is supervised.
    */
   readonly form: 'chat' | 'completion' | 'text';
+  /** Variables of the chat template for this conversation (`chat_template_kwargs` of its row). */
+  readonly templateVariables?: TemplateVariables;
   /** The other columns of the record (topic, difficulty, …), unchanged. */
   readonly columns?: Readonly<Record<string, Json>>;
 }

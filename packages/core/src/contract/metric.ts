@@ -1,4 +1,4 @@
-import type { Conversation, Message, ToolDefinition } from './data.js';
+import type { Conversation, Message } from './data.js';
 import type { Json } from './json.js';
 import type { LoadedModel } from './model.js';
 
@@ -106,6 +106,6 @@ export type Metric = { [N in MetricNeeds]: MetricOf<N> }[MetricNeeds];
  */
 export type ReplyGenerator = (
   loaded: LoadedModel,
-  conversations: readonly { readonly messages: readonly Message[]; readonly tools?: readonly ToolDefinition[] }[],
+  conversations: readonly Pick<Conversation, 'messages' | 'tools' | 'templateVariables'>[],
   options: { readonly maxNewTokens: number; readonly signal?: AbortSignal },
 ) => Promise<readonly string[]>;

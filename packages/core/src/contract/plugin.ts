@@ -104,6 +104,7 @@ export interface ModelLoader {
    * Loads a model with its tokenizer and renderer. The caller owns the model.
    *
    * @param options.chatTemplatePath the file of the chat template; null or absent: the template of the folder
+   * @param options.templateTime the time that the chat template writes; null or absent: the present time
    * @param options.storage decides how weights are stored on the device. A loader that ignores it stores float32;
    *   strategies that require another storage then convert the weights themselves.
    * @param options.addTokens tokens to add to the vocabulary if it lacks them
@@ -112,6 +113,7 @@ export interface ModelLoader {
     folder: string,
     options?: {
       readonly chatTemplatePath?: string | null;
+      readonly templateTime?: Date | null;
       readonly storage?: WeightStorage | null;
       readonly addTokens?: readonly string[];
     },

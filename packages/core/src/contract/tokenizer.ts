@@ -1,4 +1,4 @@
-import type { Message, ToolDefinition } from './data.js';
+import type { Message, TemplateVariables, ToolDefinition } from './data.js';
 import type { Recipe } from './recipe.js';
 
 /** Converts text to token ids and back. The ids are those of the model's `tokenizer.json`. */
@@ -58,12 +58,19 @@ export interface RenderedConversation {
   readonly turns: readonly (TextSpan | null)[];
   /** The ranges that the template marks with `{% generation %}` tags, in order; absent if it has no such tags. */
   readonly generationSpans?: readonly TextSpan[];
+  /**
+   * The ranges within turns of the assistant that came from other messages, such as results of tools; absent if there
+   * are none. They are never target tokens.
+   */
+  readonly foreignSpans?: readonly TextSpan[];
 }
 
 /** Renders conversations with the chat template. Training, evaluation, chat and serving all use the same renderer. */
 export interface ChatRenderer {
   /** The hex SHA-256 of the template and everything else that determines the text. Stored in every checkpoint. */
   readonly hash: string;
+  /** The time that the template writes, in ISO format; absent if it writes none. It is the same for the whole run. */
+  readonly time?: string;
   /**
    * Tells a worker thread how to create the same renderer. Its function is called with the argument and the tokenizer.
    */
@@ -71,15 +78,20 @@ export interface ChatRenderer {
   /**
    * Renders a complete conversation and returns the range of each message.
    *
+   * @param variables further variables of the template, such as `enable_thinking`
    * @throws `TEMPLATE_FAILED` if the template fails or rejects the conversation
    */
-  render(messages: readonly Message[], tools?: readonly ToolDefinition[]): RenderedConversation;
+  render(
+    messages: readonly Message[],
+    tools?: readonly ToolDefinition[],
+    variables?: TemplateVariables,
+  ): RenderedConversation;
   /**
    * Renders a conversation with the generation prompt, so that the assistant's reply comes next.
    *
    * @throws `TEMPLATE_FAILED` if the template fails or rejects the conversation
    */
-  renderPrompt(messages: readonly Message[], tools?: readonly ToolDefinition[]): string;
+  renderPrompt(messages: readonly Message[], tools?: readonly ToolDefinition[], variables?: TemplateVariables): string;
   /** The token ids that end an assistant's turn. Generation stops at them, and training must supervise them. */
   readonly stopTokenIds: readonly number[];
 }

@@ -1,5 +1,5 @@
-import { readdir, rm } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { dirname, join, relative, resolve } from 'node:path';
 import { WhetstoneError, type BatchSource } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import { fileError, makeFolder, writeAtomically } from '../files/index.js';
@@ -100,5 +100,33 @@ export async function saveDataManifest(
   if (folder === null || (manifest.train === null && manifest.eval === null)) return;
   await writeAtomically(join(folder, DATA_MANIFEST_FILE), async (handle) =>
     handle.writeFile(`${JSON.stringify(manifest, null, 2)}\n`),
+  );
+}
+
+/** The file with the time that the chat template of a run writes. */
+const TEMPLATE_TIME_FILE = 'template-time.json';
+
+/**
+ * Returns the time that the chat template of a resumed run writes, so that the run has the same text on another day.
+ * Returns null if the run is new, or its folder lacks the file.
+ */
+export async function savedTemplateTime({
+  output: { folder },
+  training: { resumeFromCheckpoint: resume },
+}: Pick<ResolvedConfig, 'output' | 'training'>): Promise<Date | null> {
+  const source = typeof resume === 'string' ? dirname(resume) : resume === true ? folder : null;
+  if (source === null) return null;
+  const text = await readFile(join(source, TEMPLATE_TIME_FILE), 'utf8').catch(() => null);
+  if (text === null) return null;
+  const { time } = JSON.parse(text) as { readonly time?: unknown };
+  const date = new Date(String(time));
+  return Number.isNaN(date.getTime()) ? null : date;
+}
+
+/** Saves the time that the chat template writes; undefined if it writes none. */
+export async function saveTemplateTime(folder: string | null, time: string | undefined): Promise<void> {
+  if (folder === null || time === undefined) return;
+  await writeAtomically(join(folder, TEMPLATE_TIME_FILE), async (handle) =>
+    handle.writeFile(`${JSON.stringify({ time }, null, 2)}\n`),
   );
 }

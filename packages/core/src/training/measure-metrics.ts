@@ -124,7 +124,11 @@ async function computeBatch(
       ? []
       : await replies.generate(
           loaded,
-          answered.map(({ prompt, conversation }) => ({ messages: prompt, tools: conversation.tools })),
+          answered.map(({ prompt, conversation: { tools, templateVariables } }) => ({
+            messages: prompt,
+            ...(tools === undefined ? {} : { tools }),
+            ...(templateVariables === undefined ? {} : { templateVariables }),
+          })),
           { maxNewTokens: replies.maxNewTokens, signal },
         );
   if (generated.length !== answered.length && signal?.aborted !== true)

@@ -52,7 +52,8 @@ function tokenizedAnswer(
   { conversation, prompt }: MetricSample,
   maxLength: number,
 ): TokenizedAnswer {
-  const { text, turns } = renderer.render(conversation.messages.slice(0, prompt.length + 1), conversation.tools);
+  const { messages, tools, templateVariables } = conversation;
+  const { text, turns } = renderer.render(messages.slice(0, prompt.length + 1), tools, templateVariables);
   const turn = turns.at(-1) ?? null;
   if (turn === null) return { ids: [], start: 0 };
   // A token belongs to the turn if they share a character, as in training.

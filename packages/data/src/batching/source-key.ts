@@ -38,8 +38,8 @@ async function sourceKey(source: DataSource): Promise<string | null> {
 /** Hashes all conversations of a source, including their columns, as balance and curriculum depend on these. */
 async function contentKey(source: DataSource): Promise<string> {
   const hash = createHash('sha256');
-  for await (const { form, messages, tools, columns } of source.conversations())
-    hash.update(`${stringifyExact([form, messages, tools ?? null, columns ?? null])}\n`);
+  for await (const { form, messages, tools, templateVariables, columns } of source.conversations())
+    hash.update(`${stringifyExact([form, messages, tools ?? null, columns ?? null, templateVariables ?? null])}\n`);
   return hash.digest('hex');
 }
 

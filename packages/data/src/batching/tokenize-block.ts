@@ -41,8 +41,8 @@ export interface TokenizeBlockInputs {
 }
 
 /** Returns the content of a conversation that determines its tokens, for the content hash: no origin, no columns. */
-const contentOf = ({ form, messages, tools }: Conversation): string =>
-  `${stringifyExact([form, messages, tools ?? null])}\n`;
+const contentOf = ({ form, messages, tools, templateVariables }: Conversation): string =>
+  `${stringifyExact([form, messages, tools ?? null, ...(templateVariables ? [templateVariables] : [])])}\n`;
 
 /** Returns the length to truncate samples to; null if the packing strategy splits long samples instead. */
 const keptLength = ({ packing, packingStrategy, maxLength }: BatchOptions): number | null =>

@@ -53,7 +53,7 @@ function tokenizeChat(
   { tokenizer, renderer }: Tokenizing,
   options: SupervisionOptions,
 ): Tokenized {
-  const { text, turns } = renderer.render(messages, conversation.tools);
+  const { text, turns, foreignSpans } = renderer.render(messages, conversation.tools, conversation.templateVariables);
   const encoded = tokenizer.encodeWithSpans(text);
   const isSupervised = supervisedTurns(messages, options);
   const empty: TextSpan = { start: 0, end: 0 };
@@ -75,10 +75,7 @@ function tokenizeChat(
   if (options.assistantOnlyLoss || options.lastTurnOnly) {
     return {
       ids,
-      supervised: marksOf(
-        ids.length,
-        targetTurns.map(({ tokens }) => tokens),
-      ),
+      supervised: withoutForeign(encoded, messages, targetTurns, foreignSpans),
       turns: targetTurns,
       ...weighted,
     };
@@ -95,6 +92,28 @@ function tokenizeChat(
     for (const { tokens } of targetTurns) if (tokens) excluded.fill(0, tokens.start, tokens.end);
   }
   return { ids, supervised: excluded.map((mark) => 1 - mark), turns: targetTurns, ...weighted };
+}
+
+/**
+ * Marks the tokens of supervised turns. What another message wrote within a turn of the assistant, such as the result
+ * of a tool, is a target only if that message is supervised itself.
+ */
+function withoutForeign(
+  { ids, starts }: EncodedText,
+  messages: readonly Message[],
+  turns: readonly { readonly message: number; readonly tokens: TokenRange | null }[],
+  foreign: readonly TextSpan[] = [],
+): Uint8Array {
+  const marks = marksOf(
+    ids.length,
+    turns.map(({ tokens }) => tokens),
+  );
+  if (foreign.length === 0) return marks;
+  for (const { start, end } of foreign)
+    for (const [index, at] of starts.entries()) if (at >= start && at < end) marks[index] = 0;
+  for (const { message, tokens } of turns)
+    if (tokens && messages[message]?.role !== 'assistant') marks.fill(1, tokens.start, tokens.end);
+  return marks;
 }
 
 /**
@@ -162,8 +181,8 @@ function locate(error: unknown, { origin }: Conversation): unknown {
   if (!isWhetstoneError(error)) return error;
   const { place, details } = error;
   return WhetstoneError.with(error, {
-    place: place?.file === undefined ? { ...place, file: origin.file, line: origin.line } : place,
-    details: { ...details, origin },
+    place: origin.file === undefined ? place : { file: origin.file, line: origin.line },
+    details: { ...details, origin, ...(place?.file === undefined ? {} : { template: place.file }) },
   });
 }
 

@@ -1,6 +1,6 @@
-import type { ContentPart, Message, ToolDefinition } from '@whetstone/core/contract';
+import type { ContentPart, Conversation, Message, TemplateVariables, ToolDefinition } from '@whetstone/core/contract';
 import { describeValue, RowProblem } from '../reading/row.js';
-import { keyOf, type LayoutOptions } from './layout.js';
+import { keyOf, valueOf, type DataRecord, type LayoutOptions } from './layout.js';
 import { checkJson, checkText, listFromText } from './values.js';
 import { isRecord, isWrittenNumber, parseExact } from '@whetstone/core/util';
 
@@ -100,4 +100,25 @@ export function readTools(value: unknown, path: string): readonly ToolDefinition
   }
   if (!Array.isArray(tools)) throw new RowProblem(`${path} is ${describeValue(tools)}; expected a list of tools`);
   return tools.length === 0 ? undefined : (checkJson(tools, path) as readonly ToolDefinition[]);
+}
+
+/** Reads the variables of the chat template of a row: an object, or an object as JSON text. */
+export function readTemplateVariables(
+  record: DataRecord,
+  options: LayoutOptions,
+): Pick<Conversation, 'templateVariables'> {
+  const path = keyOf('chat_template_kwargs', options);
+  const given = valueOf(record, 'chat_template_kwargs', options);
+  if (given === undefined || given === null || given === '') return {};
+  let variables: unknown = given;
+  if (typeof given === 'string') {
+    try {
+      variables = parseExact(given);
+    } catch {
+      throw new RowProblem(`${path} is text that is not valid JSON; expected an object of template variables`);
+    }
+  }
+  if (!isRecord(variables))
+    throw new RowProblem(`${path} is ${describeValue(variables)}; expected an object of template variables`);
+  return { templateVariables: checkJson(variables, path) as TemplateVariables };
 }

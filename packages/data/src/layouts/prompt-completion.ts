@@ -1,6 +1,6 @@
 import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type Layout } from './layout.js';
-import { readMessages, readTools } from './message-list.js';
+import { readMessages, readTemplateVariables, readTools } from './message-list.js';
 import { checkText } from './values.js';
 
 /**
@@ -10,7 +10,7 @@ import { checkText } from './values.js';
 export const promptCompletionLayout: Layout = {
   name: 'prompt-completion',
   requires: ['prompt', 'completion'],
-  allows: ['tools'],
+  allows: ['tools', 'chat_template_kwargs'],
   read(record, options) {
     const promptKey = keyOf('prompt', options);
     const completionKey = keyOf('completion', options);
@@ -23,6 +23,7 @@ export const promptCompletionLayout: Layout = {
         form: 'chat',
         messages: [...before, ...readMessages(completion, completionKey, options)],
         ...(tools === undefined ? {} : { tools }),
+        ...readTemplateVariables(record, options),
       };
     }
     if (typeof prompt === 'string' && typeof completion === 'string') {

@@ -1,7 +1,7 @@
 import type { Json, Message } from '@whetstone/core/contract';
 import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type Layout, type LayoutOptions } from './layout.js';
-import { readMessages, readOverrides, readTools } from './message-list.js';
+import { readMessages, readOverrides, readTemplateVariables, readTools } from './message-list.js';
 import { checkText, listFromText, optionalText } from './values.js';
 import { isRecord, parseExact } from '@whetstone/core/util';
 
@@ -62,7 +62,7 @@ function readTurn(value: unknown, path: string, options: LayoutOptions): Message
 export const shareGptLayout: Layout = {
   name: 'sharegpt',
   requires: ['conversations'],
-  allows: ['system', 'tools'],
+  allows: ['system', 'tools', 'chat_template_kwargs'],
   read(record, options) {
     const path = keyOf('conversations', options);
     const turns = listFromText(valueOf(record, 'conversations', options));
@@ -79,6 +79,7 @@ export const shareGptLayout: Layout = {
       form: 'chat',
       messages: system === undefined || system === '' ? messages : [{ role: 'system', content: system }, ...messages],
       ...(tools === undefined ? {} : { tools }),
+      ...readTemplateVariables(record, options),
     };
   },
 };

@@ -130,7 +130,7 @@ class Observer implements SupervisionObserver {
 
   /** Compares the prompt of a turn in serving with the training text before the turn. */
   private comparePrompt(
-    { messages, tools, origin }: Conversation,
+    { messages, tools, templateVariables, origin }: Conversation,
     message: number,
     ids: readonly number[],
     turnStart: number,
@@ -138,7 +138,7 @@ class Observer implements SupervisionObserver {
     const { tokenizer, renderer } = this.tokenizing;
     let prompt: readonly number[];
     try {
-      prompt = tokenizer.encode(renderer.renderPrompt(messages.slice(0, message), tools));
+      prompt = tokenizer.encode(renderer.renderPrompt(messages.slice(0, message), tools, templateVariables));
     } catch (error) {
       if (!isWhetstoneError(error)) throw error;
       this.otherPrefix.add({

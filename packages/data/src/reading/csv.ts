@@ -6,11 +6,13 @@ import type { Row } from './row.js';
 
 /** Returns the most frequent delimiter of a header: `,`, `;`, tab or `|`. */
 function delimiterOf(header: string): string {
-  const count = (delimiter: string): number => header.split(delimiter).length;
+  // Delimiters within quoted names do not count.
+  const unquoted = header.replace(/"(?:[^"]|"")*"?/g, '');
+  const count = (delimiter: string): number => unquoted.split(delimiter).length;
   return [',', ';', '\t', '|'].reduce((best, delimiter) => (count(delimiter) > count(best) ? delimiter : best));
 }
 
-const STRAY_QUOTE = 'an unquoted field contains a quote; put the field in quotes and double the quote';
+const STRAY_QUOTE = 'a quoted field is followed by text; double the quotes within the field';
 const NEVER_CLOSED = 'a quoted field is never closed';
 
 /** Parses lines to records. An invalid record is reported at its first line, and parsing resumes at its second line. */
@@ -73,6 +75,22 @@ class Records {
   }
 }
 
+/** Yields the lines of a table, which end with LF, CRLF or, as in old files of the Macintosh, CR. */
+async function* csvLines(file: string, maxRowBytes: number, onBytes?: OnBytes): AsyncGenerator<Line> {
+  // Lines that ended with CR only.
+  let further = 0;
+  for await (const line of readLines(file, maxRowBytes, onBytes)) {
+    if ('problem' in line || !line.text.includes('\r')) {
+      yield { ...line, line: line.line + further };
+      continue;
+    }
+    const parts = line.text.split('\r');
+    if (parts.at(-1) === '') parts.pop();
+    for (const [index, text] of parts.entries()) yield { line: line.line + further + index, text };
+    further += parts.length - 1;
+  }
+}
+
 /**
  * Yields the rows of a `.csv` or `.tsv` file with a header. Quoted fields may contain line breaks. All values are text;
  * `line` is the first line of the row.
@@ -98,7 +116,7 @@ export async function* readCsv(
       };
     return { line: record.line, value: Object.fromEntries(names.map((name, index) => [name, fields[index] ?? ''])) };
   };
-  for await (const line of readLines(file, maxRowBytes, onBytes)) {
+  for await (const line of csvLines(file, maxRowBytes, onBytes)) {
     records ??= new Records(
       /\.tsv(\.gz)?$/i.test(file) ? '\t' : delimiterOf('text' in line ? line.text : ''),
       maxRowBytes,

@@ -94,7 +94,7 @@ describe('CSV', () => {
   });
 
   test('rows with too many fields or stray quotes are reported, the others read', async () => {
-    const rows = await rowsOf('d.csv', 'prompt,completion\na,b\na,b,c\na,b"c\nlast,row\n');
+    const rows = await rowsOf('d.csv', 'prompt,completion\na,b\na,b,c\na,"b"c\nlast,row\n');
     expect(rows.filter((row) => row.includes('! '))).toHaveLength(2);
     expect(rows.find((row) => row.includes('has 3 fields; expected 2'))).toMatch(/^3!/);
     expect(rows.find((row) => row.includes('quote'))).toMatch(/^4!/);

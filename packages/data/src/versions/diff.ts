@@ -12,8 +12,8 @@ export interface DataDiff {
   readonly changed: readonly { readonly before: Origin; readonly after: Origin }[];
 }
 
-const contentHash = ({ form, messages, tools }: Conversation): number =>
-  hashText(stringifyExact([form, messages, tools ?? null]));
+const contentHash = ({ form, messages, tools, templateVariables }: Conversation): number =>
+  hashText(stringifyExact([form, messages, tools ?? null, ...(templateVariables ? [templateVariables] : [])]));
 
 /** Returns a hash of all messages before the last reply. */
 function promptHash({ messages }: Conversation): number {

@@ -4,7 +4,7 @@ import {
   WhetstoneError,
   type ChatRenderer,
   type Message,
-  type RenderedConversation,
+  type TemplateVariables,
   type Tokenizer,
   type ToolDefinition,
 } from '@whetstone/core/contract';
@@ -14,7 +14,8 @@ import { readTokenizerFiles } from '../tokenizer/index.js';
 import { findStopTokens } from './stop-tokens.js';
 import { compileTemplate, type CompiledTemplate, type TemplateOutput } from './template.js';
 import { readTemplates } from './template-files.js';
-import { findTurns, generationSpans, regionStart } from './turns.js';
+import { forTemplate, probeExpectsMapping } from './message-fields.js';
+import { findTurns, foreignSpans, generationSpans, regionStart } from './turns.js';
 
 export interface RendererOptions {
   /** Variables of the template: `bos_token`, `eos_token` and so on. */
@@ -39,22 +40,23 @@ export async function loadRenderer(
 ): Promise<ChatRenderer> {
   const { config } = await readTokenizerFiles(folder);
   const found = await readTemplates(folder, config, options.chatTemplatePath);
-  const { now } = options;
   if (found === null) return withoutTemplate(folder, tokenizer);
+  // One time for the run and all of its threads.
+  const time = options.now?.() ?? new Date();
   const renderer = createRenderer(found.templates, {
     specialTokens: tokenizer.specialTokens,
     tokenizer,
     file: found.file,
-    ...(now === undefined ? {} : { now }),
+    now: () => time,
   });
-  // A custom clock cannot be sent to another thread.
   const recipe =
-    now === undefined && tokenizer.recipe !== undefined
-      ? recipeFor('remakeRenderer', {
+    tokenizer.recipe === undefined
+      ? undefined
+      : recipeFor('remakeRenderer', {
           folder,
           chatTemplatePath: typeof options.chatTemplatePath === 'string' ? resolve(options.chatTemplatePath) : null,
-        })
-      : undefined;
+          now: time.toISOString(),
+        });
   return Object.assign(renderer, recipe === undefined ? {} : { recipe });
 }
 
@@ -67,23 +69,37 @@ export async function loadRenderer(
 export function createRenderer(template: string | ReadonlyMap<string, string>, options: RendererOptions): ChatRenderer {
   const named = typeof template === 'string' ? new Map([['default', template]]) : template;
   const compiled = new Map([...named].map(([name, source]) => [name, compileTemplate(source, options.file)]));
+  // One time for all conversations: a run that continues after midnight renders the same text.
+  const now = options.now?.() ?? new Date();
   const choose = (tools: readonly ToolDefinition[] | undefined): CompiledTemplate =>
     chooseTemplate(compiled, tools !== undefined, options.file);
   const run = (
     messages: readonly Message[],
     tools: readonly ToolDefinition[] | undefined,
     addGenerationPrompt: boolean,
+    variables: TemplateVariables = {},
   ): TemplateOutput =>
     choose(tools).run({
-      messages: messages.map(withoutTrainingKeys),
+      messages: messages.map((message) => forTemplate(message, () => expectsMapping(tools))),
       variables: {
         ...options.specialTokens,
+        ...variables,
         tools: tools ?? null,
         documents: null,
         add_generation_prompt: addGenerationPrompt,
       },
-      now: options.now?.() ?? new Date(),
+      now,
     });
+  const mappings = new Map<CompiledTemplate, boolean>();
+  const expectsMapping = (tools: readonly ToolDefinition[] | undefined): boolean => {
+    const key = choose(tools);
+    let expects = mappings.get(key);
+    if (expects === undefined) {
+      mappings.set(key, (expects = false)); // The probe itself has text arguments.
+      mappings.set(key, (expects = probeExpectsMapping((messages) => run(messages, tools, false).text)));
+    }
+    return expects;
+  };
 
   const prompts = new Map<CompiledTemplate, string>();
   const generationPrompt = (tools: readonly ToolDefinition[] | undefined): string => {
@@ -94,8 +110,8 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
     return prompt;
   };
 
-  const render = (messages: readonly Message[], tools?: readonly ToolDefinition[]): RenderedConversation => {
-    const output = run(messages, tools, false);
+  const render: ChatRenderer['render'] = (messages, tools, variables) => {
+    const output = run(messages, tools, false, variables);
     const { tagged } = choose(tools);
     const turns = findTurns({
       output,
@@ -103,7 +119,13 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
       tagged,
       generationPrompt: tagged && messages.every(({ role }) => role !== 'assistant') ? '' : generationPrompt(tools),
     });
-    return { text: output.text, turns, ...(tagged ? { generationSpans: generationSpans(output) } : {}) };
+    const foreign = foreignSpans(output, messages, turns);
+    return {
+      text: output.text,
+      turns,
+      ...(tagged ? { generationSpans: generationSpans(output) } : {}),
+      ...(foreign.length === 0 ? {} : { foreignSpans: foreign }),
+    };
   };
 
   let stops: readonly number[] | undefined;
@@ -111,8 +133,9 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
     hash: createHash('sha256')
       .update(JSON.stringify([[...named], Object.entries(options.specialTokens).sort()]))
       .digest('hex'),
+    ...([...named.values()].some((source) => source.includes('strftime_now')) ? { time: now.toISOString() } : {}),
     render,
-    renderPrompt: (messages, tools) => run(messages, tools, true).text,
+    renderPrompt: (messages, tools, variables) => run(messages, tools, true, variables).text,
     get stopTokenIds() {
       return (stops ??= findStopTokens(render, options.tokenizer));
     },
@@ -139,14 +162,6 @@ function chooseTemplate(
       found: [...compiled.keys()].join(', '),
     });
   return chosen;
-}
-
-/** Keys of a message that control training; templates do not see them. */
-const trainingKeys: readonly string[] = ['train', 'weight', 'isPrompt'] satisfies (keyof Message)[];
-
-function withoutTrainingKeys(message: Message): Readonly<Record<string, unknown>> {
-  if (trainingKeys.every((key) => message[key] === undefined)) return { ...message };
-  return Object.fromEntries(Object.entries(message).filter(([key]) => !trainingKeys.includes(key)));
 }
 
 /**

@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
 
@@ -11,8 +11,8 @@ export interface NamedTemplates {
 
 /**
  * Reads the chat templates of a model folder from the first of: `chatTemplatePath` (a file, or a folder with
- * chat_template.jinja), chat_template.jinja, `chat_template` in tokenizer_config.json. The last is a string or a list
- * of named templates. Returns null if there is none.
+ * chat_template.jinja), chat_template.jinja with additional_chat_templates/*.jinja, `chat_template` in
+ * tokenizer_config.json. The last is a string or a list of named templates. Returns null if there is none.
  *
  * @throws `TEMPLATE_FAILED` if a file cannot be read or the list is invalid
  */
@@ -34,7 +34,7 @@ export async function readTemplates(
     if (cause.code === 'ENOENT') return null;
     throw unreadable(file, cause);
   });
-  if (found !== null) return single(file, found);
+  if (found !== null) return { templates: new Map([['default', found], ...(await additional(folder))]), file };
   return configured(config['chat_template'], join(folder, 'tokenizer_config.json'));
 }
 
@@ -58,6 +58,21 @@ function configured(written: Json | undefined, file: string): NamedTemplates | n
     templates.set(String(entry['name']), String(entry['template']));
   }
   return templates.size === 0 ? null : { templates, file };
+}
+
+/** The folder of a model with further templates: `tool_use.jinja` is the template `tool_use`. */
+export const ADDITIONAL_TEMPLATES = 'additional_chat_templates';
+
+async function additional(folder: string): Promise<[string, string][]> {
+  const path = join(folder, ADDITIONAL_TEMPLATES);
+  const names = await readdir(path).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return [];
+    throw unreadable(path, cause);
+  });
+  const templates: [string, string][] = [];
+  for (const name of names.filter((one) => one.endsWith('.jinja')).sort())
+    templates.push([name.slice(0, -'.jinja'.length), await readTemplate(join(path, name))]);
+  return templates;
 }
 
 const single = (file: string, template: string): NamedTemplates => ({

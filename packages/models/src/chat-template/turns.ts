@@ -20,6 +20,45 @@ export function generationSpans({ traces }: TemplateOutput): TextSpan[] {
 }
 
 /**
+ * Returns the spans within the assistant's turns that came from messages of other roles, such as results of tools. What
+ * a loop wrote for such a message belongs to it completely.
+ */
+export function foreignSpans(
+  { traces }: TemplateOutput,
+  messages: readonly Message[],
+  turns: readonly (TextSpan | null)[],
+): TextSpan[] {
+  const ofOthers = traces.filter(
+    ({ message, kind, start, end }) =>
+      end > start &&
+      message >= 0 &&
+      messages[message]?.role !== 'assistant' &&
+      (kind === 'turn' || kind === 'content' || kind === 'role'),
+  );
+  if (ofOthers.length === 0) return [];
+  const spans = turns.flatMap((turn, index) => {
+    if (turn === null || messages[index]?.role !== 'assistant') return [];
+    // A text that was made from both cannot be told apart; it belongs to the assistant.
+    const own = traces.filter((trace) => trace.message === index && isContent(trace) && contains(turn, trace));
+    return ofOthers
+      .filter((trace) => contains(turn, trace) && !own.some(({ start, end }) => start < trace.end && end > trace.start))
+      .map(({ start, end }) => ({ start, end }));
+  });
+  return merged(spans);
+}
+
+/** Joins spans that overlap or touch, in the order of the text. */
+function merged(spans: readonly TextSpan[]): TextSpan[] {
+  const joined: { start: number; end: number }[] = [];
+  for (const { start, end } of spans.toSorted((a, b) => a.start - b.start)) {
+    const last = joined.at(-1);
+    if (last !== undefined && start <= last.end) last.end = Math.max(last.end, end);
+    else joined.push({ start, end });
+  }
+  return joined;
+}
+
+/**
  * Finds the span of each message that a model would have to generate: from the end of the header to the end of the
  * turn, without trailing white space. If generation tags mark a message, their span is returned unchanged. Null for
  * messages that the template does not render.

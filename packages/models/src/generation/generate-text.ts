@@ -1,4 +1,11 @@
-import type { LanguageModel, Message, ToolDefinition, Tokenizer, ChatRenderer } from '@whetstone/core/contract';
+import type {
+  ChatRenderer,
+  LanguageModel,
+  Message,
+  TemplateVariables,
+  Tokenizer,
+  ToolDefinition,
+} from '@whetstone/core/contract';
 import { createStreamDecoder } from '../tokenizer/index.js';
 import { generateIds, type FinishReason, type GenerationControl } from './generate-ids.js';
 import type { GenerationOptions } from './options.js';
@@ -78,10 +85,14 @@ export async function* generateText(
 export async function* generateReply(
   loaded: TextGenerator & { readonly renderer: ChatRenderer },
   messages: readonly Message[],
-  options: GenerationOptions & { readonly tools?: readonly ToolDefinition[] } = {},
+  options: GenerationOptions & {
+    readonly tools?: readonly ToolDefinition[];
+    readonly templateVariables?: TemplateVariables;
+  } = {},
   signal?: AbortSignal,
 ): AsyncGenerator<GeneratedText, void, undefined> {
-  yield* generateText(loaded, [loaded.renderer.renderPrompt(messages, options.tools)], options, signal);
+  const prompt = loaded.renderer.renderPrompt(messages, options.tools, options.templateVariables);
+  yield* generateText(loaded, [prompt], options, signal);
 }
 
 /** Joins streamed text into one string per row. */

@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
 import { fileError, makeFolder, removeStale, temporaryName } from '@whetstone/core/files';
 import { bytesPerElement, writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
+import { ADDITIONAL_TEMPLATES } from '../chat-template/index.js';
 import { canDequantize, dequantize } from './dequantize.js';
 import type { GgufHeader, GgufTensor } from './header.js';
 import { readMetadata } from './metadata.js';
@@ -214,6 +215,10 @@ async function writeTexts(folder: string, config: Json, tokenizer: TokenizerOutp
   await writeFile(join(folder, 'special_tokens_map.json'), json(tokenizer.specialTokensMap));
   await writeFile(join(folder, 'generation_config.json'), json(tokenizer.generationConfig));
   if (tokenizer.chatTemplate !== null) await writeFile(join(folder, 'chat_template.jinja'), tokenizer.chatTemplate);
+  if (tokenizer.namedTemplates.size === 0) return;
+  await mkdir(join(folder, ADDITIONAL_TEMPLATES), { recursive: true });
+  for (const [name, template] of tokenizer.namedTemplates)
+    await writeFile(join(folder, ADDITIONAL_TEMPLATES, `${name}.jinja`), template);
 }
 
 async function checkOutputFolder(folder: string): Promise<void> {

@@ -11,6 +11,8 @@ export interface TokenizerOutput {
   readonly specialTokensMap: Json;
   readonly generationConfig: Json;
   readonly chatTemplate: string | null;
+  /** Further chat templates by name, such as `tool_use`. */
+  readonly namedTemplates: ReadonlyMap<string, string>;
 }
 
 /** Values of `tokenizer.ggml.token_type`. */
@@ -170,6 +172,7 @@ function assemble(metadata: Metadata, { tokens, types }: Vocabulary, components:
       : [];
   });
   const chatTemplate = metadata.optionalText('tokenizer.chat_template') ?? null;
+  const namedTemplates = templatesOf(metadata);
   const stops = [...new Set([idOf('eos'), idOf('eot'), idOf('eom')])].filter((id) => id !== undefined);
   const tokenizer = {
     version: '1.0',
@@ -199,6 +202,7 @@ function assemble(metadata: Metadata, { tokens, types }: Vocabulary, components:
       ...(idOf('padding') === undefined ? {} : { pad_token_id: idOf('padding') ?? null }),
     },
     chatTemplate,
+    namedTemplates,
   };
 }
 
@@ -220,4 +224,17 @@ function postProcessor(bos: string | undefined, eos: string | undefined, tokens:
     pair: [...sequence('A', 0), ...sequence('B', 1)],
     special_tokens: Object.fromEntries(listed),
   };
+}
+
+const NAMED_TEMPLATE = 'tokenizer.chat_template.';
+
+/** Returns the chat templates that have a name, except for `default`, which has a key of its own. */
+function templatesOf(metadata: Metadata): ReadonlyMap<string, string> {
+  const templates = new Map<string, string>();
+  for (const key of metadata.keys()) {
+    const name = key.startsWith(NAMED_TEMPLATE) ? key.slice(NAMED_TEMPLATE.length) : '';
+    const template = /^[\w-]+$/.test(name) && name !== 'default' ? metadata.optionalText(key) : undefined;
+    if (template !== undefined) templates.set(name, template);
+  }
+  return templates;
 }

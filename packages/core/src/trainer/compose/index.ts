@@ -13,7 +13,7 @@ import {
 import type { RunServices } from '../../container.js';
 import type { RunStage, TrainRun } from '../../training/train-run.js';
 import type { PluginMaker } from '../create-plugin.js';
-import { checkOutputFolder, claimOutputFolder, saveDataManifest } from '../output-folder.js';
+import { checkOutputFolder, claimOutputFolder, saveDataManifest, saveTemplateTime } from '../output-folder.js';
 import { useBackend } from './backend.js';
 import { createHooks, type ApplicationCallbacks } from './callbacks.js';
 import { RUN_CLUSTER, type RunCluster } from './cluster.js';
@@ -126,6 +126,7 @@ async function compose(
       await stage?.claimOutput(services.get(RUN_LOGGER).warn);
       await claimOutputFolder(config);
       await saveDataManifest(outputFolder, data.trainData, data.evalData);
+      await saveTemplateTime(outputFolder, loaded.renderer.time);
     },
   };
   return { run, maker: plugins.maker, explain: cluster.explain };

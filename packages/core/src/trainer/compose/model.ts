@@ -13,6 +13,7 @@ import {
   type WeightStorage,
 } from '../../contract/index.js';
 import { provideFactory, type RunServices, type ServiceRegistration } from '../../container.js';
+import { savedTemplateTime } from '../output-folder.js';
 import { float32StorageWarning } from '../float32-storage.js';
 import { RUN_LOGGER, throwIfAborted, type RunContext } from './context.js';
 import { PLUGINS } from './plugins.js';
@@ -47,6 +48,7 @@ export const modelServices = ({ resolution: { config } }: RunContext): readonly 
       const loader = await services.resolve(RUN_MODEL_LOADER);
       return loader.load(folder, {
         chatTemplatePath: config.chatTemplatePath,
+        templateTime: await savedTemplateTime(config),
         storage: storageOf(config.model.dtype, owner.instance),
         addTokens: config.model.addTokens,
       });

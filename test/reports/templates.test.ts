@@ -1,0 +1,196 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Conversation, Tokenizer } from '@whetstone/core/contract';
+import { createExampleMaker, rowOf } from '@whetstone/data/internal';
+import type { ResolvedConfig } from '../../packages/core/src/config/types.js';
+import { savedTemplateTime, saveTemplateTime } from '../../packages/core/src/trainer/output-folder.js';
+import { createRenderer } from '../../packages/models/src/chat-template/renderer.js';
+import { readTemplates } from '../../packages/models/src/chat-template/template-files.js';
+import { casePath, fixture, readCase, renderedCases, rendererOf } from './support.js';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'whetstone-reports-'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** A tokenizer with one token for each UTF-16 unit. */
+const characters = {
+  eosTokenId: null,
+  encode: (text: string) => Array.from({ length: text.length }, (_, at) => text.charCodeAt(at)),
+  encodeWithSpans: (text: string) => ({
+    ids: Array.from({ length: text.length }, (_, at) => text.charCodeAt(at)),
+    starts: Array.from({ length: text.length }, (_, at) => at),
+    ends: Array.from({ length: text.length }, (_, at) => at + 1),
+  }),
+  decode: (ids: readonly number[]) => String.fromCharCode(...ids),
+} as unknown as Tokenizer;
+
+describe.each(['c06_stringargs.jsonl', 'c51_reasoning.jsonl', 'c52_kwargs.jsonl'])(
+  '%s renders as in transformers',
+  (file) => {
+    it.each(renderedCases(file))('line $line, $template', async ({ line, text, renderer }) => {
+      const { conversations } = await readCase(casePath(file));
+      const { messages, tools, templateVariables } = conversations[line - 1] ?? { messages: [] };
+      expect(renderer.render(messages, tools, templateVariables).text).toBe(text);
+    });
+  },
+);
+
+describe('variables of a row', () => {
+  it('reach the prompt, and are written again', async () => {
+    const [first] = (await readCase(casePath('c52_kwargs.jsonl'))).conversations;
+    const { messages, tools, templateVariables } = first as Conversation;
+    const renderer = rendererOf(fixture.templates['kw'] ?? '');
+    expect(renderer.renderPrompt(messages.slice(0, 1), tools, templateVariables)).toBe(
+      '<mode brief><|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n',
+    );
+    expect(JSON.parse(rowOf(first as Conversation))).toMatchObject({ chat_template_kwargs: { mode: 'brief' } });
+  });
+
+  it('that are not an object are reported with their row', async () => {
+    const file = join(folder, 'kwargs.jsonl');
+    await writeFile(file, '{"messages":[{"role":"user","content":"q"}],"chat_template_kwargs":[1]}\n');
+    const { unreadable } = await readCase(file);
+    expect(unreadable).toEqual([{ line: 1, reason: expect.stringContaining('chat_template_kwargs') as string }]);
+  });
+});
+
+describe('tool arguments that are text', () => {
+  const calls = (text: string): Conversation => ({
+    messages: [
+      { role: 'user', content: 'q' },
+      { role: 'assistant', content: '', tool_calls: [{ function: { name: 'f', arguments: text } }] },
+    ],
+    form: 'chat',
+    origin: { file: 'rows.jsonl', line: 7, index: 6 },
+  });
+  const asMapping =
+    '{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}' +
+    '{% endfor %}{% endfor %}';
+
+  it('stay as they are if the template writes text, as Qwen 3 does', () => {
+    const { messages } = calls('{"city":"Oslo"}');
+    expect(rendererOf(fixture.templates['qwen3'] ?? '').render(messages).text).toContain(
+      '"arguments": {"city":"Oslo"}',
+    );
+    expect(rendererOf(asMapping).render(messages).text).toBe('{"city": "Oslo"}');
+  });
+
+  it('that cannot be parsed are an error with file and line of the data', () => {
+    const makeExample = createExampleMaker({ tokenizer: characters, renderer: rendererOf(asMapping) });
+    expect(() => makeExample(calls('{"city": '))).toThrow(
+      expect.objectContaining({ code: 'TEMPLATE_FAILED', place: { file: 'rows.jsonl', line: 7 } }) as Error,
+    );
+  });
+});
+
+it('line breaks of a template are normalised, those of contents are not', () => {
+  const source = '{% for m in messages %}\r\n<{{ m.role }}>\r\n{{ m.content }}\r\n{% endfor %}\r\n';
+  const messages = [{ role: 'user', content: 'a\r\nb' }];
+  expect(rendererOf(source).render(messages).text).toBe('<user>\na\r\nb\n');
+});
+
+it('further templates of a folder are found by their names', async () => {
+  await mkdir(join(folder, 'additional_chat_templates'));
+  await writeFile(join(folder, 'chat_template.jinja'), 'plain');
+  await writeFile(join(folder, 'additional_chat_templates', 'tool_use.jinja'), 'tools');
+  const found = await readTemplates(folder, {});
+  const renderer = createRenderer(found?.templates ?? '', { specialTokens: {}, tokenizer: characters });
+  expect(renderer.render([{ role: 'user', content: 'a' }]).text).toBe('plain');
+  expect(renderer.render([{ role: 'user', content: 'a' }], [{ name: 'f' }]).text).toBe('tools');
+});
+
+it('results of tools within a turn of the assistant are not learned', () => {
+  const loop =
+    '{% for m in messages if m.role != "tool" %}<{{ m.role }}>{{ m.content }}' +
+    '{% for r in messages if r.role == "tool" and m.tool_calls %}[result]{{ r.content }}[/result]{% endfor %}' +
+    '{{ m.rest }}<end>{% endfor %}';
+  const tagged = loop
+    .replace('{{ m.content }}', '{% generation %}{{ m.content }}')
+    .replace('<end>', '<end>{% endgeneration %}');
+  const conversation: Conversation = {
+    messages: [
+      { role: 'assistant', content: 'call', rest: ' done', tool_calls: [{ function: { name: 'f', arguments: {} } }] },
+      { role: 'tool', content: 'SECRET' },
+    ],
+    form: 'chat',
+    origin: { index: 0 },
+  };
+  for (const template of [loop, tagged]) {
+    const makeExample = createExampleMaker({ tokenizer: characters, renderer: rendererOf(template) });
+    const { labels } = makeExample(conversation);
+    const learned = Array.from(labels, (label) => (label < 0 ? '' : String.fromCharCode(label))).join('');
+    expect(learned).toBe('call done<end>');
+  }
+});
+
+describe('tables', () => {
+  it.each([
+    [
+      'v3_oldmac.csv',
+      [
+        ['a', 'b'],
+        ['c', 'd'],
+      ],
+    ],
+    [
+      'v12_midquote.csv',
+      [
+        ['He said "hi"', 'ok'],
+        ['a', 'b'],
+      ],
+    ],
+  ])('%s is read as by Python', async (name, rows) => {
+    const { conversations, unreadable } = await readCase(casePath(name));
+    expect(unreadable).toEqual([]);
+    expect(conversations.map(({ messages }) => messages.map(({ content }) => content))).toEqual(rows);
+  });
+
+  it('v4_header_with_commas.csv: a separator in a quoted name does not count', async () => {
+    const { unreadable } = await readCase(casePath('v4_header_with_commas.csv'));
+    // The table has the columns "prompt;x;y" and "completion"; the first is not a known name.
+    expect(unreadable).toEqual([{ line: 2, reason: expect.stringContaining('"prompt;x;y", "completion"') as string }]);
+  });
+});
+
+it('c33_mixed.jsonl: each row is read, or named with its line and the reason', async () => {
+  const { conversations, unreadable } = await readCase(casePath('c33_mixed.jsonl'));
+  const read = conversations.map(({ origin }) => origin.line);
+  expect([...read, ...unreadable.map(({ line }) => line)].sort((a, b) => Number(a) - Number(b))).toEqual(
+    Array.from({ length: 13 }, (_, index) => index + 1),
+  );
+  expect(unreadable).toEqual([
+    { line: 3, reason: 'messages[1].content is missing' },
+    { line: 6, reason: 'messages is an empty list; expected at least one message' },
+    { line: 7, reason: 'messages is null; expected a list of messages' },
+  ]);
+});
+
+describe('the date that a template writes', () => {
+  it('is the same for a whole run', () => {
+    let now = new Date('2024-03-07T23:59:59');
+    const renderer = createRenderer('{{ strftime_now("%Y-%m-%d") }}', {
+      specialTokens: {},
+      tokenizer: characters,
+      now: () => now,
+    });
+    now = new Date('2024-03-08T00:00:01');
+    expect(renderer.render([{ role: 'user', content: 'a' }]).text).toBe('2024-03-07');
+    expect(renderer.time).toBe(new Date('2024-03-07T23:59:59').toISOString());
+    expect(rendererOf('{{ messages }}').time).toBeUndefined();
+  });
+
+  it('is stored with the run, and found again when it is resumed', async () => {
+    const time = '2024-03-07T22:00:00.000Z';
+    await saveTemplateTime(folder, time);
+    const output = { folder } as ResolvedConfig['output'];
+    const resumed = (resumeFromCheckpoint: boolean | string) =>
+      savedTemplateTime({ output, training: { resumeFromCheckpoint } as ResolvedConfig['training'] });
+    expect(await resumed(true)).toEqual(new Date(time));
+    expect(await resumed(join(folder, 'checkpoint-4'))).toEqual(new Date(time));
+    expect(await resumed(false)).toBeNull();
+  });
+});
