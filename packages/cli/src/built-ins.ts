@@ -76,8 +76,8 @@ export const replyGenerator =
 
 /** Loads the batching code when the first data is prepared, and shares one factory among all data of a run. */
 function createLazyBatchSourceFactory(): BatchSourceFactory {
-  let factory: Promise<BatchSourceFactory> | null = null;
-  const load = async (): Promise<BatchSourceFactory> => {
+  let factory: Promise<Required<BatchSourceFactory>> | null = null;
+  const load = async (): Promise<Required<BatchSourceFactory>> => {
     const { createBatchSourceFactory } = await import('@whetstone/data/batches');
     return createBatchSourceFactory({ cacheFolder: join(cacheFolder(), 'tokenized') });
   };
@@ -85,6 +85,10 @@ function createLazyBatchSourceFactory(): BatchSourceFactory {
     create: async (...inputs) => {
       factory ??= load();
       return (await factory).create(...inputs);
+    },
+    split: async (options) => {
+      factory ??= load();
+      return (await factory).split(options);
     },
   };
 }

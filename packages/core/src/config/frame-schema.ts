@@ -69,6 +69,16 @@ export const dataOptions = {
     description: `${completionOnlyLoss.description} null is the same as true.`,
   },
   trainSamplingStrategy: samplingStrategy,
+  evalShare: {
+    type: ['number', 'null'],
+    exclusiveMinimum: 0,
+    exclusiveMaximum: 1,
+    default: null,
+    description:
+      'Instead of eval: the share of the conversations of the training files that is held out for evaluation. The ' +
+      'choice depends only on the conversation and training.dataSeed, so that duplicates are in the same part, and ' +
+      'more data moves none to the other.',
+  },
   leakage,
   qualityGate: {
     ...qualityGateSchema,

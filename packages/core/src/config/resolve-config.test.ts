@@ -176,6 +176,7 @@ describe('a valid configuration', () => {
         roleWeights: {},
         shuffleDataset: true,
         trainSamplingStrategy: 'random',
+        evalShare: null,
         packing: false,
         packingStrategy: 'bfd',
         tokensPerBatch: null,

@@ -256,14 +256,25 @@ function checkConditions(config: unknown, written: unknown, schema: JsonSchema):
         ];
   });
   const strategy = valueAt(config, ['training', 'evalStrategy']);
-  const evaluation = valueAt(config, ['data', 'eval']);
+  const evalShare = valueAt(config, ['data', 'evalShare']);
+  const evalSource = valueAt(config, ['data', 'eval']);
+  const evaluation = evalSource ?? evalShare;
+  if (typeof evalShare === 'number' && evalSource !== undefined && evalSource !== null) {
+    problems.push({
+      path: ['data', 'evalShare'],
+      message: 'data.eval and data.evalShare cannot be combined.',
+      expected: 'one of them',
+      found: describeValue(evalShare),
+      hint: 'Remove data.evalShare, or data.eval.',
+    });
+  }
   if (strategy !== 'no' && (evaluation === undefined || evaluation === null)) {
     problems.push({
       path: ['training', 'evalStrategy'],
       message: 'The run evaluates, but has no evaluation data.',
-      expected: 'data.eval',
+      expected: 'data.eval or data.evalShare',
       found: 'nothing',
-      hint: 'Set data.eval, or set training.evalStrategy to "no".',
+      hint: 'Set data.eval or data.evalShare, or set training.evalStrategy to "no".',
     });
   }
   const metrics = valueAt(config, ['evaluation', 'metrics']);
@@ -271,7 +282,7 @@ function checkConditions(config: unknown, written: unknown, schema: JsonSchema):
     problems.push({
       path: ['evaluation', 'metrics'],
       message: 'The metrics require evaluation data.',
-      expected: 'data.eval',
+      expected: 'data.eval or data.evalShare',
       found: 'nothing',
     });
   }

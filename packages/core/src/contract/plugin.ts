@@ -227,8 +227,21 @@ export interface BatchSourceDependencies {
   readonly signal?: AbortSignal;
 }
 
+/** One part of data of which a share is held out for evaluation. */
+export interface HeldOutShare {
+  readonly part: 'train' | 'eval';
+  /** The share of the evaluation part: more than 0 and less than 1. */
+  readonly share: number;
+  readonly seed: number;
+}
+
 /** Makes batches from data sources. */
 export interface BatchSourceFactory {
+  /**
+   * Returns a transform that keeps one part of the conversations. The part of a conversation depends only on its
+   * contents and the seed. Absent if the factory does not support `data.evalShare`.
+   */
+  split?(options: HeldOutShare): DataTransform | Promise<DataTransform>;
   /**
    * Reads, transforms, renders and tokenizes the conversations of a data source, and arranges them in batches.
    *

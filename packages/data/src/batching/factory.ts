@@ -8,6 +8,7 @@ import type {
 import { sizeOfFiles } from '../reading/files.js';
 import { applyTransforms } from '../transforms/apply.js';
 import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
+import { createSplit } from '../transforms/split/transform.js';
 import { createManifest } from '../versions/manifest.js';
 import { createBatchSource } from './batch-source.js';
 import { describeSummary } from './summary.js';
@@ -29,7 +30,7 @@ const CACHE_FROM_BYTES = 16 * 1024 * 1024;
 export function createBatchSourceFactory({
   cacheFolder = null,
   cacheFromBytes = CACHE_FROM_BYTES,
-}: BatchSourceFactoryOptions = {}): BatchSourceFactory {
+}: BatchSourceFactoryOptions = {}): Required<BatchSourceFactory> {
   const made = new WeakMap<BatchSource, DataSource>();
   const heldOutOf = ({ data, threshold }: NonNullable<BatchSourceDependencies['heldOut']>): HeldOut | undefined => {
     const source = made.get(data);
@@ -42,6 +43,7 @@ export function createBatchSourceFactory({
     };
   };
   return {
+    split: createSplit,
     async create(
       source,
       {

@@ -1,4 +1,4 @@
-import { definePlugin, type DataTransform, type Json } from '@whetstone/core/contract';
+import { definePlugin, type DataTransform, type HeldOutShare, type Json } from '@whetstone/core/contract';
 import { decontaminateSchema } from './decontaminate/options.js';
 import { deduplicateSchema } from './duplicates/options.js';
 import { normalizeSchema } from './normalize/options.js';
@@ -100,4 +100,10 @@ export function remakeTransform(argument: Json): DataTransform | Promise<DataTra
   const silent = (): void => {};
   const logger = { debug: silent, info: silent, warn: silent, error: silent };
   return plugin.create(options as never, { logger, seed: 0, baseFolder, outputFolder: null });
+}
+
+/** Creates the split of `data.evalShare` in a worker thread. */
+export async function remakeSplit(argument: Json): Promise<DataTransform> {
+  const { createSplit } = await import('./split/transform.js');
+  return createSplit(argument as unknown as HeldOutShare);
 }

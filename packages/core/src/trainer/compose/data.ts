@@ -1,5 +1,5 @@
 import type { ConfigResolution } from '../../config/index.js';
-import type { PluginUse } from '../../config/types.js';
+import type { PluginUse, ResolvedConfig } from '../../config/types.js';
 import {
   BATCH_SOURCE_FACTORY,
   EVAL_DATA,
@@ -42,7 +42,9 @@ export const dataServices = (context: RunContext): readonly ServiceRegistration[
     use === null ? null : (await services.resolve(PLUGINS)).create('data-source', use, ['data', key, 'options']);
   return [
     provideFactory(TRAIN_SOURCE, (services) => sourceOf(services, data.train, 'train')),
-    provideFactory(EVAL_SOURCE, (services) => sourceOf(services, data.eval, 'eval')),
+    provideFactory(EVAL_SOURCE, (services) =>
+      data.evalShare === null ? sourceOf(services, data.eval, 'eval') : services.resolve(TRAIN_SOURCE),
+    ),
     provideFactory(TRANSFORMS, async (services) =>
       (await services.resolve(PLUGINS)).createAll('data-transform', data.transforms, ['data', 'transforms']),
     ),
@@ -68,14 +70,36 @@ export const dataServices = (context: RunContext): readonly ServiceRegistration[
 async function batchesOf(
   services: Services,
   source: DataSource,
-  dependencies: Omit<BatchSourceDependencies, 'tokenizer' | 'renderer' | 'transforms'>,
+  dependencies: Omit<BatchSourceDependencies, 'tokenizer' | 'renderer'>,
   options: BatchOptions,
 ): Promise<BatchSource> {
   const { tokenizer, renderer } = await services.resolve(LOADED_MODEL);
-  const transforms = await services.resolve(TRANSFORMS);
   const factory = await services.resolve(BATCH_SOURCE_FACTORY);
   const { dataSeed } = await services.resolve(RANDOM);
-  return factory.create(source, { tokenizer, renderer, transforms, ...dependencies }, { ...options, seed: dataSeed });
+  return factory.create(source, { tokenizer, renderer, ...dependencies }, { ...options, seed: dataSeed });
+}
+
+/**
+ * Returns the transforms of the training or evaluation data. The first one selects the part, if a share of the training
+ * files is held out.
+ *
+ * @throws `CONFIG_CONFLICT` if the application's factory of batches cannot hold out a share
+ */
+async function transformsOf(
+  services: Services,
+  { data: { evalShare } }: Pick<ResolvedConfig, 'data'>,
+  part: BatchOptions['purpose'],
+): Promise<readonly DataTransform[]> {
+  const transforms = await services.resolve(TRANSFORMS);
+  if (evalShare === null) return transforms;
+  const factory = await services.resolve(BATCH_SOURCE_FACTORY);
+  const { dataSeed } = await services.resolve(RANDOM);
+  if (factory.split === undefined)
+    throw new WhetstoneError('CONFIG_CONFLICT', 'The service BATCH_SOURCE_FACTORY cannot hold out a share.', {
+      place: { path: 'data.evalShare' },
+      expected: 'a factory with the method split',
+    });
+  return [await factory.split({ part, share: evalShare, seed: dataSeed }), ...transforms];
 }
 
 /** Makes the batches of the training or evaluation data. */
@@ -88,12 +112,19 @@ async function createBatches(
 ): Promise<BatchSource> {
   const { model } = await services.resolve(LOADED_MODEL);
   const backend = await services.resolve(TENSOR_BACKEND);
+  const configured = resolution.config.data.transforms.map(({ use, options }) => ({
+    version: resolution.pluginFor('data-transform', use).version ?? null,
+    options,
+  }));
+  const transforms = await transformsOf(services, resolution.config, purpose);
+  const { evalShare } = resolution.config.data;
   const dependencies = {
     logger: services.get(RUN_LOGGER),
-    transformOrigins: resolution.config.data.transforms.map(({ use, options }) => ({
-      version: resolution.pluginFor('data-transform', use).version ?? null,
-      options,
-    })),
+    transforms,
+    transformOrigins:
+      evalShare === null
+        ? configured
+        : [{ version: null, options: { part: purpose, share: evalShare } }, ...configured],
     signal,
     rowLosses: (batch: Batch) => rowLosses(model, batch, backend),
     ...further,
@@ -115,7 +146,7 @@ export async function composeData(
   virtualTokens: number,
 ): Promise<Pick<TrainRun, 'trainData' | 'evalData' | 'metrics' | 'openData'>> {
   const { resolution } = context;
-  const transforms = await services.resolve(TRANSFORMS);
+  const transforms = await transformsOf(services, resolution.config, 'eval');
   // Evaluation data first, because the training data must not repeat it.
   const evalData = await services.resolve(EVAL_DATA);
   const evalSource = await services.resolve(EVAL_SOURCE);
@@ -148,7 +179,7 @@ const openFurtherData =
     return batchesOf(
       services,
       source,
-      { logger: services.get(LOGGER), ...heldOut },
+      { logger: services.get(LOGGER), transforms: await services.resolve(TRANSFORMS), ...heldOut },
       { ...batchOptions(config, 'eval'), batchSize, shuffleDataset: shuffled },
     );
   };
