@@ -13,6 +13,7 @@ import {
   tensor,
   tidy,
   tile,
+  where,
   type Tensor,
   type Tensor1D,
   type Tensor3D,
@@ -174,26 +175,40 @@ const BLOCKS = 4;
 /** Minimum row length for blocks: shorter blocks do not save time, and short rows compile to a smaller graph. */
 const MIN_LENGTH = 256;
 
+/** Returns the number of shared keys, which are the first keys of every row. */
+function countSharedKeys({ count, segmentIds }: KeyGrid): number {
+  const first = segmentIds.subarray(0, count).findIndex((segment) => segment >= 0);
+  return first === -1 ? count : first;
+}
+
 /** Returns the range of keys that the queries of each block can see, over all rows. */
 function attentionBlocks(
-  { rows, length, segmentIds }: TokenGrid,
+  { rows, length, segmentIds, positionIds }: TokenGrid,
   keys: KeyGrid,
   window: number | null,
 ): AttentionBlock[] | null {
   if (length < MIN_LENGTH) return null;
   const before = keys.count - length;
-  const shared = keys.segmentIds.some((segment) => segment < 0);
+  const shared = countSharedKeys(keys);
   const size = Math.ceil(length / BLOCKS);
+  const lowestPosition = (begin: number, end: number): number => {
+    let lowest = Infinity;
+    for (let row = 0; row < rows; row++)
+      for (let column = begin; column < end; column++)
+        lowest = Math.min(lowest, positionIds[row * length + column] ?? 0);
+    return lowest;
+  };
   return Array.from({ length: BLOCKS }, (_, block): AttentionBlock => {
     const begin = block * size;
     const end = Math.min(length, begin + size);
-    let first = shared || before > 0 ? 0 : begin;
+    let first = shared > 0 || before > 0 ? 0 : begin;
     for (let row = 0; row < rows && first > 0; row++) {
       // A segment is contiguous, so the segment of the first query starts earliest.
       const segment = segmentIds[row * length + begin];
       while (first > 0 && segmentIds[row * length + first - 1] === segment) first--;
     }
-    const firstKey = Math.max(first, window === null ? 0 : before + begin - window + 1);
+    const seesShared = window === null || lowestPosition(begin, end) - window < shared - 1;
+    const firstKey = shared > 0 && seesShared ? 0 : Math.max(first, window === null ? 0 : before + begin - window + 1);
     return { queries: end - begin, firstKey, keys: before + end - firstKey };
   });
 }
@@ -243,23 +258,28 @@ function rotaryTables(
 interface Mask {
   /** [rows, 1, length, keys], boolean. */
   readonly visible: Tensor;
-  /** Index of the query minus index of the key, [1, 1, length, keys], int32. */
+  /**
+   * How many positions a key is before the query, int32: [1, 1, length, keys], or [rows, 1, length, keys] if there are
+   * shared keys.
+   */
   readonly distance: Tensor;
 }
 
 /** Computes which keys each query can see: keys of its own or the shared segment that do not come after it. */
-function causalMask({ rows, length, segmentIds }: TokenGrid, keys: KeyGrid): Mask {
+function causalMask({ rows, length, segmentIds, positionIds }: TokenGrid, keys: KeyGrid): Mask {
   const queryIndex = Int32Array.from({ length }, (_, token) => keys.count - length + token);
   const keyIndex = Int32Array.from({ length: keys.capacity }, (_, key) => key);
   const zero = constant(0, 'int32');
-  const distance = sub(
-    tensor(queryIndex, [1, 1, length, 1], 'int32'),
-    tensor(keyIndex, [1, 1, 1, keys.capacity], 'int32'),
-  );
+  const index = tensor(keyIndex, [1, 1, 1, keys.capacity], 'int32');
+  const distance = sub(tensor(queryIndex, [1, 1, length, 1], 'int32'), index);
   const ofQuery = tensor(segmentIds, [rows, 1, length, 1], 'int32');
   const ofKey = tensor(padToCapacity(rows, keys), [rows, 1, 1, keys.capacity], 'int32');
-  const sameSegment = logicalOr(equal(ofQuery, ofKey), less(ofKey, zero));
-  return { visible: logicalAnd(sameSegment, greaterEqual(distance, zero)), distance };
+  const isShared = less(ofKey, zero);
+  const visible = logicalAnd(logicalOr(equal(ofQuery, ofKey), isShared), greaterEqual(distance, zero));
+  if (countSharedKeys(keys) === 0) return { visible, distance };
+  // Other documents or padding may lie between a query and the shared keys, whose positions are their indices.
+  const fromShared = sub(tensor(positionIds, [rows, 1, length, 1], 'int32'), index);
+  return { visible, distance: where(isShared, fromShared, distance) };
 }
 
 /** Pads the segments to the capacity of the cache. Unused keys come after every query, so the mask hides them. */
