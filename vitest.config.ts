@@ -29,8 +29,14 @@ const sources = readdirSync(packages).flatMap((folder) => {
   );
 });
 
+/** Tests on tfjs's cpu backend run on one that refuses the types that TensorFlow refuses. */
+const strictCpu = {
+  find: /^@tensorflow\/tfjs-backend-cpu$/,
+  replacement: fileURLToPath(new URL('test/support/strict-cpu.ts', import.meta.url)),
+};
+
 export default defineConfig({
-  resolve: { alias: sources },
+  resolve: { alias: [...sources, strictCpu] },
   test: {
     include: ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'examples/**/*.test.ts', 'bench/**/*.test.ts'],
     // Native libraries keep state for the life of a process: one process a file.

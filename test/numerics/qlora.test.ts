@@ -106,7 +106,8 @@ describe.skipIf(!exists).each(backends)('QLoRA equals PEFT with bitsandbytes on 
     const attachment = await attach(strategy, model, fixture.steps);
     disposables = [attachment, model];
     const site = model.linearSites.get('model.layers.0.self_attn.q_proj');
-    expect(storageOf(site?.weight as tf.Tensor).format).toBe(name);
+    // tfjs-node stores float32 only.
+    expect(storageOf(site?.weight as tf.Tensor).format).toBe(tf.getBackend() === 'tensorflow' ? 'float32' : name);
 
     const logits = await readTensors(goldenPath('qlora', name, 'logits.safetensors'));
     const [first] = fixture.batches;
