@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Conversation, Tokenizer } from '@whetstone/core/contract';
-import { createExampleMaker, rowOf } from '@whetstone/data/internal';
+import { createConversationSource } from '@whetstone/data';
+import { createExampleMaker, describeProof, proveSupervision, rowOf } from '@whetstone/data/internal';
 import type { ResolvedConfig } from '../../packages/core/src/config/types.js';
 import { savedTemplateTime, saveTemplateTime } from '../../packages/core/src/trainer/output-folder.js';
 import { createRenderer } from '../../packages/models/src/chat-template/renderer.js';
@@ -38,6 +39,19 @@ describe.each(['c06_stringargs.jsonl', 'c51_reasoning.jsonl', 'c52_kwargs.jsonl'
     });
   },
 );
+
+it('reasoning that a template does not write is reported', async () => {
+  const source = await createConversationSource({ path: casePath('c51_reasoning.jsonl') }, '.');
+  const prove = async (template: string): Promise<string[]> => {
+    const renderer = createRenderer(template, { specialTokens: {}, tokenizer: characters });
+    const proof = await proveSupervision({ source, tokenizer: characters, renderer });
+    return describeProof(proof).flatMap(({ text }) => (text.includes('reasoning') ? [text] : []));
+  };
+  expect(await prove(fixture.templates['qwen3'] ?? '')).toEqual([]);
+  expect(await prove(fixture.templates['kw'] ?? '')).toEqual([
+    expect.stringMatching(/does not write the reasoning of 4 of 4 turns.* message 2 of .*, line 1\./) as string,
+  ]);
+});
 
 describe('variables of a row', () => {
   it('reach the prompt, and are written again', async () => {

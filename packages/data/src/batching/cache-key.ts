@@ -4,7 +4,7 @@ import type { ChatRenderer } from '@whetstone/core/contract';
 import type { BatchOptions } from './options.js';
 
 /** The version of the tokenized data. It is raised whenever the same input results in different tokens. */
-const CACHE_VERSION = 5;
+const CACHE_VERSION = 6;
 
 /** The inputs that determine the tokens of a data set. */
 export interface CacheInputs {

@@ -54,6 +54,7 @@ function shiftOutput(output: FinishedBlock['output'], base: number): FinishedBlo
   const shiftFindings = (found: SupervisionFindings): SupervisionFindings => ({
     ...found,
     withoutStop: { ...found.withoutStop, first: shiftAll(found.withoutStop.first) },
+    withoutReasoning: { ...found.withoutReasoning, first: shiftAll(found.withoutReasoning.first) },
     otherPrefix: { ...found.otherPrefix, first: shiftAll(found.otherPrefix.first) },
   });
   if (output.kind === 'report') {

@@ -46,8 +46,24 @@ export function supervisionProblems({
   return problems;
 }
 
-/** Returns the problems as one sentence each, without places. */
+/** Returns the problems as one sentence each, without places, and what the template does not write. */
 export function supervisionWarnings(findings: SupervisionFindings): string[] {
+  return [...problemSentences(findings), ...reasoningWarnings(findings)];
+}
+
+/** Returns a warning if the template does not write the reasoning of supervised turns; empty otherwise. */
+export function reasoningWarnings({ turns, withoutReasoning: { count, first } }: SupervisionFindings): string[] {
+  const [example] = first;
+  if (example === undefined) return [];
+  const { file, line } = example.origin;
+  const place = file === undefined ? '' : ` The first is message ${example.message + 1} of ${file}, line ${line}.`;
+  return [
+    `The chat template does not write the reasoning of ${count} of ${turns} turns, which is not learned.${place} Use ` +
+      'a template that writes it, or train on the last turn only ("lastTurnOnly": true) if only earlier turns lack it.',
+  ];
+}
+
+function problemSentences(findings: SupervisionFindings): string[] {
   return supervisionProblems(findings).flatMap(({ message, hint }) =>
     hint === undefined ? [] : [`${message} ${hint}`],
   );

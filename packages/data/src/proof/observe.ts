@@ -1,5 +1,5 @@
 import { isWhetstoneError } from '@whetstone/core/contract';
-import type { Conversation, Origin } from '@whetstone/core/contract';
+import type { ContentPart, Conversation, Message, Origin } from '@whetstone/core/contract';
 import type { Tokenized, Tokenizing } from '../examples/tokenize.js';
 
 /** A problem with a turn. */
@@ -20,6 +20,8 @@ export interface SupervisionFindings {
   readonly prefixesChecked: number;
   /** Turns whose prompt differs from the training text. */
   readonly otherPrefix: { readonly count: number; readonly first: readonly TurnFinding[] };
+  /** Supervised turns whose reasoning the template does not write. */
+  readonly withoutReasoning: { readonly count: number; readonly first: readonly TurnFinding[] };
 }
 
 /** Returns whether the prompts of a conversation are compared: in the first rows of each file, and in every 101st. */
@@ -32,6 +34,20 @@ const isCompared = ({ line, index }: Origin): boolean => {
  */
 const COMPARED_TURNS = 4;
 const KEPT_FINDINGS = 10;
+
+/** Returns the reasoning of a message, under any of its names; see docs/data.md. */
+function reasoningOf(message: Message | undefined): string | undefined {
+  if (message === undefined) return undefined;
+  const field = [message['reasoning_content'], message['thinking'], message['reasoning']].find(
+    (value) => typeof value === 'string',
+  );
+  if (typeof field === 'string') return field;
+  if (!Array.isArray(message.content)) return undefined;
+  const parts = (message.content as readonly ContentPart[]).filter(
+    ({ type }) => type === 'thinking' || type === 'reasoning',
+  );
+  return parts.length === 0 ? undefined : parts.map((part) => String(part[part.type] ?? part.text ?? '')).join('');
+}
 
 class Findings {
   count = 0;
@@ -56,6 +72,7 @@ export function mergeFindings(one: SupervisionFindings, other: SupervisionFindin
     withoutStop: both(one.withoutStop, other.withoutStop),
     prefixesChecked: one.prefixesChecked + other.prefixesChecked,
     otherPrefix: both(one.otherPrefix, other.otherPrefix),
+    withoutReasoning: both(one.withoutReasoning, other.withoutReasoning),
   };
 }
 
@@ -85,6 +102,7 @@ class Observer implements SupervisionObserver {
   private readonly stops: ReadonlySet<number>;
   private readonly withoutStop = new Findings();
   private readonly otherPrefix = new Findings();
+  private readonly withoutReasoning = new Findings();
   private turns = 0;
   private prefixesChecked = 0;
 
@@ -98,6 +116,7 @@ class Observer implements SupervisionObserver {
       if (!tokens) continue;
       this.turns++;
       this.checkStop(conversation.origin, message, ids.slice(tokens.start, tokens.end));
+      this.checkReasoning(conversation, message, ids.slice(tokens.start, tokens.end));
       // Only assistant turns are generated in serving, and a prompt needs at least one message.
       if (
         compares &&
@@ -112,12 +131,13 @@ class Observer implements SupervisionObserver {
   }
 
   findings(): SupervisionFindings {
-    const { turns, withoutStop, prefixesChecked, otherPrefix } = this;
+    const { turns, withoutStop, prefixesChecked, otherPrefix, withoutReasoning } = this;
     return {
       turns,
       withoutStop: { count: withoutStop.count, first: withoutStop.first },
       prefixesChecked,
       otherPrefix: { count: otherPrefix.count, first: otherPrefix.first },
+      withoutReasoning: { count: withoutReasoning.count, first: withoutReasoning.first },
     };
   }
 
@@ -126,6 +146,16 @@ class Observer implements SupervisionObserver {
     if (turn.some((id) => this.stops.has(id))) return;
     const end = JSON.stringify(this.tokenizing.tokenizer.decode(turn.slice(-4)));
     this.withoutStop.add({ origin, message, detail: `the turn ends in ${end}` });
+  }
+
+  /** @param turn the tokens of the turn */
+  private checkReasoning({ messages, origin }: Conversation, message: number, turn: readonly number[]): void {
+    const reasoning = reasoningOf(messages[message])?.trim();
+    if (reasoning === undefined || reasoning === '') return;
+    const withoutSpace = (text: string): string => text.replace(/\s+/g, '');
+    if (withoutSpace(this.tokenizing.tokenizer.decode(turn)).includes(withoutSpace(reasoning))) return;
+    const start = JSON.stringify(reasoning.slice(0, 40));
+    this.withoutReasoning.add({ origin, message, detail: `the template does not write the reasoning ${start}` });
   }
 
   /** Compares the prompt of a turn in serving with the training text before the turn. */

@@ -5,7 +5,7 @@ import { createBlockTokenizer } from '../batching/tokenize-block.js';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 import type { ThreadOptions } from '../parallel/pass.js';
 import { tokenizeOnThreads } from '../parallel/tokenize-on-threads.js';
-import { supervisionProblems } from './check.js';
+import { reasoningWarnings, supervisionProblems } from './check.js';
 import type { SupervisionFindings } from './observe.js';
 
 /** The result of the supervision proof for a data set. */
@@ -69,7 +69,13 @@ export async function proveSupervision({
     maxLength: all.maxLength,
     withoutTargets,
     withoutTargetsByCause,
-    findings: supervision ?? { turns: 0, withoutStop: none, prefixesChecked: 0, otherPrefix: none },
+    findings: supervision ?? {
+      turns: 0,
+      withoutStop: none,
+      prefixesChecked: 0,
+      otherPrefix: none,
+      withoutReasoning: none,
+    },
   };
 }
 
@@ -115,6 +121,7 @@ export function describeProof({
       good: truncated === 0,
     },
     ...(unreadable === 0 ? [] : [{ text: `${counted(unreadable, 'row', 'rows')} cannot be read`, good: false }]),
+    ...reasoningWarnings(findings).map((text) => ({ text, good: false })),
     ...(problems.length > 0
       ? problems
       : [

@@ -56,6 +56,7 @@ function addCounts(sums: Map<string, number>, counts: Counts): void {
 const noFindings: SupervisionFindings = {
   turns: 0,
   withoutStop: { count: 0, first: [] },
+  withoutReasoning: { count: 0, first: [] },
   prefixesChecked: 0,
   otherPrefix: { count: 0, first: [] },
 };
