@@ -43,7 +43,7 @@ function addDataReport(command: AddCommand): void {
 
 function addDataInspect(command: AddCommand): void {
   command('inspect <files...>', 'show the first conversations as the model sees them, with supervised tokens marked')
-    .requiredOption('--model <model>', 'folder or name of a model')
+    .option('--model <model>', 'folder or name of a model; by default that of a configuration')
     .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
     .option('--max-length <tokens>', 'maximum length in training, in tokens', wholeNumber)
     .addOption(truncation())
@@ -55,12 +55,16 @@ function addDataInspect(command: AddCommand): void {
 function addDataClean(command: AddCommand): void {
   command('clean <files...>', 'remove unusable conversations and write the rest as JSON Lines')
     .requiredOption('--out <file>', 'output file')
-    .option('--with <cleaners>', 'cleaners, in this order', (text) => text.split(','), [
-      'normalize-text',
-      'quality-filter',
-      'redact',
-      'deduplicate',
-    ])
+    .option(
+      '--with <cleaners>',
+      'transforms, in this order: names, or as JSON with options, as {"use": …, "options": {…}} (repeatable). By ' +
+        'default those of a configuration, or normalize-text,quality-filter,redact,deduplicate',
+      (text: string, all: string[] | undefined) => [
+        ...(all ?? []),
+        ...(text.trimStart().startsWith('{') ? [text] : text.split(',')),
+      ],
+    )
+    .option('--unreadable-rows <policy>', 'error, skip, or the largest share of rows to skip, such as 0.01')
     .addOption(workers())
     .option('--removals <file>', 'file for every removed conversation and its reason')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataClean(files, options));
@@ -94,9 +98,11 @@ function addDataDiff(command: AddCommand): void {
 }
 
 function addDataLeaks(command: AddCommand): void {
-  command('leaks <train> <eval>', 'fail if the training data contains evaluation data').action(
-    async (train: string, evaluation: string, options) =>
-      (await import('./commands/data.js')).dataLeaks(train, evaluation, options),
+  command(
+    'leaks <train> [eval]',
+    'fail if the training data contains evaluation data; the data of a configuration if it is the only argument',
+  ).action(async (train: string, evaluation: string | undefined, options) =>
+    (await import('./commands/data.js')).dataLeaks(train, evaluation, options),
   );
 }
 

@@ -10,7 +10,7 @@ import { builtInPlugins, builtInServices } from './built-ins.js';
 /**
  * The default callbacks and loggers of a configuration: TRL's gradient clipping, and a log of all metrics.
  */
-const configDefaults: ConfigDefaults = {
+export const configDefaults: ConfigDefaults = {
   callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
   loggers: [{ use: 'metrics-jsonl', options: {} }],
   dataSource: 'conversations',

@@ -10,7 +10,7 @@ export { analyseData } from './report/analyse.js';
 export { checkGate, enforceGate, readGate } from './report/gate.js';
 export { reportToHtml } from './report/html.js';
 export { rowOf } from './versions/row-of.js';
-export { checkUnreadable } from './sources/unreadable.js';
+export { checkUnreadable, enforceUnreadableLimit } from './sources/unreadable.js';
 export { findLeaks, leakageError } from './transforms/duplicates/leakage.js';
 export { diffData } from './versions/diff.js';
 export { DATA_MANIFEST_VERSION, diffManifests, type DataManifest } from './versions/manifest.js';

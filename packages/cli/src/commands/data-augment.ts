@@ -1,15 +1,11 @@
 import { resolve } from 'node:path';
-import { resolveBackend } from '@whetstone/backend';
-import { rawConfigOf, resolveConfig } from '@whetstone/core/config';
-import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
-import { WhetstoneError, type Conversation, type DataTransform, type PluginContext } from '@whetstone/core/contract';
+import type { Conversation } from '@whetstone/core/contract';
 import { writeAtomically } from '@whetstone/core/files';
-import { applyTransforms, createConversationSource } from '@whetstone/data';
-import { checkUnreadable, rowOf } from '@whetstone/data/internal';
-import type { LayoutName } from '@whetstone/data/choices';
-import { builtInPlugins, openGenerator } from '../built-ins.js';
+import { applyTransforms } from '@whetstone/data';
+import { checkUnreadable, enforceUnreadableLimit, rowOf } from '@whetstone/data/internal';
 import { transformTable } from '../format.js';
-import { createTerminal, terminalLogger, type Terminal } from '../terminal.js';
+import { createTerminal } from '../terminal.js';
+import { openData, openTransforms } from './open-data.js';
 
 export interface AugmentOptions {
   readonly out: string;
@@ -18,44 +14,6 @@ export interface AugmentOptions {
   readonly layout?: string;
   readonly seed: number;
   readonly json?: boolean;
-}
-
-/** Validates the transforms of a command line and fills in their defaults, as for a configuration. */
-async function openTransforms(given: readonly string[], seed: number, terminal: Terminal): Promise<DataTransform[]> {
-  const uses = given.map((text): unknown => {
-    if (!text.trimStart().startsWith('{')) return text;
-    try {
-      return JSON.parse(text) as unknown;
-    } catch (cause) {
-      throw new WhetstoneError('USAGE', `A transform is not valid JSON: ${(cause as Error).message}`, {
-        found: text,
-        expected: '{"use": "augment-synonyms", "options": {…}}',
-        cause,
-      });
-    }
-  });
-  const baseFolder = process.cwd();
-  const registry = createRegistry(builtInPlugins);
-  // A configuration requires the other keys; they are not used.
-  const raw = rawConfigOf({ model: '.', strategy: 'full', data: { train: '.', transforms: uses } }, baseFolder);
-  const { config, pluginFor } = await resolveConfig(raw, {
-    defaults: { dataSource: 'conversations' },
-    load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder, sharedModules: {} }),
-  });
-  const context: PluginContext = {
-    logger: terminalLogger(terminal),
-    seed,
-    baseFolder,
-    outputFolder: null,
-    openGenerator: async (model) => {
-      await resolveBackend({ name: 'auto', threads: null });
-      return openGenerator(model);
-    },
-  };
-  const transforms: DataTransform[] = [];
-  for (const { use, options } of config.data.transforms)
-    transforms.push((await pluginFor('data-transform', use).create(options as never, context)) as DataTransform);
-  return transforms;
 }
 
 /** Returns a conversation as a line of JSON Lines. Augmented ones have `augmentedFrom`. */
@@ -70,17 +28,17 @@ function lineOf(conversation: Conversation): string {
 export async function dataAugment(paths: readonly string[], options: AugmentOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const transforms = await openTransforms(options.with, options.seed, terminal);
-  const source = applyTransforms(
-    await createConversationSource(
-      { path: paths, layout: (options.layout ?? 'auto') as LayoutName | 'auto' },
-      process.cwd(),
-    ),
-    transforms,
-  );
+  const data = await openData(paths, options.layout, terminal);
+  const source = applyTransforms(data.source, [...data.transforms, ...transforms]);
   const file = resolve(options.out);
   await writeAtomically(file, async (handle) => {
-    for await (const conversation of source.conversations()) await handle.write(lineOf(conversation));
-    checkUnreadable(source.unreadable);
+    let conversations = 0;
+    for await (const conversation of source.conversations()) {
+      conversations++;
+      await handle.write(lineOf(conversation));
+    }
+    if (data.config === null) checkUnreadable(source.unreadable);
+    else enforceUnreadableLimit(source.unreadable, conversations, data.config.data.unreadableRows);
   });
   terminal.line(transformTable(source.reports));
   terminal.line(`Written to ${file}`);
