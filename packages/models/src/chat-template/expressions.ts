@@ -8,10 +8,12 @@ import type { Scope } from './scope.js';
 import { describe, type ArgumentNodes, type Call, type Expression, type Filter } from './syntax.js';
 import {
   dictionary,
+  equals,
   flag,
   isList,
   isMapping,
   isMissing,
+  isNumber,
   isText,
   iterate,
   list,
@@ -92,9 +94,39 @@ function binary(evaluation: Evaluation, at: Expression & { readonly kind: 'binar
   const right = evaluate(evaluation, at.right, scope);
   const isPlain = (value: Value): boolean => isText(value) && value.safe !== true;
   if (at.operator === '+' && isPlain(left) && isPlain(right)) return joined(evaluation, left, right);
-  const result = arithmetic(at.operator, left, right);
+  const result = at.operator === '**' ? power(at, left, right) : arithmetic(at.operator, left, right);
   const traces = (): readonly Trace[] => [...provenance.ofPrinted(left), ...provenance.ofPrinted(right)];
   return isText(result) ? provenance.set(result, coverAll(result.value.length, traces())) : result;
+}
+
+/** Returns whether an expression consists of literals and operators. */
+const isLiteral = (at: Expression): boolean =>
+  at.kind === 'constant' ||
+  ((at.kind === 'negative' || at.kind === 'positive') && isLiteral(at.operand)) ||
+  (at.kind === 'binary' && isLiteral(at.left) && isLiteral(at.right));
+
+/** Returns whether part of an expression is a variable, so that Jinja cannot compute it in advance. */
+function hasVariable(part: unknown): boolean {
+  if (typeof part !== 'object' || part === null) return false;
+  const { kind } = part as { readonly kind?: unknown };
+  return kind === 'name' || (kind !== 'constant' && Object.values(part).some(hasVariable));
+}
+
+/**
+ * Computes a power. Jinja writes a negative literal into Python code without parentheses, so that `-3 ** x` is
+ * `-(3 ** x)`, unless it can compute the whole power in advance.
+ */
+function power(
+  { left: base, right: exponent }: Expression & { readonly kind: 'binary' },
+  left: Value,
+  right: Value,
+): Value {
+  const result = arithmetic('**', left, right);
+  const isNegative = isNumber(left) && left.type !== 'bool' && Number(left.value) < 0;
+  if (!isNegative || !isLiteral(base) || isLiteral(exponent)) return result;
+  const other = signed(true, arithmetic('**', signed(true, left), right));
+  if (hasVariable(exponent) || equals(result, other)) return other;
+  throw new Error('the power of a negative number is ambiguous here: put it into a variable first');
 }
 
 /** Evaluates a chain of comparisons: `a < b < c` compares b with c only if a is less than b. */
