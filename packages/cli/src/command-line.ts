@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { batchSchema, isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
+import { batchSchema, isWhetstoneError, WhetstoneError, type TemplateVariables } from '@whetstone/core/contract';
+import { isRecord, parseExact } from '@whetstone/core/util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { addDataCommands } from './data-commands.js';
 import { createTerminal, errorAsJson, errorAsText } from './terminal.js';
@@ -20,6 +21,22 @@ function wholeNumber(text: string): number {
   if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('It must be a whole number, not below 0.');
   return value;
 }
+
+/** Parses variables of the chat template: a JSON object. */
+function templateVariables(text: string): TemplateVariables {
+  try {
+    const value = parseExact(text);
+    if (isRecord(value)) return value as TemplateVariables;
+  } catch {
+    // The same message as for a value of another type.
+  }
+  throw new InvalidArgumentError('It must be a JSON object, such as {"enable_thinking": false}.');
+}
+
+const templateVariablesOption = (): Option =>
+  new Option('--template-variables <json>', 'variables of the chat template, as {"enable_thinking": false}').argParser(
+    templateVariables,
+  );
 
 /** Options of everything that generates text; names and meaning as in transformers' generation config. */
 function withSampling(command: Command): Command {
@@ -70,6 +87,7 @@ function addTrainCommand(program: Command): void {
 function addChatCommand(program: Command): void {
   withSampling(program.command('chat <model>').description('talk to a model'))
     .option('--system <text>', 'system message')
+    .addOption(templateVariablesOption())
     .action(async (model: string, options) => (await import('./commands/chat.js')).chat(model, options));
 }
 
@@ -77,6 +95,7 @@ function addGenerateCommand(program: Command): void {
   withSampling(program.command('generate <model>').description('answer one prompt, or each line of the standard input'))
     .option('--prompt <text>', 'the prompt (repeatable)', collect, [])
     .option('--system <text>', 'system message')
+    .addOption(templateVariablesOption())
     .option('--raw', "continue the text without the chat template, after the tokenizer's own start tokens")
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, options) => (await import('./commands/generate.js')).generateReplies(model, options));

@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline';
-import { isWhetstoneError, WhetstoneError, type Message } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError, type Message, type TemplateVariables } from '@whetstone/core/contract';
 import { generateReply } from '@whetstone/models';
 import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, type OpenModel, type OpenModelOptions } from '../open-model.js';
@@ -8,6 +8,7 @@ import { createTerminal, errorAsText, type Terminal } from '../terminal.js';
 
 export interface ChatOptions extends OpenModelOptions, PluginOptions, SamplingOptions {
   readonly system?: string;
+  readonly templateVariables?: TemplateVariables;
 }
 
 const help = '/reset starts a new conversation, /exit or Ctrl-D quits, Ctrl-C stops a reply.';
@@ -87,7 +88,12 @@ async function takeTurn(
 ): Promise<Message[]> {
   let reply = '';
   try {
-    for await (const { text } of generateReply(opened, messages, generationOptions(options), signal)) {
+    const { templateVariables } = options;
+    const generation = {
+      ...generationOptions(options),
+      ...(templateVariables === undefined ? {} : { templateVariables }),
+    };
+    for await (const { text } of generateReply(opened, messages, generation, signal)) {
       reply += text;
       terminal.write(text);
     }

@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline';
-import { WhetstoneError, type Message } from '@whetstone/core/contract';
+import { WhetstoneError, type Message, type TemplateVariables } from '@whetstone/core/contract';
 import { generateText } from '@whetstone/models';
 import { listenForInterrupt } from '../interrupt.js';
 import { loadPlugins, type PluginOptions } from '../load-plugins.js';
@@ -10,6 +10,7 @@ import { createTerminal } from '../terminal.js';
 export interface GenerateOptions extends OpenModelOptions, PluginOptions, SamplingOptions {
   readonly prompt: readonly string[];
   readonly system?: string;
+  readonly templateVariables?: TemplateVariables;
   readonly raw?: boolean;
   readonly json?: boolean;
 }
@@ -35,7 +36,13 @@ export async function generateReplies(model: string, options: GenerateOptions): 
       const system: readonly Message[] =
         options.system === undefined ? [] : [{ role: 'system', content: options.system }];
       const text =
-        options.raw === true ? prompt : opened.renderer.renderPrompt([...system, { role: 'user', content: prompt }]);
+        options.raw === true
+          ? prompt
+          : opened.renderer.renderPrompt(
+              [...system, { role: 'user', content: prompt }],
+              undefined,
+              options.templateVariables,
+            );
       let reply = '';
       let tokens = 0;
       let finish = null;
