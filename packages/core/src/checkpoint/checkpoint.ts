@@ -7,6 +7,7 @@ import type { LoadedModel } from '../contract/model.js';
 import type { SavedState, Strategy } from '../contract/strategy.js';
 import type { TensorBackendInfo } from '../contract/tokens.js';
 import type { Workers } from '../contract/workers.js';
+import { checkFinite, savedState } from './attachment-contents.js';
 import { sizesOf, type BatchSizes } from './batch-sizes.js';
 import { checkpointFolder, writeFolder } from './folders.js';
 import { compareRuns, identityOf, type Identity } from './identity.js';
@@ -60,7 +61,7 @@ export async function saveCheckpoint(
     const at = (name: string): string => join(temporary, name);
     let callbacks: Json = null;
     await forEachContent(sources, {
-      state: (name, object) => writeState(temporary, name, object.saveState()),
+      state: (name, object, plugin) => writeState(temporary, name, plugin, savedState(plugin, object)),
       weights: async (owner) => {
         await writeTrained(temporary, model, owner);
         await writeRestOfTrainable(temporary, model, owner);
@@ -120,8 +121,16 @@ function savedSizes(config: unknown, folder: string): BatchSizes {
   });
 }
 
-async function writeState(folder: string, name: string, { tensors, values }: SavedState): Promise<void> {
-  if (tensors.size > 0) await saveTensors(join(folder, `${name}.safetensors`), tensors);
+async function writeState(
+  folder: string,
+  name: string,
+  plugin: string,
+  { tensors, values }: SavedState,
+): Promise<void> {
+  if (tensors.size > 0)
+    await saveTensors(join(folder, `${name}.safetensors`), tensors, (tensor, numbers) =>
+      checkFinite(plugin, tensor, numbers),
+    );
   await writeJson(join(folder, `${name}.json`), { values, tensors: tensors.size });
 }
 

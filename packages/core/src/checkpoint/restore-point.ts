@@ -1,3 +1,4 @@
+import { savedState } from './attachment-contents.js';
 import { assignFromHost, copyToHost, withTensors } from './host-tensors.js';
 import { forEachContent, type ChangingObjects } from './run-contents.js';
 
@@ -11,8 +12,8 @@ export interface RestorePoint {
 export async function createRestorePoint(objects: ChangingObjects): Promise<RestorePoint> {
   const steps: (() => void)[] = [];
   await forEachContent(objects, {
-    state: async (_name, object) => {
-      const { tensors, values } = object.saveState();
+    state: async (_name, object, plugin) => {
+      const { tensors, values } = savedState(plugin, object);
       const copy = await copyToHost(tensors);
       const valuesCopy = structuredClone(values);
       steps.push(() =>

@@ -17,8 +17,12 @@ export interface ChangingObjects {
 
 /** What is done with each kind of content of a run, such as writing it to a folder. */
 export interface ContentHandlers {
-  /** The state of one object, with a name that is unique in the run. */
-  state(name: string, object: { saveState(): SavedState; loadState(state: SavedState): void }): void | Promise<void>;
+  /** The state of the object of a plugin, with a name that is unique in the run. */
+  state(
+    name: string,
+    object: { saveState(): SavedState; loadState(state: SavedState): void },
+    plugin: string,
+  ): void | Promise<void>;
   /** The weights that the owner trains. */
   weights(owner: Attachment): void | Promise<void>;
   /** The states of all callbacks. */
@@ -34,8 +38,8 @@ export async function forEachContent(
   { state, weights, callbacks }: ContentHandlers,
 ): Promise<void> {
   // Strategies first: their trainable parameters can depend on their state.
-  for (const [index, { instance }] of attachments.entries()) await state(`strategy-${index}`, instance);
+  for (const [index, { instance, plugin }] of attachments.entries()) await state(`strategy-${index}`, instance, plugin);
   await weights(attachments[0].instance);
-  await state('optimizer', optimizer.instance);
+  await state('optimizer', optimizer.instance, optimizer.plugin);
   await callbacks(hooks);
 }

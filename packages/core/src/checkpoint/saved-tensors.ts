@@ -12,19 +12,37 @@ export function tensorsToWrite(
   tensors: ReadonlyMap<string, Tensor>,
   floats: 'float32' | 'bfloat16' = 'float32',
 ): TensorToWrite[] {
-  return Array.from(tensors, ([name, value]): TensorToWrite => {
-    const dtype = value.dtype === 'float32' && floats === 'bfloat16' ? 'BF16' : dtypes[value.dtype];
-    if (dtype === undefined)
-      throw new WhetstoneError('INTERNAL', `Tensors of dtype ${value.dtype} cannot be saved.`, {
-        place: { tensor: name },
-      });
-    return { name, dtype, shape: value.shape, data: () => value.data() };
-  });
+  return Array.from(tensors, ([name, value]) => tensorToWrite(name, value, floats));
 }
 
-/** Writes tensors to a safetensors file. Only one tensor at a time is in host memory. */
-export function saveTensors(file: string, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
-  return writeSafetensors(file, tensorsToWrite(tensors));
+function tensorToWrite(name: string, value: Tensor, floats: 'float32' | 'bfloat16'): TensorToWrite {
+  const dtype = value.dtype === 'float32' && floats === 'bfloat16' ? 'BF16' : dtypes[value.dtype];
+  if (dtype === undefined)
+    throw new WhetstoneError('INTERNAL', `Tensors of dtype ${value.dtype} cannot be saved.`, {
+      place: { tensor: name },
+    });
+  return { name, dtype, shape: value.shape, data: () => value.data() };
+}
+
+/**
+ * Writes tensors to a safetensors file. Only one tensor at a time is in host memory.
+ *
+ * @param check is called with the values of each tensor before they are written; it throws if they are invalid
+ */
+export function saveTensors(
+  file: string,
+  tensors: ReadonlyMap<string, Tensor>,
+  check: (name: string, values: ArrayLike<number>) => void = () => {},
+): Promise<void> {
+  const checked = Array.from(tensors, ([name, value]) => ({
+    ...tensorToWrite(name, value, 'float32'),
+    data: async () => {
+      const values = await value.data();
+      check(name, values);
+      return values;
+    },
+  }));
+  return writeSafetensors(file, checked);
 }
 
 /** Reads all tensors of a file that {@link saveTensors} wrote. The caller owns them. */

@@ -9,6 +9,7 @@ import type { Attachment } from '../contract/strategy.js';
 import { writeAtomically, writeFully } from '../files/index.js';
 import { storageOf, storeBfloat16 } from '../ops/storage.js';
 import { openSafetensors, openWeights, writeWeights, type TensorReader } from '../safetensors/index.js';
+import { exportedAdapter } from './attachment-contents.js';
 import { assignStored } from './host-tensors.js';
 import { loadTensors, saveTensors, tensorsToWrite } from './saved-tensors.js';
 
@@ -54,7 +55,7 @@ export async function writeModel(
  * Writes the adapter in PEFT's layout if the strategy exports one, otherwise the weights and config.json of the model.
  */
 export async function writeTrained(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
-  const adapter = owner.exportAdapter?.();
+  const adapter = exportedAdapter(owner);
   if (adapter === undefined) return writeModel(folder, model, owner.savedAs);
   await saveTensors(join(folder, ADAPTER_WEIGHTS_FILE), adapter.tensors);
   await writeText(join(folder, ADAPTER_CONFIG_FILE), pythonJson(adapter.config));
@@ -65,7 +66,7 @@ export async function writeTrained(folder: string, model: LanguageModel, owner: 
 
 /** Writes the trainable parameters that {@link writeTrained} does not write, and that an exact resume requires. */
 export async function writeRestOfTrainable(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
-  const written: ReadonlyMap<string, Tensor> = owner.exportAdapter?.().tensors ?? model.parameters;
+  const written: ReadonlyMap<string, Tensor> = exportedAdapter(owner)?.tensors ?? model.parameters;
   const rest = new Map([...owner.trainable].filter(([name, variable]) => written.get(name) !== variable));
   if (rest.size > 0) await saveTensors(join(folder, TRAINABLE_FILE), rest);
 }

@@ -6,23 +6,10 @@ import {
   type CallbackMember,
   type Problem,
 } from '../contract/index.js';
-import { didYouMean, isRecord, nearest } from '../util/index.js';
+import { didYouMean, isRecord, membersOf, nearest } from '../util/index.js';
 
 const known: readonly string[] = [...Object.keys(hookTable), ...callbackMembers];
 const looksLikeHook = /^(?:on|transform|add)[A-Z]/;
-
-/** Returns the names of an object's own keys and of the methods of its class. */
-function namesOf(value: object): { readonly own: readonly string[]; readonly inherited: readonly string[] } {
-  const inherited: string[] = [];
-  for (
-    let prototype: unknown = Object.getPrototypeOf(value);
-    typeof prototype === 'object' && prototype !== null && prototype !== Object.prototype;
-    prototype = Object.getPrototypeOf(prototype)
-  ) {
-    inherited.push(...Object.getOwnPropertyNames(prototype).filter((name) => name !== 'constructor'));
-  }
-  return { own: Object.keys(value), inherited };
-}
 
 function describeType(value: unknown): string {
   if (value === null) return 'null';
@@ -80,11 +67,7 @@ export function validateCallback(value: unknown, plugin: string): asserts value 
       found: describeType(value),
     });
   }
-  const { own, inherited } = namesOf(value);
-  const plain =
-    inherited.length === 0 &&
-    (Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null);
-  const names = [...new Set([...own, ...inherited])];
+  const { names, isPlain } = membersOf(value);
   const problems = names.flatMap((name): readonly Problem[] => {
     const member: unknown = (value as Record<string, unknown>)[name];
     if (name in hookTable) {
@@ -99,7 +82,7 @@ export function validateCallback(value: unknown, plugin: string): asserts value 
     }
     if (isMember(name)) return memberProblems(name, member, plugin);
     const isInvalid =
-      plain || (typeof member === 'function' && (looksLikeHook.test(name) || nearest(name, known) !== undefined));
+      isPlain || (typeof member === 'function' && (looksLikeHook.test(name) || nearest(name, known) !== undefined));
     return isInvalid
       ? [
           {

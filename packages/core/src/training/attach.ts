@@ -4,7 +4,8 @@ import type { LanguageModel } from '../contract/model.js';
 import type { Attachment, StrategyRun } from '../contract/strategy.js';
 import type { Named } from './named.js';
 import type { TrainRun } from './train-run.js';
-import { messageOf } from '../util/index.js';
+import { isRecord, messageOf } from '../util/index.js';
+import { validateAttachment } from './validate-attachment.js';
 
 export interface Attached {
   /** All attachments; the owner is the first. */
@@ -15,6 +16,7 @@ export interface Attached {
 /**
  * Attaches the owner, then the companions in their order. If one fails, those attached before it are disposed.
  *
+ * @throws `PLUGIN_INVALID` if an attachment is malformed
  * @throws `PLUGIN_FAILED` with the plugin's name, or the strategy's own error
  */
 export async function attachStrategies(
@@ -61,14 +63,27 @@ async function attach(
   { model }: TrainRun['loaded'],
   strategyRun: StrategyRun,
 ): Promise<Named<Attachment>> {
+  let attached: unknown = null;
   try {
-    return { plugin, instance: await instance.attach(model, strategyRun) };
+    attached = await instance.attach(model, strategyRun);
+    return { plugin, instance: await validateAttachment(attached, plugin, instance.role) };
   } catch (cause) {
+    disposeInvalid(attached);
     if (isWhetstoneError(cause)) throw cause;
     throw new WhetstoneError('PLUGIN_FAILED', `Strategy '${plugin}' could not be attached: ${messageOf(cause)}`, {
       details: { plugin },
       cause,
     });
+  }
+}
+
+/** Disposes an attachment that was refused, if it can be disposed. */
+function disposeInvalid(attachment: unknown): void {
+  if (!isRecord(attachment) || typeof attachment['dispose'] !== 'function') return;
+  try {
+    (attachment as { dispose(): void }).dispose();
+  } catch {
+    // The reason for which it was refused is reported.
   }
 }
 

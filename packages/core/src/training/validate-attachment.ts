@@ -1,0 +1,188 @@
+import { WhetstoneError, type Attachment, type Problem } from '../contract/index.js';
+import {
+  describeFound,
+  exportProblems,
+  finiteProblem,
+  stateProblems,
+  tensorProblems,
+} from '../checkpoint/attachment-contents.js';
+import { didYouMean, isRecord, membersOf, messageOf, nearest, sizeOfShape } from '../util/index.js';
+
+/** The members of an attachment, and what each is. */
+const members = {
+  trainable: 'variables',
+  masters: 'variables',
+  savedAs: 'dtype',
+  trainAll: 'function',
+  learningRateScale: 'function',
+  penalty: 'function',
+  wrapData: 'function',
+  beforeStep: 'function',
+  effectiveWeights: 'function',
+  exportAdapter: 'function',
+  afterUpdate: 'function',
+  merge: 'function',
+  saveState: 'function',
+  loadState: 'function',
+  dispose: 'function',
+} as const satisfies Record<keyof Attachment, 'variables' | 'dtype' | 'function'>;
+
+const known = Object.keys(members) as (keyof Attachment)[];
+const required: readonly string[] = ['trainable', 'saveState', 'loadState', 'dispose'];
+const savedDtypes: readonly unknown[] = ['float32', 'bfloat16'];
+
+/** At most so many numbers of a state are read for the check. Every number is checked when a checkpoint is written. */
+const CHECKED_NUMBERS = 1 << 20;
+
+/** Returns the problems of a member that is known. */
+function memberProblems(name: keyof Attachment, value: unknown): readonly Problem[] {
+  const place = { path: name };
+  if (value === undefined)
+    return required.includes(name)
+      ? [
+          {
+            message: `${name} is missing.`,
+            place,
+            expected: name === 'trainable' ? 'a Map of variables by name' : 'a function',
+          },
+        ]
+      : [];
+  switch (members[name]) {
+    case 'function':
+      return typeof value === 'function'
+        ? []
+        : [{ message: `${name} is not a function.`, place, expected: 'a function', found: describeFound(value) }];
+    case 'dtype':
+      return savedDtypes.includes(value)
+        ? []
+        : [
+            {
+              message: 'savedAs is not a dtype of saved models.',
+              place,
+              expected: "'float32' or 'bfloat16'",
+              found: describeFound(value),
+            },
+          ];
+    case 'variables':
+      return tensorProblems(value, name, 'variables');
+  }
+}
+
+/** Returns the problems of keys that an attachment does not have, with suggestions. */
+function keyProblems(attachment: object): readonly Problem[] {
+  const { names, isPlain } = membersOf(attachment);
+  return names.flatMap((name): readonly Problem[] => {
+    if ((known as readonly string[]).includes(name)) return [];
+    const value: unknown = (attachment as Record<string, unknown>)[name];
+    // A class may have further members, unless their names are similar to those of an attachment.
+    if (!isPlain && (typeof value !== 'function' || nearest(name, known) === undefined)) return [];
+    return [
+      {
+        message: `The attachment has an unknown key: ${name}.`,
+        place: { path: name },
+        hint: didYouMean(name, known) ?? `Known keys: ${known.join(', ')}.`,
+      },
+    ];
+  });
+}
+
+/** Calls a member; its error becomes a `PLUGIN_FAILED` that names the member. */
+function call(plugin: string, member: string, action: () => unknown): unknown {
+  try {
+    return action();
+  } catch (cause) {
+    throw new WhetstoneError('PLUGIN_FAILED', `${member} of strategy '${plugin}' failed: ${messageOf(cause)}`, {
+      details: { plugin },
+      cause,
+    });
+  }
+}
+
+async function numberProblems(state: unknown): Promise<readonly Problem[]> {
+  let read = 0;
+  const problems: Problem[] = [];
+  for (const [name, value] of (state as ReturnType<Attachment['saveState']>).tensors) {
+    read += sizeOfShape(value.shape);
+    if (read > CHECKED_NUMBERS) break;
+    const problem = finiteProblem(name, await value.data(), 'saveState().tensors');
+    if (problem !== null) problems.push(problem);
+  }
+  return problems;
+}
+
+/**
+ * Checks what `attach` of a strategy returned: its keys, their types, its state, and the adapter that it exports. Saves
+ * and exports once without writing, so that a run does not end in a result that cannot be written.
+ *
+ * @throws `PLUGIN_INVALID` with all problems
+ * @throws `PLUGIN_FAILED` if `saveState` or `exportAdapter` throws
+ */
+export async function validateAttachment(
+  value: unknown,
+  plugin: string,
+  role: 'owner' | 'companion',
+): Promise<Attachment> {
+  const refuse = (problems: readonly Problem[]): void => {
+    const [first, ...rest] = problems;
+    if (first === undefined) return;
+    throw new WhetstoneError(
+      'PLUGIN_INVALID',
+      `Strategy '${plugin}' returned an invalid attachment. ${first.message}`,
+      {
+        ...first,
+        problems: rest,
+        details: { plugin, kind: 'strategy' },
+      },
+    );
+  };
+  if (!isRecord(value)) return refuseAll(plugin, value);
+  refuse([...keyProblems(value), ...known.flatMap((name) => memberProblems(name, value[name]))]);
+  const attachment = value as unknown as Attachment;
+  const state = call(plugin, 'saveState', () => attachment.saveState());
+  const problems = [...roleProblems(attachment, role), ...masterProblems(attachment), ...stateProblems(state)];
+  if (attachment.exportAdapter !== undefined)
+    problems.push(...exportProblems(call(plugin, 'exportAdapter', () => attachment.exportAdapter?.())));
+  refuse(problems);
+  refuse(await numberProblems(state));
+  return attachment;
+}
+
+function refuseAll(plugin: string, value: unknown): never {
+  throw new WhetstoneError('PLUGIN_INVALID', `attach of strategy '${plugin}' did not return an attachment.`, {
+    expected: `an object with ${required.join(', ')}`,
+    found: describeFound(value),
+    details: { plugin, kind: 'strategy' },
+  });
+}
+
+/** A companion owns no parameters: an optimizer would not update them, and no checkpoint would contain them. */
+function roleProblems({ trainable, exportAdapter }: Attachment, role: 'owner' | 'companion'): readonly Problem[] {
+  if (role === 'owner') return [];
+  const place = { path: trainable.size > 0 ? 'trainable' : 'exportAdapter' };
+  return trainable.size > 0 || exportAdapter !== undefined
+    ? [
+        {
+          message: 'A companion has parameters of its own, which are not trained or saved.',
+          place,
+          expected: 'an empty map, and no exportAdapter',
+          hint: "If it decides what is trained, set role: 'owner'.",
+        },
+      ]
+    : [];
+}
+
+function masterProblems({ trainable, masters }: Attachment): readonly Problem[] {
+  return [...(masters ?? [])].flatMap(([name, master]) => {
+    const shape = trainable.get(name)?.shape;
+    return shape?.join() === master.shape.join()
+      ? []
+      : [
+          {
+            message: 'A float32 copy belongs to no trained parameter of its shape.',
+            place: { path: 'masters', tensor: name },
+            expected: shape === undefined ? 'a name in trainable' : `[${shape.join(', ')}]`,
+            found: `[${master.shape.join(', ')}]`,
+          },
+        ];
+  });
+}

@@ -1,0 +1,207 @@
+import '@tensorflow/tfjs-backend-cpu';
+import { existsSync, readdirSync } from 'node:fs';
+import * as tf from '@tensorflow/tfjs-core';
+import { definePlugin, isWhetstoneError, type WhetstoneError } from '@whetstone/core/contract';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { builtIns, tinyTrainer } from './support.js';
+
+beforeAll(() => tf.setBackend('cpu'));
+
+/** Trains the final norm, and returns an attachment with the members of `change` instead of valid ones. */
+const strategyWith = (change: (norm: tf.Variable) => object) =>
+  definePlugin({
+    apiVersion: 2,
+    kind: 'strategy',
+    name: 'norm',
+    configSchema: { type: 'object', additionalProperties: false },
+    create: () => ({
+      role: 'owner',
+      attach: (model) => {
+        const norm = model.parameters.get('model.norm.weight') ?? expect.fail('no norm');
+        norm.trainable = true;
+        return {
+          trainable: new Map([['model.norm.weight', norm]]),
+          saveState: () => ({ tensors: new Map(), values: null }),
+          loadState: () => {},
+          dispose: () => {},
+          ...change(norm),
+        };
+      },
+    }),
+  });
+
+interface Outcome {
+  readonly error: WhetstoneError;
+  readonly steps: number;
+  readonly folder: string;
+}
+
+/** Trains three steps with a strategy that must fail. */
+async function train(change: (norm: tf.Variable) => object, training: object = {}): Promise<Outcome> {
+  const folder = await temporaryFolder();
+  let steps = 0;
+  const trainer = tinyTrainer(
+    { strategy: 'norm', output: { folder }, training: { maxSteps: 3, saveStrategy: 'no', ...training } },
+    { plugins: [...builtIns, strategyWith(change)] },
+  ).on('step', () => steps++);
+  const error: unknown = await trainer.run().catch((failure: unknown) => failure);
+  if (!isWhetstoneError(error)) throw new Error(`no WhetstoneError but ${String(error)}`);
+  return { error, steps, folder };
+}
+
+const state = (values: unknown, tensors: unknown = new Map()) => ({ saveState: () => ({ tensors, values }) });
+const adapter = (change: object) => (norm: tf.Variable) => ({
+  exportAdapter: () => ({ tensors: new Map([['norm', norm]]), config: { peft_type: 'NORM' }, ...change }),
+});
+
+/** What is wrong, and what the error says: message, found, hint. */
+const faults: Readonly<Record<string, readonly [change: (norm: tf.Variable) => object, says: RegExp]>> = {
+  'a misspelled member': [() => ({ penality: () => tf.scalar(0) }), /unknown key: penality.*Did you mean 'penalty'\?/s],
+  'a member that is not known': [() => ({ colour: 'red' }), /unknown key: colour.*Known keys: trainable, /s],
+  'no dispose': [() => ({ dispose: undefined }), /dispose is missing/],
+  'no saveState': [() => ({ saveState: undefined }), /saveState is missing/],
+  'a member that is not a function': [() => ({ loadState: 3 }), /loadState is not a function.*a number/s],
+  'variables in an object': [() => ({ trainable: {} }), /trainable is not a Map.*a Map of variables/s],
+  'a tensor instead of a variable': [
+    () => ({ trainable: new Map([['norm', tf.ones([2])]]) }),
+    /trainable contains a value that is not one of the variables/,
+  ],
+  'an unknown dtype': [() => ({ savedAs: 'float16' }), /savedAs.*'float32' or 'bfloat16'.*"float16"/s],
+  'an export without anything': [() => ({ exportAdapter: () => undefined }), /did not return an adapter.*nothing/s],
+  'an export that is a promise': [() => ({ exportAdapter: async () => ({}) }), /did not return an adapter.*a promise/s],
+  'an export that throws': [
+    () => ({
+      exportAdapter: () => {
+        throw new TypeError('no layer');
+      },
+    }),
+    /exportAdapter of strategy 'norm' failed: no layer/,
+  ],
+  'an export with a misspelled key': [
+    adapter({ tensor: new Map() }),
+    /unknown key: tensor\..*Did you mean 'tensors'\?/s,
+  ],
+  'an export without a configuration': [adapter({ config: undefined }), /config is not an object.*nothing/s],
+  'a configuration with undefined': [
+    adapter({ config: { peft_type: 'NORM', inner: { size: undefined } } }),
+    /config\.inner\.size.*is not plain JSON.*undefined/s,
+  ],
+  'a configuration without a type': [adapter({ config: { r: 8 } }), /peft_type.*has no type/s],
+  'tensors in an object': [adapter({ tensors: {} }), /tensors is not a Map/],
+  'no tensor': [adapter({ tensors: new Map() }), /tensors is empty/],
+  'a disposed tensor': [
+    () => {
+      const gone = tf.ones([2]);
+      gone.dispose();
+      return adapter({ tensors: new Map([['gone', gone]]) })(gone as tf.Variable);
+    },
+    /tensor gone.*contains a disposed tensor/s,
+  ],
+  'a file that leaves the folder': [adapter({ files: { '../other.json': {} } }), /invalid file name.*other\.json/s],
+  'a file of the adapter itself': [adapter({ files: { 'adapter_config.json': {} } }), /invalid file name/],
+  'a state that is a number': [() => ({ saveState: () => 3 }), /did not return a state.*a number/s],
+  'a state without values': [
+    () => ({ saveState: () => ({ tensors: new Map() }) }),
+    /values is not plain JSON.*undefined/s,
+  ],
+  'a state with NaN': [() => state({ averages: [1, NaN] }), /averages\[1\].*NaN/s],
+  'a state with a Map': [() => state(new Map([['a', 1]])), /not plain JSON.*an instance of Map/s],
+  'a state with a function': [() => state({ read: () => 1 }), /values\.read.*a function/s],
+  'a state that contains itself': [
+    () => {
+      const values: Record<string, unknown> = {};
+      values['self'] = values;
+      return state(values);
+    },
+    /values\.self.*an object that contains it/s,
+  ],
+  'a tensor with infinity': [
+    () => state(null, new Map([['scale', tf.tensor1d([1, Infinity])]])),
+    /tensor scale.*not finite.*Infinity at index 1/s,
+  ],
+};
+
+describe('a run refuses before its first step', () => {
+  it.each(Object.entries(faults))('%s', async (_name, [change, says]) => {
+    const { error, steps, folder } = await train(change);
+    expect(String(error)).toMatch(says);
+    expect(String(error)).toContain("'norm'");
+    expect(['PLUGIN_INVALID', 'PLUGIN_FAILED']).toContain(error.code);
+    expect(steps).toBe(0);
+    expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
+  });
+});
+
+describe('a run fails rather than write', () => {
+  const after = <T>(calls: number, before: T, later: T) => {
+    let count = 0;
+    return () => (++count > calls ? later : before);
+  };
+  const each = { saveStrategy: 'steps', saveSteps: 1 };
+
+  it('an adapter that became malformed', async () => {
+    const { error, folder } = await train((norm) => {
+      const tensors = new Map([['norm', norm]]);
+      return {
+        exportAdapter: after(1, { tensors, config: { peft_type: 'NORM' } }, { tensors, config: undefined as never }),
+      };
+    });
+    expect(error.code).toBe('PLUGIN_FAILED');
+    expect(String(error)).toMatch(/config is not an object/);
+    expect(readdirSync(folder)).not.toContain('adapter');
+  });
+
+  it.each([
+    ['numbers that JSON does not keep', { tensors: new Map(), values: [Infinity] }, /values\[0\].*Infinity/s],
+    [
+      'tensors that are not finite',
+      { tensors: new Map([['mean', tf.tensor1d([NaN], 'float32')]]), values: null },
+      /tensor mean.*not finite.*NaN at index 0/s,
+    ],
+  ])('a state of %s', async (_name, later, says) => {
+    const sound = { tensors: new Map(), values: null };
+    const { error, steps } = await train(() => ({ saveState: after<object>(1, sound, later) }), each);
+    expect(error.code).toBe('PLUGIN_FAILED');
+    expect(String(error)).toMatch(says);
+    expect(String(error)).toContain("'norm'");
+    expect(steps).toBe(1);
+  });
+});
+
+it('accepts an attachment of a class with members of its own', async () => {
+  class NormAttachment {
+    private readonly norm: tf.Variable;
+    readonly notes: string[] = [];
+    constructor(norm: tf.Variable) {
+      this.norm = norm;
+    }
+    get trainable() {
+      return new Map([['model.norm.weight', this.norm]]);
+    }
+    saveState() {
+      return { tensors: new Map(), values: { notes: this.notes } };
+    }
+    loadState() {}
+    describe() {
+      return this.norm.name;
+    }
+    dispose() {}
+  }
+  const plugin = {
+    ...strategyWith(() => ({})),
+    create: () => ({
+      role: 'owner' as const,
+      attach: (model: { parameters: ReadonlyMap<string, tf.Variable> }) => {
+        const norm = model.parameters.get('model.norm.weight') ?? expect.fail('no norm');
+        norm.trainable = true;
+        return new NormAttachment(norm);
+      },
+    }),
+  };
+  const trainer = tinyTrainer(
+    { strategy: 'norm', training: { maxSteps: 1, saveStrategy: 'no' } },
+    { plugins: [...builtIns, plugin] },
+  );
+  expect((await trainer.run()).steps).toBe(1);
+});
