@@ -1,5 +1,6 @@
 import '@whetstone/core/tfjs-gradients';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { keep, mul, ones, scalar, slice, type Scalar, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Callback, Hook, HookName, HookSignatures, Json, PluginContext } from '@whetstone/core/contract';
@@ -365,6 +366,24 @@ describe('a callback that', () => {
     const check = checks.find((each) => each.name === name) ?? expect.fail(`There is no check "${name}".`);
     expect(await failureOf(check, subjectOf(plugin, check.options))).toMatch(message);
   });
+});
+
+it('a callback is played in an output folder that exists', async () => {
+  const written: string[] = [];
+  const plugin: typeof smoothing = {
+    ...smoothing,
+    create: async (options, context) => {
+      if (context.outputFolder !== null) {
+        const file = join(context.outputFolder, 'notes.txt');
+        writeFileSync(file, 'a note');
+        written.push(file);
+      }
+      return smoothing.create(options, context);
+    },
+  };
+  const check = checks.find(({ name }) => name === 'leaves nothing open after runs that end and that fail');
+  await check?.run(subjectOf(plugin, {}));
+  expect(written).toHaveLength(2);
 });
 
 it('each check of the suite is failed by a faulty callback', () => {

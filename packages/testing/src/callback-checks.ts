@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { memory } from '@tensorflow/tfjs-core';
@@ -219,8 +219,10 @@ const outlivesRuns = onBench('leaves nothing open after runs that end and that f
   const before = { tensors: memory().numTensors, files: openFiles() };
   try {
     for (const fails of [false, true]) {
-      const callback = await bench.create({ outputFolder: join(folder, String(fails)) });
-      await playRun(callback, folder, settings, fails, bench.loaded);
+      const outputFolder = join(folder, String(fails));
+      mkdirSync(outputFolder);
+      const callback = await bench.create({ outputFolder });
+      await playRun(callback, outputFolder, settings, fails, bench.loaded);
       bench.dispose(callback);
       const run = fails ? 'a run that fails' : 'a run that ends';
       expect(memory().numTensors, `tensors left over after ${run}`).toBe(before.tensors);

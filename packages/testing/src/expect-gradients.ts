@@ -1,6 +1,7 @@
-import { clone, dispose, mul, sub, sum, tidy, type Tensor } from '@tensorflow/tfjs-core';
+import { add, clone, dispose, div, mul, sqrt, square, sum, tensor, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
 import type { Attachment, Batch, LanguageModel } from '@whetstone/core/contract';
+import { testRandom } from '@whetstone/core/util';
 import { gradientsOf, lossOf } from './steps.js';
 
 interface TrainedModel {
@@ -8,9 +9,29 @@ interface TrainedModel {
   readonly attachments: readonly Attachment[];
 }
 
+/** Directions are the same in every run, so that a suite that passes passes again. */
+const DIRECTION_SEED = 23;
+/** A difference of this share of the gradient's norm is a fault. Rounding and curvature stay below a third of it. */
+const TOLERANCE = 0.005;
+
 /**
- * The loss along each parameter's own gradient: (L(θ + h·g/‖g‖) − L(θ − h·g/‖g‖)) / 2h must be ‖g‖. Float32 rounding of
- * the loss sets the tolerance. Calls vitest's `expect`; the parameters end as they were.
+ * Returns a direction of length 1 for the derivative of the loss: the parameter's gradient plus half of a random vector
+ * of signs. Along the gradient, a wrong scale shows; along the signs, a gradient that is zero or lacks elements.
+ */
+function directionOf(gradient: Tensor, norm: number, random: () => number): Tensor {
+  return tidy(() => {
+    const signs = Float32Array.from({ length: gradient.size }, () => (random() < 0.5 ? -1 : 1));
+    const scattered = mul(tensor(signs, gradient.shape), 1 / Math.sqrt(gradient.size));
+    if (norm === 0) return scattered;
+    const mixed = add(mul(gradient, 1 / norm), mul(scattered, 0.5));
+    return div(mixed, sqrt(sum(square(mixed))));
+  });
+}
+
+/**
+ * Compares each parameter's gradient g with the derivative of the loss in a direction d: (L(θ + h·d) − L(θ − h·d)) / 2h
+ * must be g·d. Float32 rounding of the loss sets the absolute tolerance. Calls vitest's `expect`; the parameters end as
+ * they were.
  *
  * @param isExact whether a parameter's gradient is that of the loss
  */
@@ -19,21 +40,25 @@ export function expectGradients(
   batches: readonly Batch[],
   isExact: (name: string) => boolean,
 ): void {
+  const random = testRandom(DIRECTION_SEED);
   const gradients = gradientsOf(model, attachments, batches, 2);
   const lossNow = (): number => tidy(() => lossOf(model, attachments, batches, 2).dataSync()[0] ?? NaN);
+  const rounding = 1e-6 * Math.max(1, lossNow());
   const trainable = new Map(attachments.flatMap((attachment) => [...attachment.trainable]));
   expect([...gradients.keys()].sort(), 'parameters that have a gradient').toEqual([...trainable.keys()].sort());
   const exact = [...gradients].filter(([name]) => isExact(name));
   expect(exact.length, 'number of gradients to compare with the loss').toBeGreaterThan(0);
   for (const [name, gradient] of exact) {
     const variable = trainable.get(name) ?? expect.fail(`no parameter ${name}`);
-    const norm = Math.sqrt(tidy(() => sum(mul(gradient, gradient)).dataSync()[0] ?? NaN));
+    const norm = Math.sqrt(tidy(() => sum(square(gradient)).dataSync()[0] ?? NaN));
     expect(norm, `gradient norm of ${name}`).toSatisfy(Number.isFinite, 'is finite');
     const original = clone(variable);
-    // A step that changes the loss by about 0.01, but no parameter by more than 0.05.
-    const distance = Math.min(0.05, 0.01 / Math.max(norm, 1e-6));
+    const direction = directionOf(gradient, norm, random);
+    const expected = tidy(() => sum(mul(gradient, direction)).dataSync()[0] ?? NaN);
+    // A step that changes the loss by about 0.003, but the parameter by no more than 0.2.
+    const distance = Math.min(0.2, 0.003 / Math.max(norm, 1e-6));
     const at = (reach: number): number => {
-      const moved = tidy(() => sub(original, mul(gradient, (-reach * distance) / Math.max(norm, 1e-12))));
+      const moved = tidy(() => add(original, mul(direction, reach * distance)));
       variable.assign(moved as Tensor);
       moved.dispose();
       return lossNow();
@@ -42,10 +67,11 @@ export function expectGradients(
     // Richardson's extrapolation takes the cubic term out.
     const slope = (4 * slopeOver(0.5) - slopeOver(1)) / 3;
     variable.assign(original as Tensor);
-    original.dispose();
-    expect(Math.abs(slope - norm), `${name}: slope ${slope}, gradient norm ${norm}`).toBeLessThanOrEqual(
-      0.02 * norm + 2e-6 / distance,
-    );
+    dispose([original, direction]);
+    expect(
+      Math.abs(slope - expected),
+      `${name}: slope ${slope} in a random direction, by its gradient ${expected}`,
+    ).toBeLessThanOrEqual(TOLERANCE * norm + rounding / distance);
   }
   dispose([...gradients.values()]);
 }

@@ -25,7 +25,8 @@ export interface DescribeStrategyOptions {
   readonly run?: Partial<Omit<StrategyRun, 'seed'>>;
   /**
    * Puts an exported adapter on a model, to compare it with the trained model. For strategies whose adapters another
-   * strategy reads, such as `loadAdapter` of `@whetstone/strategies`. By default the plugin's own `adapter` loads them.
+   * strategy reads. By default the plugin's own `adapter` loads them, or else `loadAdapter` of `@whetstone/strategies`.
+   * Without `load`, the adapter of a strategy that decides how the base is stored (`storage`) is not compared.
    */
   readonly load?: (
     model: LanguageModel,
