@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -40,6 +40,7 @@ beforeAll(async () => {
   await createScratchProject(folder, [
     join(repository, 'examples/third-party-callback'),
     join(repository, 'examples/custom-strategy'),
+    join(repository, 'examples/ln-tuning'),
     scales,
   ]);
   await writeFile(
@@ -76,12 +77,38 @@ async function train(name: string, callback: object, more: object = {}): Promise
   return whetstone('train', `${name}.json`, '--json');
 }
 
+/** Returns the loss that `whetstone evaluate` reports. */
+const lossOf = async (model: string, ...parameters: readonly string[]): Promise<number> => {
+  const shared = ['--data', 'train.jsonl', '--backend', 'cpu', '--json'];
+  const result = await whetstone('evaluate', model, ...shared, ...parameters);
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  return (JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { readonly loss: number }).loss;
+};
+
 describe('an installed package', () => {
   it('has the command that messages name, which npx finds without a download', async () => {
     // `--no` refuses to install a package that is not there.
     const npx = await execute('npx', ['--no', '@whetstone/backend', 'install', 'cpu', '--dry-run', '--json'], folder);
     expect(npx, npx.stderr).toMatchObject({ code: 0 });
     expect(JSON.parse(npx.stdout)).toMatchObject({ kind: 'cpu' });
+  });
+});
+
+it('the installed packages are listed', async () => {
+  const listed = await whetstone('plugins', '--json');
+  expect(listed, listed.stderr).toMatchObject({ code: 0 });
+  const rows = JSON.parse(listed.stdout) as readonly { readonly kind: string; readonly name: string }[];
+  expect(rows.filter(({ kind }) => kind === 'package').map(({ name }) => name)).toEqual([
+    'whetstone-plugin-ln-tuning',
+    'whetstone-plugin-lora-fa',
+    'whetstone-plugin-loss-watchdog',
+    'whetstone-plugin-output-scales',
+  ]);
+  expect(rows).toContainEqual({
+    kind: 'package',
+    name: 'whetstone-plugin-lora-fa',
+    version: '1.0.0',
+    description: expect.stringContaining('LoRA with frozen A') as string,
   });
 });
 
@@ -147,13 +174,6 @@ describe("a third party's strategy, packed, installed and named in a configurati
 describe("a third party's strategy with a type of adapter of its own", () => {
   const name = 'whetstone-plugin-output-scales';
   let adapter = '';
-  const lossOf = async (model: string, ...parameters: readonly string[]): Promise<number> => {
-    const shared = ['--data', 'train.jsonl', '--backend', 'cpu', '--json'];
-    const result = await whetstone('evaluate', model, ...shared, ...parameters);
-    expect(result, result.stderr).toMatchObject({ code: 0 });
-    return (JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { readonly loss: number }).loss;
-  };
-
   it('trains', async () => {
     const result = await train(
       'scales',
@@ -182,16 +202,64 @@ describe("a third party's strategy with a type of adapter of its own", () => {
     expect(await lossOf('merged-scales')).toBeCloseTo(adapted, 5);
   });
 
-  it('is explained if the strategy is not named', async () => {
+  it('is explained if the package is not installed', async () => {
+    const missing = join(folder, 'missing-adapter');
+    await cp(adapter, missing, { recursive: true });
+    const origin = { use: 'whetstone-plugin-missing', name: 'output-scales', version: '1.2.3' };
+    await writeFile(join(missing, 'whetstone.json'), JSON.stringify({ strategy: origin }));
     for (const command of [
-      ['generate', 'tiny', '--adapter', adapter, '--prompt', 'What is 1?'],
-      ['merge', 'tiny', adapter, 'never-written'],
+      ['generate', 'tiny', '--adapter', missing, '--prompt', 'What is 1?'],
+      ['merge', 'tiny', missing, 'never-written'],
     ]) {
       const result = await whetstone(...command, '--backend', 'cpu');
       expect(result.code).toBe(1);
       expect(result.stderr).toMatch(/OUTPUT_SCALES/);
       expect(result.stderr).toMatch(/LORA, PREFIX_TUNING, PROMPT_TUNING/);
-      expect(result.stderr).toMatch(/--plugin.*"whetstone-plugin-output-scales"/s);
+      expect(result.stderr).toMatch(/--plugin.*"whetstone-plugin-missing" of version 1\.2\.3/s);
+    }
+  });
+});
+
+describe("a third party's adapter of a type that no built-in strategy reads, found by its own folder", () => {
+  let adapter = '';
+
+  it('is trained, and names its package', async () => {
+    const result = await train(
+      'norms',
+      { use: 'nan-guard' },
+      { strategy: { use: 'whetstone-plugin-ln-tuning' }, optimizer: { use: 'sgd', learningRate: 10 } },
+    );
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    const { outputFolder } = JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { outputFolder: string };
+    // Another folder, without the configuration of the run.
+    adapter = join(folder, 'norms-adapter');
+    await cp(join(resolve(folder, outputFolder), 'adapter'), adapter, { recursive: true });
+    expect(JSON.parse(await readFile(join(adapter, 'whetstone.json'), 'utf8'))).toEqual({
+      strategy: { use: 'whetstone-plugin-ln-tuning', name: 'ln-tuning', version: '1.0.0' },
+    });
+    expect(JSON.parse(await readFile(join(adapter, 'adapter_config.json'), 'utf8'))).toMatchObject({
+      peft_type: 'LN_TUNING',
+    });
+  });
+
+  it('is evaluated and merged, with the same loss', async () => {
+    const adapted = await lossOf('tiny', '--adapter', adapter);
+    expect(Math.abs(adapted - (await lossOf('tiny')))).toBeGreaterThan(1e-4);
+    const merged = await whetstone('merge', 'tiny', adapter, 'merged-norms', '--backend', 'cpu');
+    expect(merged, merged.stderr).toMatchObject({ code: 0 });
+    expect(await lossOf('merged-norms')).toBeCloseTo(adapted, 5);
+  });
+
+  it('is not read by a package without the keyword, or by a file that the adapter brings', async () => {
+    const strange = join(folder, 'strange-adapter');
+    await cp(adapter, strange, { recursive: true });
+    await writeFile(join(folder, 'ran.js'), "process.stdout.write('ran'); export default [];");
+    for (const use of ['ajv', './ran.js', join(folder, 'ran.js')]) {
+      await writeFile(join(strange, 'whetstone.json'), JSON.stringify({ strategy: { use, name: 'x', version: null } }));
+      const result = await whetstone('generate', 'tiny', '--adapter', strange, '--prompt', 'x', '--backend', 'cpu');
+      expect(result).toMatchObject({ code: 1, stdout: expect.not.stringContaining('ran') });
+      expect(result.stderr).toMatch(/LN_TUNING/);
+      expect(result.stderr).toContain(`trained with the strategy "${use}"`);
     }
   });
 });

@@ -26,9 +26,11 @@ describe('docs/write-a-plugin.md', () => {
   it('names every file', () => {
     expect(files.map(({ file }) => file)).toEqual([
       'loss-record.ts',
+      'loss-lines.ts',
       'small-logits.ts',
       'word-count.ts',
       'staircase.ts',
+      'plugins.test.ts',
     ]);
   });
 

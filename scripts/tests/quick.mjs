@@ -15,6 +15,7 @@ import { repository } from './report.mjs';
  */
 const slow = [
   'examples/custom-strategy/index.test.ts',
+  'examples/ln-tuning/index.test.ts',
   'examples/quickstart/quickstart.test.ts',
   'examples/repetition/index.test.ts',
   'packages/backend/src/install/download.test.ts',

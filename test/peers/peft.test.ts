@@ -14,6 +14,8 @@ import { loadAdapter } from '@whetstone/strategies';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { prefixStrategy } from '../../packages/strategies/src/prompt/p-tuning-v2.js';
 import { qloraStrategy } from '../../packages/strategies/src/qlora/qlora.js';
+import { createFrom } from '@whetstone/testing';
+import { lnTuning } from '../../examples/ln-tuning/index.js';
 import { useBackend } from '../support/backend.js';
 import { goldenPath } from '../support/golden.js';
 import { expectNoLeak, forwardInputOf, largestDifference, readTensorFile, unmasked } from '../support/model-numbers.js';
@@ -54,8 +56,12 @@ function ask(requests: readonly object[]): Promise<readonly (readonly number[])[
   });
 }
 
+const lnTuningStrategy = await createFrom(lnTuning, {});
+
 const cases: readonly { readonly name: string; readonly base: 'llama' | 'gpt2'; readonly strategy: Strategy }[] = [
   { name: 'lora', base: 'llama', strategy: loraStrategy({ rank: 3 }) },
+  { name: 'the norms of llama, by a plugin', base: 'llama', strategy: lnTuningStrategy },
+  { name: 'the norms of gpt2, by a plugin', base: 'gpt2', strategy: lnTuningStrategy },
   {
     name: 'lora with norms, embeddings and head',
     base: 'llama',

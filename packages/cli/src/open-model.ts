@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LanguageModel, LoadedModel, Plugin, TensorBackendInfo, WeightStorage } from '@whetstone/core/contract';
 import type { LoadedAdapter } from '@whetstone/strategies';
+import { pluginsForAdapter } from './adapter-plugins.js';
 import { findModelFolder } from './fetched-models.js';
 import { loadModel, resolveBackend } from './on-demand.js';
 import { createTerminal, terminalLogger } from './terminal.js';
@@ -88,7 +89,8 @@ async function storageFor(adapter: string | undefined): Promise<WeightStorage | 
 }
 
 /**
- * Reads an adapter folder and attaches the adapter to a model.
+ * Reads an adapter folder and attaches the adapter to a model. If no known strategy reads it, the one that trained it
+ * is loaded from its installed package.
  *
  * @param plugins plugins of strategies, in addition to the built-in ones, that may read the adapter
  */
@@ -98,9 +100,10 @@ export async function putAdapter(
   plugins: readonly Plugin[] = [],
 ): Promise<LoadedAdapter> {
   const { loadAdapter, readAdapterFolder } = await import('@whetstone/strategies');
+  const readers = await pluginsForAdapter(folder, plugins);
   const files = await readAdapterFolder(folder);
   try {
-    return await loadAdapter(model, files, plugins);
+    return await loadAdapter(model, files, readers);
   } finally {
     files.dispose();
   }

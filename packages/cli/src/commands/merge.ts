@@ -10,6 +10,7 @@ import {
   readQuantization,
 } from '@whetstone/strategies/internal';
 import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strategies';
+import { pluginsForAdapter } from '../adapter-plugins.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, type OpenModel } from '../open-model.js';
@@ -44,7 +45,7 @@ export async function merge(model: string, adapter: string, out: string, options
   const opening = { tokenizer: adapter, backend: options.backend };
   let opened: OpenModel | null = null;
   try {
-    const plugins = await loadPlugins('strategy', options.plugin);
+    const plugins = await pluginsForAdapter(adapter, await loadPlugins('strategy', options.plugin));
     const quantization = await readQuantization(adapter);
     opened = await openModel(model, {
       ...opening,

@@ -1,7 +1,18 @@
 import { join } from 'node:path';
-import { copyCompanionFiles, copyTemplate, writeCompanions, writeFolder, writeTrained } from '../checkpoint/index.js';
+import {
+  copyCompanionFiles,
+  copyTemplate,
+  writeCompanions,
+  writeFolder,
+  writeJson,
+  writeTrained,
+} from '../checkpoint/index.js';
 import type { LoadedModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
+import type { StrategyOrigin } from './named.js';
+
+/** Names the strategy that trained an adapter. Commands find its plugin by this file (`strategies/adapters`). */
+const ORIGIN_FILE = 'whetstone.json';
 
 /**
  * Writes the result of a run: `adapter/` in PEFT's layout, or `model/` as a Hugging Face folder. Returns the folder.
@@ -11,6 +22,7 @@ export async function exportResult(
   loaded: LoadedModel,
   owner: Attachment,
   chatTemplatePath: string | null,
+  origin: StrategyOrigin | null,
 ): Promise<string> {
   const isAdapter = owner.exportAdapter !== undefined;
   const folder = join(root, isAdapter ? 'adapter' : 'model');
@@ -19,6 +31,7 @@ export async function exportResult(
     if (!isAdapter) return copyCompanionFiles(temporary, loaded, chatTemplatePath);
     // The adapter needs added tokens and the run's template. Without them, it would receive different tokens.
     await writeCompanions(temporary, loaded);
+    if (origin !== null) await writeJson(join(temporary, ORIGIN_FILE), { strategy: origin });
     await copyTemplate(temporary, chatTemplatePath);
   });
   return folder;

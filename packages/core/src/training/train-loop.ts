@@ -260,7 +260,13 @@ async function finish(loop: Training): Promise<RunReport> {
     progress.setFinalLoss(progress.state.best?.loss ?? (await measure(run, progress))?.loss ?? null);
   else evaluationWeights.keepInModel();
   if (outputFolder !== null)
-    await exportResult(stage?.resultFolder ?? outputFolder, run.loaded, owner, config.chatTemplatePath);
+    await exportResult(
+      stage?.resultFolder ?? outputFolder,
+      run.loaded,
+      owner,
+      config.chatTemplatePath,
+      run.owner.origin ?? null,
+    );
   await stage?.exportState?.(owner);
   const report = progress.report(hooks.requests.stopReason);
   await hooks.onRunEnd(report);

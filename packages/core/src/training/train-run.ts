@@ -18,7 +18,7 @@ import type {
   TensorBackendInfo,
 } from '../contract/index.js';
 import type { Workers } from '../contract/workers.js';
-import type { Named } from './named.js';
+import type { Named, Owner } from './named.js';
 import type { MetricEvaluation } from './measure-metrics.js';
 import type { HookRunner } from '../hooks/types.js';
 
@@ -49,7 +49,7 @@ export interface TrainRun {
   readonly evalData: BatchSource | null;
   /** The metrics that every evaluation measures in addition to the loss; null or absent without any. */
   readonly metrics?: MetricEvaluation | null;
-  readonly owner: Named<Strategy>;
+  readonly owner: Owner;
   readonly companions: readonly Named<Strategy>[];
   readonly hooks: HookRunner;
   readonly optimizer: Named<Optimizer>;

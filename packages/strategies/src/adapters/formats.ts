@@ -1,9 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { WhetstoneError, type AdapterFiles, type AdapterFormat, type Plugin } from '@whetstone/core/contract';
+import {
+  WhetstoneError,
+  type AdapterFiles,
+  type AdapterFormat,
+  type Json,
+  type Plugin,
+} from '@whetstone/core/contract';
 import { isRecord } from '@whetstone/core/util';
 import { furtherFormats, strategies } from '../plugins.js';
 import { configFile, peftTypeOf } from './adapter-files.js';
+
+const formatsOf = (plugins: readonly Plugin[]): readonly AdapterFormat[] => [
+  ...new Set([...furtherFormats, ...[...strategies, ...plugins].flatMap(({ adapter }) => adapter ?? [])]),
+];
 
 /**
  * Returns the format of an adapter: that of the strategy plugin that reads its `peft_type`, or one that no strategy
@@ -15,9 +25,7 @@ import { configFile, peftTypeOf } from './adapter-files.js';
  */
 export function formatOf(files: AdapterFiles, plugins: readonly Plugin[]): AdapterFormat {
   const type = peftTypeOf(files);
-  const known = [
-    ...new Set([...furtherFormats, ...[...strategies, ...plugins].flatMap(({ adapter }) => adapter ?? [])]),
-  ];
+  const known = formatsOf(plugins);
   const [format, other] = known.filter(({ peftTypes }) => peftTypes.some((name) => name === type));
   const place = { file: configFile(files.folder), path: 'peft_type' };
   if (format === undefined)
@@ -37,22 +45,44 @@ export function formatOf(files: AdapterFiles, plugins: readonly Plugin[]): Adapt
   return format;
 }
 
-/** Returns how to name the strategy. The run that wrote the adapter may have recorded it in the folder above. */
+/** Returns whether a strategy reads an adapter: a built-in one, or one of the plugins. */
+export function isRead(config: Json, plugins: readonly Plugin[]): boolean {
+  const type = isRecord(config) ? config['peft_type'] : undefined;
+  return formatsOf(plugins).some(({ peftTypes }) => peftTypes.some((name) => name === type));
+}
+
+/** Returns how to name the strategy that trained an adapter, which the adapter or its run may have recorded. */
 function unknownTypeHint(folder: string | undefined): string {
-  const trained = folder === undefined ? null : recordedStrategy(folder);
+  const origin = folder === undefined ? null : strategyOfAdapter(folder);
+  const trained =
+    origin === null
+      ? ''
+      : ` The adapter was trained with the strategy "${origin.use}"` +
+        `${origin.version === null ? '' : ` of version ${origin.version}`}.`;
   return (
     'Install the package of the strategy that trained the adapter, and name it with --plugin; an application passes ' +
-    `the plugin to the function.${trained === null ? '' : ` The adapter was trained with the strategy "${trained}".`}`
+    `the plugin to the function.${trained}`
   );
 }
 
-/** Returns the strategy in the configuration of the run that wrote an adapter folder; null if there is none. */
-function recordedStrategy(folder: string): string | null {
-  for (const parent of ['.', '..']) {
+/** The strategy that trained an adapter. */
+export interface AdapterOrigin {
+  /** The name in the configuration of the run: a package, a file or a registered name. */
+  readonly use: string;
+  readonly version: string | null;
+}
+
+/**
+ * Returns the strategy that `whetstone.json` of an adapter folder names, or the configuration of the run that wrote the
+ * folder; null if there is neither.
+ */
+export function strategyOfAdapter(folder: string): AdapterOrigin | null {
+  for (const file of ['whetstone.json', 'config.resolved.json', '../config.resolved.json']) {
     try {
-      const config: unknown = JSON.parse(readFileSync(join(folder, parent, 'config.resolved.json'), 'utf8'));
-      const strategy = isRecord(config) ? config['strategy'] : null;
-      if (isRecord(strategy) && typeof strategy['use'] === 'string') return strategy['use'];
+      const content: unknown = JSON.parse(readFileSync(join(folder, file), 'utf8'));
+      const strategy = isRecord(content) ? content['strategy'] : null;
+      if (!isRecord(strategy) || typeof strategy['use'] !== 'string') continue;
+      return { use: strategy['use'], version: typeof strategy['version'] === 'string' ? strategy['version'] : null };
     } catch {
       // The folder was not written by a run, or was moved.
     }

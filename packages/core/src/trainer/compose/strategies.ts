@@ -9,13 +9,13 @@ import {
   type UnusedOption,
 } from '../../contract/index.js';
 import { provideFactory, type ServiceRegistration } from '../../container.js';
-import type { Named } from '../../training/named.js';
+import type { Named, Owner } from '../../training/named.js';
 import type { RunContext } from './context.js';
 import { PLUGINS, type ConfiguredPlugins } from './plugins.js';
 
 /** The strategies of a run: the owner chooses the trained parameters, companions accompany it. */
 export interface RunStrategies {
-  readonly owner: Named<Strategy>;
+  readonly owner: Owner;
   readonly companions: readonly Named<Strategy>[];
 }
 
@@ -23,8 +23,14 @@ export interface RunStrategies {
 export const STRATEGIES: Token<RunStrategies> = defineToken('STRATEGIES');
 
 /** Registers the strategies of the configuration. */
-export const strategyServices = ({ resolution: { config } }: RunContext): readonly ServiceRegistration[] => [
-  provideFactory(STRATEGIES, async (services) => createStrategies(config, await services.resolve(PLUGINS))),
+export const strategyServices = ({ resolution }: RunContext): readonly ServiceRegistration[] => [
+  provideFactory(STRATEGIES, async (services) => {
+    const { config } = resolution;
+    const strategies = await createStrategies(config, await services.resolve(PLUGINS));
+    const { use } = config.strategy;
+    const { name, version = null } = resolution.pluginFor('strategy', use);
+    return { ...strategies, owner: { ...strategies.owner, origin: { use, name, version } } };
+  }),
 ];
 
 /**
