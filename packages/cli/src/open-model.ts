@@ -73,7 +73,7 @@ async function addedTokens(from: string, to: string): Promise<readonly string[]>
 /**
  * Returns an optional file of a folder. An adapter folder contains the template and tokenizer that it was trained with.
  */
-function ownFile(folder: string, name: string): string | null {
+export function ownFile(folder: string, name: string): string | null {
   const file = join(folder, name);
   return existsSync(file) ? file : null;
 }

@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { WhetstoneError, type AdapterFiles, type LanguageModel, type Plugin } from '@whetstone/core/contract';
+import { stopTokensOf } from '@whetstone/core/files';
 import { saveModelFolder } from '@whetstone/models';
 import {
   dequantisedStorage,
@@ -13,7 +15,7 @@ import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strateg
 import { pluginsForAdapter } from '../adapter-plugins.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { loadPlugins, type PluginOptions } from '../load-plugins.js';
-import { openModel, type OpenModel } from '../open-model.js';
+import { openModel, ownFile, type OpenModel } from '../open-model.js';
 import { createTerminal, type Terminal } from '../terminal.js';
 
 export interface MergeOptions extends PluginOptions {
@@ -42,7 +44,12 @@ export async function merge(model: string, adapter: string, out: string, options
   const folder = resolve(out);
   const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
   const { signal } = interrupt;
-  const opening = { tokenizer: adapter, backend: options.backend };
+  const template = ownFile(adapter, 'chat_template.jinja');
+  const opening = {
+    tokenizer: adapter,
+    backend: options.backend,
+    ...(template === null ? {} : { chatTemplate: template }),
+  };
   let opened: OpenModel | null = null;
   try {
     const plugins = await pluginsForAdapter(adapter, await loadPlugins('strategy', options.plugin));
@@ -62,7 +69,7 @@ export async function merge(model: string, adapter: string, out: string, options
       }
       const merged = await mergeAdapter(opened.model, files, plugins);
       try {
-        const difference = await saveMerged(opened, merged, expected, { folder, options, signal });
+        const difference = await saveMerged(opened, merged, expected, { folder, adapter, options, signal });
         printResult(terminal, merged, difference, {
           folder,
           base: quantization === null ? 'original' : options.base,
@@ -102,18 +109,36 @@ async function adaptedLogits(model: LanguageModel, files: AdapterFiles, plugins:
  * @throws `INTERRUPTED` if the signal is aborted
  */
 async function saveMerged(
-  { model, companionFiles }: OpenModel,
+  opened: OpenModel,
   { weights }: Merged,
   expected: Logits,
-  to: { readonly folder: string; readonly options: MergeOptions; readonly signal: AbortSignal },
+  to: {
+    readonly folder: string;
+    readonly adapter: string;
+    readonly options: MergeOptions;
+    readonly signal: AbortSignal;
+  },
 ): Promise<number> {
+  const { model } = opened;
   const dtype = dtypes[to.options.dtype];
   applyMergedWeights(model, weights, dtype);
   const difference = largestLogitDifference(expected, probeLogits(model));
   await refuseIfInterrupted(to.signal);
   if (difference > to.options.tolerance) throw differs(difference, to.options);
+  const { added, generationConfig } = await stopTokensOf(opened);
+  const companionFiles = {
+    ...opened.companionFiles,
+    ...(added.length === 0 ? {} : { 'generation_config.json': `${JSON.stringify(generationConfig, null, 2)}\n` }),
+    ...templateOf(to.adapter),
+  };
   await saveModelFolder(model, to.folder, { dtype, replaced: weights, signal: to.signal, companionFiles });
   return difference;
+}
+
+/** Returns the chat template with which an adapter was trained, if its folder contains one. */
+function templateOf(adapter: string): Readonly<Record<string, string>> {
+  const file = ownFile(adapter, 'chat_template.jinja');
+  return file === null ? {} : { 'chat_template.jinja': readFileSync(file, 'utf8') };
 }
 
 function printResult(

@@ -17,4 +17,12 @@ export { createRestorePoint } from './restore-point.js';
 export { initialRunState, type LeftOutBatches, type LogEntry, type OwedWork, type RunState } from './run-state.js';
 export { folderCheckpoints } from './folder-checkpoints.js';
 export { CHECKPOINT_STORE } from './store.js';
-export { copyCompanionFiles, copyTemplate, readBest, writeCompanions, writeModel, writeTrained } from './weights.js';
+export {
+  copyCompanionFiles,
+  copyTemplate,
+  readBest,
+  writeCompanions,
+  writeModel,
+  writeStopTokens,
+  writeTrained,
+} from './weights.js';

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
-import { copyFile, cp, readFile } from 'node:fs/promises';
+import { appendFile, copyFile, cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dispose, tensor, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
 import type { LanguageModel, LoadedModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
-import { writeAtomically, writeFully } from '../files/index.js';
+import { stopTokensNote, stopTokensOf, writeAtomically, writeFully } from '../files/index.js';
 import { storageOf, storeBfloat16 } from '../ops/storage.js';
 import { openSafetensors, openWeights, writeWeights, type TensorReader } from '../safetensors/index.js';
 import { exportedAdapter } from './attachment-contents.js';
@@ -161,6 +161,14 @@ export async function copyCompanionFiles(
   }
   await writeCompanions(folder, loaded);
   await copyTemplate(folder, chatTemplatePath);
+}
+
+/** Writes generation_config.json if the base model does not list all stop tokens, for an adapter also into its card. */
+export async function writeStopTokens(folder: string, loaded: LoadedModel, isAdapter: boolean): Promise<void> {
+  const stops = await stopTokensOf(loaded);
+  if (stops.added.length === 0) return;
+  await writeText(join(folder, 'generation_config.json'), `${JSON.stringify(stops.generationConfig, null, 2)}\n`);
+  if (isAdapter) await appendFile(join(folder, 'README.md'), stopTokensNote(stops, loaded));
 }
 
 /** Copies the chat template of the run, if it has one. */

@@ -5,6 +5,7 @@ import {
   writeCompanions,
   writeFolder,
   writeJson,
+  writeStopTokens,
   writeTrained,
 } from '../checkpoint/index.js';
 import type { LoadedModel } from '../contract/model.js';
@@ -28,11 +29,15 @@ export async function exportResult(
   const folder = join(root, isAdapter ? 'adapter' : 'model');
   await writeFolder(folder, async (temporary) => {
     await writeTrained(temporary, loaded.model, owner);
-    if (!isAdapter) return copyCompanionFiles(temporary, loaded, chatTemplatePath);
+    if (!isAdapter) {
+      await copyCompanionFiles(temporary, loaded, chatTemplatePath);
+      return writeStopTokens(temporary, loaded, isAdapter);
+    }
     // The adapter needs added tokens and the run's template. Without them, it would receive different tokens.
     await writeCompanions(temporary, loaded);
     if (origin !== null) await writeJson(join(temporary, ORIGIN_FILE), { strategy: origin });
     await copyTemplate(temporary, chatTemplatePath);
+    await writeStopTokens(temporary, loaded, isAdapter);
   });
   return folder;
 }

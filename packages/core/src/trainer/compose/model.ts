@@ -12,6 +12,7 @@ import {
   type Token,
   type WeightStorage,
 } from '../../contract/index.js';
+import { stopTokensOf } from '../../files/index.js';
 import { provideFactory, type RunServices, type ServiceRegistration } from '../../container.js';
 import { savedTemplateTime } from '../output-folder.js';
 import { float32StorageWarning } from '../float32-storage.js';
@@ -75,8 +76,22 @@ export async function composeModel(
   const warning = float32StorageWarning(loaded.model, backend.backend);
   for (const notice of loaded.notices ?? []) services.get(RUN_LOGGER).warn(notice);
   if (warning !== null) services.get(RUN_LOGGER).warn(warning);
+  const stops = await unlistedStops(loaded);
+  if (stops !== null) services.get(RUN_LOGGER).warn(stops);
   throwIfAborted(context);
   return loaded;
+}
+
+/** Returns a warning if no stop list of the model contains a token that ends the assistant's turns; null otherwise. */
+async function unlistedStops(loaded: LoadedModel): Promise<string | null> {
+  const { unlisted } = await stopTokensOf(loaded);
+  if (unlisted.length === 0) return null;
+  const tokens = unlisted.map((id) => `${loaded.tokenizer.decode([id])} (token ${id})`).join(' and ');
+  return (
+    `The assistant's turns end with ${tokens}, which is in no stop list of the model: neither in ` +
+    'generation_config.json or config.json, nor as the end token of the tokenizer. The exported folder lists it in ' +
+    'generation_config.json; other programs need that file, or the token as a stop token.'
+  );
 }
 
 /** Returns the storage of each weight: the owner's choice, or that of the configuration. */

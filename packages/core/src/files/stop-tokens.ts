@@ -1,0 +1,71 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { WhetstoneError } from '../contract/index.js';
+import type { Json } from '../contract/json.js';
+import type { LoadedModel } from '../contract/model.js';
+import { readJsonObject } from './read.js';
+
+/** The tokens that end the assistant's turns, compared with the stop lists of a model's folder. */
+export interface StopTokens {
+  /** Stop tokens of the chat template and the tokenizer that are not in the list that transformers and vLLM use. */
+  readonly added: readonly number[];
+  /** Those of `added` that are not the tokenizer's end token either, so that no program stops at them. */
+  readonly unlisted: readonly number[];
+  /** The contents of generation_config.json with all stop tokens. */
+  readonly generationConfig: Readonly<Record<string, Json>>;
+}
+
+const idsOf = (value: unknown): readonly number[] =>
+  (Array.isArray(value) ? value : [value]).filter((id): id is number => typeof id === 'number');
+
+/**
+ * Returns the stop tokens of a model. The list of a folder is `eos_token_id` of generation_config.json, or that of
+ * config.json if the file is missing.
+ *
+ * @throws `MODEL_CONFIG_INVALID` if generation_config.json is invalid
+ */
+export async function stopTokensOf({
+  model,
+  renderer,
+  tokenizer,
+}: Pick<LoadedModel, 'model' | 'renderer' | 'tokenizer'>): Promise<StopTokens> {
+  const stored = model.folder === null ? null : await readGenerationConfig(model.folder);
+  const listed = idsOf(stored?.['eos_token_id'] ?? model.config['eos_token_id']);
+  const added = [...new Set(renderer.stopTokenIds)].filter((id) => !listed.includes(id));
+  const all = [...listed, ...added];
+  const fromModel = ['bos_token_id', 'pad_token_id'].flatMap((key) => {
+    const value = model.config[key];
+    return value === undefined || value === null ? [] : [[key, value] as const];
+  });
+  return {
+    added,
+    unlisted: added.filter((id) => id !== tokenizer.eosTokenId),
+    generationConfig: {
+      ...(stored ?? Object.fromEntries(fromModel)),
+      ...(all.length === 0 ? {} : { eos_token_id: all.length === 1 ? (all[0] ?? null) : all }),
+    },
+  };
+}
+
+/**
+ * Reads generation_config.json of a model folder; null if it is missing.
+ *
+ * @throws `MODEL_CONFIG_INVALID` if it is not a JSON object
+ */
+async function readGenerationConfig(folder: string): Promise<Readonly<Record<string, Json>> | null> {
+  const file = join(folder, 'generation_config.json');
+  if (!existsSync(file)) return null;
+  const failed = (message: string, cause: unknown): WhetstoneError =>
+    new WhetstoneError('MODEL_CONFIG_INVALID', `generation_config.json ${message}`, { place: { file }, cause });
+  return readJsonObject(file, { missing: (cause) => failed('is missing.', cause), invalid: failed });
+}
+
+/** Returns a paragraph for the card of an adapter: how to stop at tokens that the base model does not list. */
+export function stopTokensNote({ added }: StopTokens, { tokenizer }: Pick<LoadedModel, 'tokenizer'>): string {
+  const tokens = added.map((id) => `\`${tokenizer.decode([id])}\` (token ${id})`).join(' or ');
+  return (
+    `\nReplies end with ${tokens}, which the base model does not list as stop tokens. \`generation_config.json\` in ` +
+    'this folder lists all stop tokens. Pass its `eos_token_id` to `generate` of transformers, or as ' +
+    '`stop_token_ids` to vLLM.\n'
+  );
+}
