@@ -25,11 +25,12 @@ const llama = {
   rms_norm_eps: 1e-5,
 };
 const tied = { ...llama, tie_word_embeddings: true };
+type ModelConfig = Parameters<typeof createRandomModel>[0];
 
 describe('options of strategies that change nothing', () => {
   beforeAll(() => useBackend('cpu'));
 
-  const plan = async (strategy: Strategy, config: object = llama) => {
+  const plan = async (strategy: Strategy, config: ModelConfig = llama) => {
     const model = createRandomModel(config, 1);
     try {
       return await strategy.plan?.(model, null);
@@ -37,12 +38,12 @@ describe('options of strategies that change nothing', () => {
       model.dispose();
     }
   };
-  const unusedOf = async (strategy: Strategy, config?: object): Promise<string[]> =>
+  const unusedOf = async (strategy: Strategy, config?: ModelConfig): Promise<string[]> =>
     ((await plan(strategy, config))?.unusedOptions ?? []).map(({ path }) => path.replace('strategy.options.', ''));
   const targets = ['q_proj', 'v_proj'];
 
   // The expected options follow from the names of a Llama: two layers, linear layers without biases.
-  it.each([
+  it.each<[string[], NonNullable<Parameters<typeof loraStrategy>[0]>]>([
     [['excludeModules[1]'], { targetModules: targets, excludeModules: ['v_proj', 'k_proj'] }],
     [['excludeModules'], { excludeModules: 'lm_head' }],
     [['layersToTransform[1]'], { targetModules: targets, layersToTransform: [1, 7] }],
@@ -56,8 +57,8 @@ describe('options of strategies that change nothing', () => {
         alphaPattern: { lm_head: 4 },
       },
     ],
-    [['bias'], { bias: 'all' as const }],
-    [['bias'], { bias: 'lora_only' as const }],
+    [['bias'], { bias: 'all' }],
+    [['bias'], { bias: 'lora_only' }],
     [[], { targetModules: targets, excludeModules: ['layers.0.self_attn.v_proj'], rankPattern: { v_proj: 2 } }],
   ])('lora: %j', async (expected, options) => {
     const unused = await unusedOf(loraStrategy(options));

@@ -115,6 +115,7 @@ export function testRun(options: TestRunOptions = {}): TrainRun {
       data: {
         train: unused,
         eval: null,
+        evalShare: null,
         transforms: [],
         maxLength: null,
         truncationMode: 'keep_start',

@@ -1,4 +1,3 @@
-import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
 import type { Plugin, PluginKind } from '@whetstone/core/contract';
 import { builtInPlugins } from './built-ins.js';
 import { sharedModules } from './trainer.js';
@@ -11,6 +10,7 @@ export interface PluginOptions {
 
 /** Loads plugins of a kind for a command: built-in names, packages and files, relative to the working folder. */
 export async function loadPlugins<K extends PluginKind>(kind: K, uses: readonly string[]): Promise<Plugin<K>[]> {
+  const { createRegistry, loadPlugin } = await import('@whetstone/core/plugins');
   const registry = createRegistry(builtInPlugins);
   const plugins: Plugin<K>[] = [];
   for (const use of uses)

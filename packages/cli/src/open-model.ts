@@ -5,7 +5,6 @@ import type { LoadedAdapter } from '@whetstone/strategies';
 import { pluginsForAdapter } from './adapter-plugins.js';
 import { findModelFolder } from './fetched-models.js';
 import { loadModel, resolveBackend } from './on-demand.js';
-import { createTerminal, terminalLogger } from './terminal.js';
 
 /** Options of {@link openModel}. */
 export interface OpenModelOptions {
@@ -45,8 +44,7 @@ export async function openModel(
         ? []
         : await addedTokens(folder, tokenizer),
   });
-  const { warn } = terminalLogger(createTerminal(false));
-  for (const notice of loaded.notices ?? []) warn(notice);
+  await printNotices(loaded.notices ?? []);
   try {
     const attached = adapter === undefined ? null : await putAdapter(loaded.model, adapter, plugins);
     return {
@@ -62,6 +60,13 @@ export async function openModel(
     loaded.model.dispose();
     throw error;
   }
+}
+
+async function printNotices(notices: readonly string[]): Promise<void> {
+  if (notices.length === 0) return;
+  const { createTerminal, terminalLogger } = await import('./terminal.js');
+  const { warn } = terminalLogger(createTerminal(false));
+  for (const notice of notices) warn(notice);
 }
 
 /** Returns the tokens of one folder's tokenizer that another's lacks. */
