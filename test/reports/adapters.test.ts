@@ -13,6 +13,7 @@ import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strateg
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { isTargeted } from '../../packages/strategies/src/lora/targets.js';
+import { forwardInputOf, largestDifference } from '../support/model-numbers.js';
 import { goldenPath } from '../support/golden.js';
 import { casePath } from './support.js';
 
@@ -192,5 +193,65 @@ describe('the modules of an adapter', () => {
     files.dispose();
     expect(text).toContain('[ADAPTER_INVALID]');
     expect(text).toContain('model.layers.1.self_attn.v_proj.lora_A.weight');
+  });
+});
+
+describe('adapters as PEFT writes them', () => {
+  // Expected logits: PEFT, see make_adapters.py.
+  const fixture = JSON.parse(readFileSync(casePath('adapters/logits.json'), 'utf8')) as {
+    readonly ids: number[][];
+    readonly logits: Readonly<Record<string, number[]>>;
+  };
+  const logits = (): Float32Array => {
+    const mask = fixture.ids.map((row) => row.map(() => 1));
+    const input = forwardInputOf({ input_ids: fixture.ids, attention_mask: mask });
+    return tf.tidy(() => model.logits(input, 'all').dataSync<'float32'>());
+  };
+  /** Names of the adapter within keys, as in a state dict of PEFT. */
+  const named = ({ tensors, ...rest }: AdapterFiles): AdapterFiles => ({
+    ...rest,
+    tensors: new Map(
+      [...tensors].map(([key, one]) => [
+        key.replace(/(lora_(embedding_)?[AB]|lora_magnitude_vector)/, '$1.default'),
+        one,
+      ]),
+    ),
+  });
+
+  it.each(Object.keys(fixture.logits))(
+    '%s computes the same logits, also with the name of the adapter in its keys',
+    async (name) => {
+      const files = await readAdapterFolder(casePath(`adapters/${name}`));
+      for (const each of [files, named(files)]) {
+        const adapter = await loadAdapter(model, each);
+        expect(largestDifference(logits(), fixture.logits[name] ?? [])).toBeLessThan(5e-5);
+        adapter.dispose();
+      }
+      files.dispose();
+    },
+  );
+
+  it('can be trained on if they adapt the head', async () => {
+    const strategy = loraStrategy({ adapter: casePath('adapters/head') });
+    const attachment = await strategy.attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
+    expect(largestDifference(logits(), fixture.logits['head'] ?? [])).toBeLessThan(5e-5);
+    expect([...attachment.trainable.keys()].filter((key) => key.includes('lm_head'))).toEqual([
+      'base_model.model.lm_head.lora_A.weight',
+      'base_model.model.lm_head.lora_B.weight',
+    ]);
+    attachment.dispose();
+  });
+
+  it('are refused for training on another head', async () => {
+    const head = model.parameters.get('lm_head.weight');
+    const before = head?.clone();
+    const moved = tf.tidy(() => tf.add(head as tf.Tensor, 1));
+    head?.assign(moved as never);
+    const attaching = async (): Promise<unknown> =>
+      loraStrategy({ adapter: casePath('adapters/head') }).attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
+    const text = await rejection(attaching);
+    head?.assign(before as never);
+    tf.dispose([moved, ...(before === undefined ? [] : [before])]);
+    expect(text).toContain('lm_head.base_layer.weight');
   });
 });

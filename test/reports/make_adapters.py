@@ -1,13 +1,16 @@
-"""Writes cases/adapters/targets.json: the modules that PEFT selects with fields of adapter_config.json.
+"""Writes cases/adapters: the modules that PEFT selects with fields of adapter_config.json (targets.json), and adapters of
+test/golden/models/llama with the logits of the model with each of them (logits.json).
 
     pip install torch transformers==5.24.0 peft==0.21.2
     python make_adapters.py
 """
 
 import json
+import shutil
 from pathlib import Path
 
-from peft import LoraConfig
+import torch
+from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import check_target_module_exists
 from transformers import AutoModelForCausalLM
 
@@ -33,8 +36,35 @@ FIELDS = [
     {"target_modules": ["self_attn.q_proj", "mlp.up_proj", "proj"]},
 ]
 
+IDS = [[1, 5, 3, 11, 7, 2], [4, 90, 9, 8, 12, 6]]
+ADAPTERS = {
+    "head": LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "lm_head"]),
+    "dora-embedding": LoraConfig(r=2, lora_alpha=4, use_dora=True, target_modules=["embed_tokens"]),
+}
+
+
+def write_adapters():
+    logits = {}
+    for name, config in ADAPTERS.items():
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(MODELS / "llama", dtype=torch.float32), config).eval()
+        generator = torch.Generator().manual_seed(7)
+        with torch.no_grad():
+            for key, parameter in sorted(model.named_parameters()):
+                if "lora_" in key:
+                    noise = torch.randn(parameter.shape, generator=generator)
+                    parameter.copy_(parameter.abs() + noise.abs() * 0.1 if "magnitude" in key else noise * 0.3)
+            logits[name] = [round(v, 6) for v in model(torch.tensor(IDS)).logits.flatten().tolist()]
+        model.save_pretrained(OUT / name)
+        (OUT / name / "README.md").unlink()
+        file = OUT / name / "adapter_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": None}) + "\n")
+        (OUT / name / "adapter_model.safetensors").chmod(0o644)
+    (OUT / "logits.json").write_text(json.dumps({"ids": IDS, "logits": logits}) + "\n")
+
 
 def main():
+    shutil.rmtree(OUT, ignore_errors=True)
+    write_adapters()
     OUT.mkdir(parents=True, exist_ok=True)
     model = AutoModelForCausalLM.from_pretrained(MODELS / "llama")
     linear = [name for name, module in model.named_modules() if type(module).__name__ == "Linear"]

@@ -1,13 +1,14 @@
-import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import { abs, max, sub, tidy, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import {
   WhetstoneError,
+  type LanguageModel,
   type ModelOutline,
   type Problem,
   type StrategyPlan,
   type AdapterFiles,
 } from '@whetstone/core/contract';
 import { configFile, readFields, tensorFile, throwProblems } from '../adapters/adapter-files.js';
-import { endingsOf, loraOptionsOf, peftPrefix, splitName } from './from-peft.js';
+import { endingsOf, loraOptionsOf, pathOfKey, peftPrefix, splitName } from './from-peft.js';
 import type { LoraOptions } from './options.js';
 import { planLora } from './plan.js';
 import { assignCopy } from '../support/unfreeze.js';
@@ -41,8 +42,8 @@ export interface ContinuedAdapter {
 
 /** Converts a key of the file to a parameter name of this strategy, without PEFT's wrappers of saved modules. */
 const parameterName = (key: string): string =>
-  (key.startsWith(peftPrefix) ? key : peftPrefix + key)
-    .replace(/\.modules_to_save(\.default)?\./, '.')
+  (peftPrefix + pathOfKey(key))
+    .replace(/\.modules_to_save\./, '.')
     .replace(/\.lora_magnitude_vector\.weight$/, '.lora_magnitude_vector');
 
 /**
@@ -165,10 +166,41 @@ export function copyAdapterValues(trainable: ReadonlyMap<string, Variable>, file
   }
 }
 
+/** The largest difference of equal weights of which one was rounded to bfloat16. */
+const ROUNDING = 1e-2;
+
+/** The end of the key under which PEFT saves the untrained weight of an adapted head. */
+const baseWeight = '.base_layer.weight';
+
+/**
+ * Compares the weights of adapted layers that PEFT saved with the adapter, such as that of the head, with the model's.
+ *
+ * @throws `ADAPTER_INVALID` if one differs: the adapter was trained on another base
+ */
+export function checkBaseWeights(model: LanguageModel, files: AdapterFiles): void {
+  const problems: Problem[] = [];
+  for (const [key, tensor] of files.tensors) {
+    if (!key.endsWith(baseWeight)) continue;
+    const site = model.linearSites.get(pathOfKey(key).slice(0, -baseWeight.length));
+    if (site === undefined) continue;
+    const differs =
+      site.weight.shape.join() !== tensor.shape.join() ||
+      tidy(() => (max(abs(sub(site.weight, tensor))).dataSync()[0] ?? 0) > ROUNDING);
+    if (!differs) continue;
+    problems.push({
+      message: 'The adapter was trained on another weight of this layer than the model has.',
+      place: { file: tensorFile(files.folder), tensor: key },
+      expected: `the weight of the model, [${site.weight.shape.join(', ')}]`,
+      found: `[${tensor.shape.join(', ')}]`,
+    });
+  }
+  throwProblems(problems, files);
+}
+
 /** Returns the tensors by parameter name, without the untrained originals that PEFT saves for modules with biases. */
 const tensorsByParameter = ({ tensors }: AdapterFiles): Map<string, Tensor> =>
   new Map(
     [...tensors]
-      .filter(([key]) => !key.includes('.original_module.'))
+      .filter(([key]) => !key.includes('.original_module.') && !key.endsWith(baseWeight))
       .map(([key, tensor]) => [parameterName(key), tensor]),
   );

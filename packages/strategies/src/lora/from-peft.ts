@@ -1,4 +1,4 @@
-import { add, matMul, mul, tidy, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { add, div, matMul, mul, norm, tidy, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import {
   defaultsOf,
   type Json,
@@ -98,6 +98,16 @@ export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOp
   };
 }
 
+/**
+ * Returns the path of a key in an adapter's file, without PEFT's prefix and without the name of the adapter, which the
+ * keys of a state dict contain (`lora_A.default.weight`).
+ */
+export const pathOfKey = (key: string): string =>
+  (key.startsWith(peftPrefix) ? key.slice(peftPrefix.length) : key)
+    .replace(/\.(lora_[AB])\.(?!weight$)[^.]+\.weight$/, '.$1.weight')
+    .replace(/\.(lora_embedding_[AB]|lora_magnitude_vector)\.(?!weight$)[^.]+(\.weight)?$/, '.$1')
+    .replace(/\.modules_to_save\.default\./, '.modules_to_save.');
+
 /** A LoRA adapter that was read for a model. */
 export interface LoraAdapter {
   readonly options: LoraOptions;
@@ -149,15 +159,21 @@ function sortTensors(
 ): SortedTensors {
   const sorted: SortedTensors = { sites: new Map(), embeddings: new Map(), replaced: new Map(), tokenRows: [] };
   const adapt = (key: string, module: string, ending: string, tensor: Tensor): void => {
-    const isEmbedding = embeddingEndings.some((each) => each === ending);
+    const isEmbedding = module === model.embeddingSite.name || embeddingEndings.some((each) => each === ending);
     if (!(isEmbedding ? module === model.embeddingSite.name : model.linearSites.has(module)))
       return void fields.problems.push(unknownModule(key, files));
     const group = isEmbedding ? sorted.embeddings : sorted.sites;
     const tensors = group.get(module) ?? new Map<string, Tensor>();
+    if (tensors.has(ending))
+      fields.problems.push({
+        message: 'The file contains several adapters.',
+        place: { file: tensorFile(files.folder), tensor: key },
+        hint: 'Save each adapter in a folder of its own.',
+      });
     group.set(module, tensors.set(ending, tensor));
   };
   for (const [key, tensor] of files.tensors) {
-    const path = key.startsWith(peftPrefix) ? key.slice(peftPrefix.length) : key;
+    const path = pathOfKey(key);
     // PEFT also saves the untrained original of a module with biases.
     if (path.includes('.original_module.')) continue;
     if (path.endsWith(tokenRowsSuffix)) {
@@ -412,17 +428,18 @@ function mergedEmbedding(
     [
       [`${peftPrefix}${name}.lora_embedding_A`, a, [rank, vocabulary]],
       [`${peftPrefix}${name}.lora_embedding_B`, b, [hidden, rank]],
+      ...(options.useDora
+        ? [[`${peftPrefix}${name}.lora_magnitude_vector`, tensors.get('lora_magnitude_vector'), [hidden]] as const]
+        : []),
     ],
     files,
   );
   problems.push(...found);
   if (found.length > 0 || a === undefined || b === undefined) return null;
-  if (options.useDora) {
-    problems.push({
-      message: 'DoRA on an embedding is not supported.',
-      place: { file: configFile(files.folder), path: 'use_dora' },
-    });
-    return null;
-  }
-  return tidy(() => add(weight, mul(transpose(matMul(b as Tensor2D, a as Tensor2D)), scale)));
+  const magnitude = tensors.get('lora_magnitude_vector');
+  return tidy(() => {
+    const merged = add<Tensor2D>(weight, mul(transpose(matMul(b as Tensor2D, a as Tensor2D)), scale));
+    // PEFT's magnitudes of an embedding are the norms of the features, over the vocabulary.
+    return magnitude === undefined ? merged : mul<Tensor2D>(merged, div(magnitude, norm(merged, 'euclidean', 0)));
+  });
 }

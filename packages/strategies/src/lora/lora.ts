@@ -14,7 +14,7 @@ import {
 import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { mergedWeights, type MergedWeights } from '../support/merged-weights.js';
 import { mergeLora } from './adapter.js';
-import { continuedAdapter, copyAdapterValues, planContinued } from './continue-adapter.js';
+import { checkBaseWeights, continuedAdapter, copyAdapterValues, planContinued } from './continue-adapter.js';
 import { peftPrefix } from './from-peft.js';
 import { installLora, type InstalledLora } from './install.js';
 import { loraConfigSchema, type LoraOptions } from './options.js';
@@ -182,6 +182,7 @@ function continuedStrategy(
       withAdapter(folder, (files) => {
         const continued = continuedAdapter(configured, files, variants);
         planContinued(model, continued, files);
+        checkBaseWeights(model, files);
         const attachment = attachLora(model, continued.options, continued.variant, run);
         copyAdapterValues(attachment.trainable, files);
         return attachment;
