@@ -293,7 +293,9 @@ describe('createHookRunner', () => {
       ],
       ['rejection', () => Promise.reject(new Error('no luck')), /no luck/],
       ['value that JSON cannot hold', async () => () => undefined, /returned a function, which JSON cannot hold/],
-      ['big integer', () => ({ count: 1n }), /BigInt/],
+      ['big integer', () => ({ count: 1n }), /returned a BigInt at count, which/],
+      ['number that is not finite', () => ({ means: [1, Infinity] }), /returned Infinity at means\[1\], which/],
+      ['Map, of which JSON would keep nothing', () => ({ counts: new Map() }), /returned an instance of Map at counts/],
     ])('reports a %s of saveState with its plugin', async (_, saveState, message) => {
       const hooks = runner({}, { saveState: saveState as NonNullable<Callback['saveState']> });
       const error = await failureOf(() => hooks.saveState());

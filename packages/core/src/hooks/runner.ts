@@ -10,7 +10,7 @@ import {
 } from '../contract/index.js';
 import { createControlState, type ControlState } from './control-state.js';
 import type { HookMethods, HookRunner } from './types.js';
-import { isRecord, messageOf } from '../util/index.js';
+import { isRecord, jsonProblem, messageOf } from '../util/index.js';
 
 /** A callback with the name of its plugin. */
 export interface HookedCallback {
@@ -208,14 +208,15 @@ async function saveStates(callbacks: readonly HookedCallback[]): Promise<Json> {
 }
 
 /**
- * Returns a state, or throws if JSON cannot hold it.
+ * Returns a state, or throws if JSON would drop or change a part of it: it would be lost without a word.
  *
  * @throws `TypeError`
  */
 function jsonOf(state: Json): Json {
-  if ((JSON.stringify(state) as string | undefined) === undefined)
-    throw new TypeError(`it returned a ${typeof state}, which JSON cannot hold`);
-  return state;
+  const problem = jsonProblem(state);
+  if (problem === null) return state;
+  const place = problem.path === '' ? '' : ` at ${problem.path}`;
+  throw new TypeError(`it returned ${problem.found}${place}, which JSON cannot hold`);
 }
 
 function loadStates(callbacks: readonly HookedCallback[], saved: Json): void {

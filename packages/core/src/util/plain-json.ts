@@ -15,6 +15,7 @@ const joined = (path: string, key: string): string =>
 /** Returns a short description of a value that is not plain JSON. */
 function describe(value: unknown): string {
   if (typeof value === 'number' || value === undefined) return String(value);
+  if (typeof value === 'bigint') return 'a BigInt';
   if (typeof value !== 'object') return `a ${typeof value}`;
   const { constructor: maker } = value as { readonly constructor?: { readonly name?: unknown } };
   return typeof maker?.name === 'string' && maker.name !== ''
