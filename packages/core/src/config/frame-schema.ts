@@ -129,7 +129,12 @@ export const training = section({
     'no',
     'When to evaluate; ends: before the first step and after the last.',
   ),
-  evalSteps: optionalInteger(1, 'The number of steps between evaluations; null: loggingSteps.'),
+  evalSteps: {
+    type: ['number', 'null'],
+    exclusiveMinimum: 0,
+    default: null,
+    description: 'The number of steps between evaluations; below 1: a ratio of all steps. null: loggingSteps.',
+  },
   saveStrategy: choice(['no', 'steps', 'epoch', 'end'], 'steps', 'When to write a checkpoint.'),
   saveSteps: positive(500, 'The number of steps between checkpoints; below 1: a ratio of all steps.'),
   saveTotalLimit: optionalInteger(1, 'The maximum number of checkpoints; older ones are deleted. null: unlimited.'),

@@ -1,6 +1,6 @@
 import type { Json } from '../contract/index.js';
 import { nearest } from '../util/index.js';
-import { importedNames } from './imported-names.js';
+import { importedNames, peftNames } from './imported-names.js';
 import type { ConfigDefaults, ImportedValue } from './normalize.js';
 import { formatPath, parsePath, type Path } from './paths.js';
 import { isObject, valueAt } from './slots.js';
@@ -56,6 +56,8 @@ export function importUnknownKey(
   const value = valueAt(config, from) as Json;
   const camel = camelCase(key);
   if (camel !== key && known.includes(camel)) return { from, to: [...path, camel], append: false, value };
+  const peft = Object.hasOwn(peftNames, key) ? peftNames[key] : undefined;
+  if (peft !== undefined && known.includes(peft)) return { from, to: [...path, peft], append: false, value };
   // Names of other trainers are accepted at the top and in sections only.
   if (path.length > 1) return undefined;
   const table: { readonly [name: string]: (value: Json) => ImportedValue } = {
@@ -71,11 +73,15 @@ export function importUnknownKey(
   return to === undefined ? undefined : { from, to, append: false, value };
 }
 
-/** Returns a hint with the path of the key that a misplaced or misspelled key means, or undefined. */
-export function pathHint(key: string, schema: unknown): string | undefined {
+/**
+ * Returns a hint with the path of the key that a misplaced or misspelled key means, and with the line to write;
+ * undefined without one.
+ */
+export function pathHint(key: string, value: unknown, schema: unknown): string | undefined {
   const keys = sectionKeys(schema);
   const path = keys.get(camelCase(key));
-  if (path !== undefined) return `It belongs at ${formatPath(path)}.`;
+  if (path !== undefined)
+    return `It belongs at ${formatPath(path)}. Write "${path[0]}": { "${path[1]}": ${JSON.stringify(value)} }.`;
   const near = keys.get(nearest(key, [...keys.keys()]) ?? '');
   return near === undefined ? undefined : `Did you mean ${formatPath(near)}?`;
 }

@@ -318,9 +318,9 @@ describe('an invalid configuration', () => {
     });
     expect(error.problems.map((problem) => problem.hint)).toEqual(
       expect.arrayContaining([
-        'It belongs at optimizer.learningRate.',
-        'It belongs at optimizer.weightDecay.',
-        'It belongs at data.maxLength.',
+        'It belongs at optimizer.learningRate. Write "optimizer": { "learningRate": 1 }.',
+        'It belongs at optimizer.weightDecay. Write "optimizer": { "weightDecay": 0.1 }.',
+        'It belongs at data.maxLength. Write "data": { "maxLength": 3 }.',
         'Did you mean schedule.warmupSteps?',
       ]),
     );
@@ -410,6 +410,35 @@ describe('options of TRL', () => {
     expect(config.output.folder).toBe(join(base, 'out'));
     expect(notices).toContain('learning_rate is read as optimizer.learningRate.');
     expect(notices).toHaveLength(12);
+  });
+
+  it('include the names of PEFT, in the options and flat', async () => {
+    for (const names of [
+      { strategy: { use: 'lora', options: { r: 16, lora_alpha: 32 } } },
+      { strategy: { use: 'lora' }, lora_r: 16, lora_alpha: 32 },
+    ]) {
+      const { config } = await resolveObject({ ...minimal, ...names });
+      expect(config.strategy.options).toMatchObject({ rank: 16, alpha: 32 });
+    }
+  });
+
+  it('accept a share of the steps as in TRL', async () => {
+    const { config } = await resolveObject({
+      ...minimal,
+      data: { train: 'a', eval: 'b' },
+      eval_strategy: 'steps',
+      eval_steps: 0.5,
+    });
+    expect(config.training).toMatchObject({ evalStrategy: 'steps', evalSteps: 0.5 });
+  });
+
+  it.each([
+    ['packing', true, 'It belongs at data.packing. Write "data": { "packing": true }.'],
+    ['seed', 7, 'It belongs at training.seed. Write "training": { "seed": 7 }.'],
+    ['evalSteps', 0.5, 'It belongs at training.evalSteps. Write "training": { "evalSteps": 0.5 }.'],
+  ])('that are also ours but misplaced get the line to write: %s', async (key, value, hint) => {
+    const error = await rejection({ ...minimal, [key]: value });
+    expect(error.problems.map((problem) => problem.hint)).toContain(hint);
   });
 
   it('do not replace existing keys, and are reported under their own names', async () => {

@@ -112,7 +112,7 @@ export async function resolveConfig(
     const locate = (path: Path) => ({ ...raw.locate(origins.get(formatPath(path)) ?? path), path: formatPath(path) });
     const all = [...problems, ...(problems.length === 0 ? checkConditions(config, written, schema) : [])];
     throwProblems(
-      all.map((problem) => withPathHint(problem, schema)),
+      all.map((problem) => withPathHint(problem, written, schema)),
       loaded.failures,
       locate,
     );
@@ -145,11 +145,11 @@ export async function resolveConfig(
 }
 
 /** Adds a hint with the correct path to an unknown key that is not similar to a key of the same object. */
-function withPathHint(problem: ConfigProblem, schema: unknown): ConfigProblem {
+function withPathHint(problem: ConfigProblem, written: unknown, schema: unknown): ConfigProblem {
   const unknown = problem.unknownKey;
   if (unknown === undefined || unknown.path.length > 1 || nearest(unknown.key, unknown.known) !== undefined)
     return problem;
-  const hint = pathHint(unknown.key, schema);
+  const hint = pathHint(unknown.key, valueAt(written, [...unknown.path, unknown.key]), schema);
   return hint === undefined ? problem : { ...problem, hint };
 }
 
