@@ -11,11 +11,12 @@ import {
   provide,
   REPLY_GENERATOR,
 } from '@whetstone/core';
-import { definePlugin, PLUGIN_API_VERSION } from '@whetstone/core/contract';
+import { definePlugin, PLUGIN_API_VERSION, type TensorCollective } from '@whetstone/core/contract';
 import { composeSchema, rawConfigOf, resolveConfig, type ResolvedConfig } from '@whetstone/core/config';
 import { runTraining } from '@whetstone/core/training';
 import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
 import { beforeAll, expect, it } from 'vitest';
+import { CLUSTER } from '../../packages/core/src/distributed/index.js';
 import { createEventHub } from '../../packages/core/src/events.js';
 import { composeRun, runServices } from '../../packages/core/src/trainer/compose/index.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -55,6 +56,16 @@ function watch(config: ResolvedConfig, reads: Set<string>): ResolvedConfig {
   return view(config, '') as ResolvedConfig;
 }
 
+/** The sums over a single process. */
+const sumsOfOneProcess: TensorCollective = {
+  sum: (tensors) => ({
+    sums: tensors.map((tensor) => tensor.clone()),
+    seconds: tf.scalar(0),
+    waitSeconds: tf.scalar(0),
+  }),
+  abort: () => undefined,
+};
+
 /** A metric that needs replies. */
 const replyCount = definePlugin({
   apiVersion: PLUGIN_API_VERSION,
@@ -70,6 +81,7 @@ const replyCount = definePlugin({
   }),
 });
 
+/** Trains as the only process of a cluster, and returns the keys that were read. */
 async function readsOf(more: object, folder: string): Promise<ReadonlySet<string>> {
   const reads = new Set<string>();
   const registry = createRegistry([...corePlugins, ...builtIns, replyCount]);
@@ -90,11 +102,13 @@ async function readsOf(more: object, folder: string): Promise<ReadonlySet<string
         engine: 'cpu',
         reason: `${name} ${engine} ${threads}`,
         barrier: () => undefined,
+        collective: sumsOfOneProcess,
       }),
     }),
     provide(MODEL_LOADER, { load: async () => loadedOf(tinyModel()) }),
     provide(BATCH_SOURCE_FACTORY, { create: async () => shuffledSource(8, 2) }),
     provide(REPLY_GENERATOR, async (_, conversations) => conversations.map(() => 'a reply')),
+    provide(CLUSTER, { membership: () => ({ rank: 0, count: 1, addresses: ['127.0.0.1:0'] }) }),
     provide(LOGGER, recordingLogger()),
   ]);
   const { run } = await composeRun({ context, services, callbacks: [] });
@@ -110,21 +124,19 @@ it('every key is read by some run, so that no accepted key is without effect', a
     { role: 'assistant', content: 'An answer.' },
   ];
   writeFileSync(join(folder, 'unused.jsonl'), `${JSON.stringify({ messages })}\n`);
-  const reads = await readsOf(
-    {
-      evaluation: { metrics: ['reply-count'] },
-      training: {
-        numTrainEpochs: 1,
-        evalStrategy: 'steps',
-        evalSteps: 2,
-        saveStrategy: 'steps',
-        saveSteps: 2,
-        saveTotalLimit: 2,
-        loadBestModelAtEnd: true,
-      },
-    },
-    folder,
-  );
+  const training = {
+    numTrainEpochs: 1,
+    evalStrategy: 'steps',
+    evalSteps: 2,
+    saveStrategy: 'steps',
+    saveSteps: 2,
+    saveTotalLimit: 2,
+    loadBestModelAtEnd: true,
+  };
+  const evaluation = { metrics: ['reply-count'] };
+  const first = await readsOf({ evaluation, training }, folder);
+  const resumed = await readsOf({ evaluation, training: { ...training, resumeFromCheckpoint: true } }, folder);
+  const reads = new Set([...first, ...resumed]);
   // `$schema` is for editors, `baseFolder` is resolved into every path, and `stages` into separate runs.
   const others = new Set(['$schema', 'baseFolder', 'stages']);
   expect(frameKeys().filter((key) => !others.has(key) && !reads.has(key))).toEqual([]);
