@@ -2,7 +2,7 @@
 // In the repository, npm links the command before anything is built: this file is always there.
 import { existsSync } from 'node:fs';
 
-const main = new URL('../dist/command-line/main.js', import.meta.url);
+const main = new URL('../dist/main.js', import.meta.url);
 if (existsSync(main)) {
   await import(main.href);
 } else {

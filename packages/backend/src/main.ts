@@ -1,3 +1,3 @@
-import { runBackendCommand } from './command-line.js';
+import { runBackendCommand } from './command-line/command-line.js';
 
 process.exitCode = await runBackendCommand(process.argv.slice(2));
