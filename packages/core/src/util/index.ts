@@ -1,5 +1,6 @@
 /** Helpers that every package uses. They import no other folder. */
 export { bytesOf } from './bytes.js';
+export { exitOnClosedPipe } from './closed-pipe.js';
 export { didYouMean, nearest } from './did-you-mean.js';
 export { messageOf, toError } from './errors.js';
 export { formatBytes } from './format-bytes.js';
