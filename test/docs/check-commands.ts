@@ -51,7 +51,7 @@ async function commandProblems(words: readonly string[], page: Page, isMention: 
     case 'npx':
       return commandProblems(parameters, page, isMention);
     case '@whetstone/backend':
-      return backendProblems(parameters);
+      return backendProblems(parameters, isMention);
     case 'whetstone':
       return whetstoneProblems(parameters, isMention);
     case 'npm':
@@ -77,7 +77,8 @@ async function whetstoneProblems(parameters: readonly string[], isMention: boole
 }
 
 /** What is wrong with a command line of `npx @whetstone/backend`. */
-function backendProblems([command = '', ...parameters]: readonly string[]): readonly string[] {
+function backendProblems([command = '', ...parameters]: readonly string[], isMention: boolean): readonly string[] {
+  if (isMention && command === '') return [];
   const known: Readonly<Record<string, readonly string[]>> = {
     info: ['--json'],
     install: ['cpu', ...xlaPluginKinds, '--dry-run', '--json'],

@@ -11,6 +11,7 @@ import { repository } from '../support/execute.js';
 
 /** Examples that are packages of their own. */
 const examplePackages = {
+  'whetstone-plugin-ln-tuning': 'examples/ln-tuning',
   'whetstone-plugin-lora-fa': 'examples/custom-strategy',
   'whetstone-plugin-loss-watchdog': 'examples/third-party-callback',
 };

@@ -35,6 +35,9 @@ export interface StrategyBench {
   }): Promise<AttachedStrategy>;
 }
 
+/** Learning rate of the checks' steps, if `learningRate` of the options is not set. */
+export const DEFAULT_LEARNING_RATE = 0.1;
+
 /** Rows that the suite trains on and computes logits of. */
 export const rowsOf = (model: LanguageModel): Row[] => randomRows(8, model.vocabularySize, 11);
 
@@ -81,7 +84,7 @@ function attachedStrategy(
   model: LanguageModel,
   attachment: Attachment,
   owner: Attachment | null,
-  learningRate = 0.1,
+  learningRate = DEFAULT_LEARNING_RATE,
 ): AttachedStrategy {
   const attachments = owner === null ? [attachment] : [owner, attachment];
   let isAttached = true;
