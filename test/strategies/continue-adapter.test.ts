@@ -18,21 +18,10 @@ import { qloraStrategy } from '../../packages/strategies/src/qlora/qlora.js';
 import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { batchOf, randomRows } from '@whetstone/testing';
 import { useBackend } from '../support/backend.js';
+import { tinyLlama as llama } from '../support/tiny-llama.js';
 import { goldenPath } from '../support/golden.js';
 import { expectNoLeak } from '../support/model-numbers.js';
 
-const llama = {
-  model_type: 'llama',
-  vocab_size: 24,
-  hidden_size: 8,
-  intermediate_size: 12,
-  num_hidden_layers: 2,
-  num_attention_heads: 2,
-  num_key_value_heads: 1,
-  max_position_embeddings: 32,
-  rms_norm_eps: 1e-5,
-  initializer_range: 0.3,
-};
 const gpt2 = {
   model_type: 'gpt2',
   vocab_size: 24,
