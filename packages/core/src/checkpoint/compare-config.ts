@@ -1,9 +1,9 @@
 import type { Problem } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
-import { isRecord } from '../util/index.js';
+import { isRecord, sortKeys } from '../util/index.js';
 
-/** A reason for which a different setting is refused, unless `training.resumeDespite` names it. */
-type Reason = 'data' | 'seed' | 'packing' | 'length';
+/** The reasons for which a different setting is refused, unless `training.resumeDespite` names them. */
+const reasons = ['data', 'seed', 'packing', 'length'] as const;
 
 /**
  * What a different setting means for a resumed run:
@@ -14,7 +14,7 @@ type Reason = 'data' | 'seed' | 'packing' | 'length';
  * - A reason: the run would train on other samples or repeat some, so it is refused unless it is allowed.
  * - `tensors`: it decides which tensors there are or what they mean, so it is always refused.
  */
-type Rule = 'free' | 'reported' | 'inexact' | 'tensors' | Reason;
+type Rule = 'free' | 'reported' | 'inexact' | 'tensors' | (typeof reasons)[number];
 
 /** The rules of settings by their path; the longest path that contains a setting applies. Others are free. */
 const rules: Readonly<Record<string, Rule>> = {
@@ -74,6 +74,9 @@ export function differencesOf(saved: unknown, present: unknown, changeable: read
   });
 }
 
+/** Returns whether the run would train on other samples because of a difference. */
+export const changesSamples = ({ rule }: Difference): boolean => reasons.some((reason) => reason === rule);
+
 /** Returns the problem to report for a difference. */
 export const problemOf = ({ path, saved, present }: Difference): Problem => ({
   message: `${path} differs from that of the checkpoint.`,
@@ -131,11 +134,7 @@ const isOff = (value: unknown): boolean =>
 
 /** Returns JSON whose keys are sorted. */
 function canonical(value: unknown): string {
-  return (
-    JSON.stringify(value, (_, inner: Json) =>
-      isRecord(inner) ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1))) : inner,
-    ) ?? 'undefined'
-  );
+  return JSON.stringify(value, (_, inner: Json) => (isRecord(inner) ? sortKeys(inner) : inner)) ?? 'undefined';
 }
 
 function shown(value: unknown): string {

@@ -4,7 +4,7 @@ import type { LoadedModel } from '../contract/model.js';
 import type { Strategy } from '../contract/strategy.js';
 import type { TensorBackendInfo } from '../contract/tokens.js';
 import type { Workers } from '../contract/workers.js';
-import { differencesOf, listed, problemOf, type Difference } from './compare-config.js';
+import { changesSamples, differencesOf, listed, problemOf, type Difference } from './compare-config.js';
 
 /** The properties of a run that are compared when it resumes, besides its configuration. */
 export interface Identity {
@@ -147,9 +147,8 @@ function refuseOtherSamples(
   despite: ResolvedConfig['training']['resumeDespite'],
   warn: (message: string) => void,
 ): void {
-  const isReason = ({ rule }: Difference): boolean => ['data', 'seed', 'packing', 'length'].includes(rule);
   const [allowed, refused] = [true, false].map((isAllowed) =>
-    differences.filter((each) => isReason(each) && despite.some((reason) => reason === each.rule) === isAllowed),
+    differences.filter((each) => changesSamples(each) && despite.some((reason) => reason === each.rule) === isAllowed),
   );
   if (refused !== undefined && refused.length > 0)
     throw new WhetstoneError(

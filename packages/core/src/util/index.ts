@@ -8,7 +8,7 @@ export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';
 export { membersOf } from './members.js';
 export { jsonProblem } from './plain-json.js';
-export { isRecord } from './records.js';
+export { isRecord, sortKeys } from './records.js';
 export { sameShape, sizeOfShape } from './shape.js';
 export { testRandom } from './test-random.js';
 export {

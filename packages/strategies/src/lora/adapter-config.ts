@@ -1,4 +1,5 @@
 import type { Json, LanguageModel, LinearSite } from '@whetstone/core/contract';
+import { sortKeys } from '@whetstone/core/util';
 import { describeSavedModules } from './saved-modules.js';
 import type { LoraOptions } from './options.js';
 import { describeTargets } from './stored-targets.js';
@@ -6,9 +7,6 @@ import { describeTokenRows, type TokenRows } from './token-rows.js';
 
 /** The PEFT release whose format of `adapter_config.json` is written. */
 const peftVersion = '0.21.2';
-
-const sortedObject = (value: { readonly [key: string]: Json }): { readonly [key: string]: Json } =>
-  Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)));
 
 /**
  * Creates `adapter_config.json` of a LoRA adapter with every field that PEFT writes, keys sorted. Its fields select the
@@ -23,7 +21,7 @@ export function loraAdapterConfig(
   peftType: string,
 ): Json {
   const selection = describeTargets(model, targets, options);
-  return sortedObject({
+  return sortKeys({
     alora_invocation_tokens: null,
     alpha_pattern: options.alphaPattern,
     arrow_config: null,

@@ -22,6 +22,7 @@ import {
   type StrategyRun,
   type AdapterFiles,
 } from '@whetstone/core/contract';
+import { sortKeys } from '@whetstone/core/util';
 import { configFile, readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
 import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { assignCopy } from '../support/unfreeze.js';
@@ -116,7 +117,7 @@ function configOf(
           tokenizer_kwargs: null,
           tokenizer_name_or_path: null,
         };
-  return Object.fromEntries(Object.entries({ ...common, ...own }).sort(([one], [other]) => (one < other ? -1 : 1)));
+  return sortKeys({ ...common, ...own });
 }
 
 /**
