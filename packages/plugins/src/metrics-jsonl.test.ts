@@ -2,8 +2,16 @@ import { appendFileSync, closeSync, existsSync, mkdtempSync, openSync, readFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Callback, Control, EvaluationReport, RunInfo, RunReport, StepReport } from '@whetstone/core/contract';
-import { appendText, createMetricsLog } from './metrics-jsonl.js';
+import type {
+  Callback,
+  Control,
+  EvaluationReport,
+  Json,
+  RunInfo,
+  RunReport,
+  StepReport,
+} from '@whetstone/core/contract';
+import { appendBytes, createMetricsLog } from './metrics-jsonl.js';
 
 const control: Control = {
   stop() {},
@@ -75,6 +83,10 @@ describe('metrics-jsonl', () => {
     folder = mkdtempSync(join(tmpdir(), 'whetstone-metrics-'));
   });
   afterEach(() => rmSync(folder, { recursive: true }));
+  const warnings: string[] = [];
+  const logOf = (): Callback => createMetricsLog(folder, 'metrics.jsonl', (message) => warnings.push(message));
+  const evaluate = (log: Callback) =>
+    (log.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation, control);
   const lines = (): {
     readonly type: string;
     readonly step: number;
@@ -87,7 +99,7 @@ describe('metrics-jsonl', () => {
       .map((line) => JSON.parse(line) as never);
 
   it('writes a line per step and evaluation immediately, and one at the end', async () => {
-    const log = createMetricsLog(folder, 'metrics.jsonl');
+    const log = logOf();
     await play(log, 0, [1, 2]);
     expect(lines()).toMatchObject([
       { type: 'step', step: 1, loss: 1, gradNorm: 2 },
@@ -100,19 +112,54 @@ describe('metrics-jsonl', () => {
   });
 
   it('removes steps that a resumed run repeats, and incomplete lines', async () => {
-    const log = createMetricsLog(folder, 'metrics.jsonl');
+    const log = logOf();
     await play(log, 0, [1, 2, 3]);
     log.dispose?.();
     appendFileSync(join(folder, 'metrics.jsonl'), '{"type":"step","step":1,"lo');
-    await play(createMetricsLog(folder, 'metrics.jsonl'), 2, [3, 4]);
+    await play(logOf(), 2, [3, 4]);
     expect(lines().map((line) => line.step)).toEqual([1, 2, 3, 4]);
+  });
+
+  it('continues at the position of the checkpoint: no evaluation of its step is missing or doubled', async () => {
+    const log = logOf();
+    await play(log, 0, [1, 2]);
+    const before = (await log.saveState?.()) as Json;
+    // What a save step at the end of an epoch does: the evaluation of the epoch follows the checkpoint.
+    evaluate(log);
+    const after = (await log.saveState?.()) as Json;
+    (log.onStep as (report: StepReport, control: Control) => void)(step(3), control);
+    log.dispose?.();
+    const kindsAfter = async (position: Json): Promise<string[]> => {
+      const resumed = logOf();
+      resumed.loadState?.(position);
+      await play(resumed, 2, []);
+      if (position === before) evaluate(resumed);
+      resumed.dispose?.();
+      return lines().map(({ type, step: at }) => `${type} ${at}`);
+    };
+    expect(await kindsAfter(after)).toEqual(['step 1', 'step 2', 'evaluation 2']);
+    expect(await kindsAfter(before)).toEqual(['step 1', 'step 2', 'evaluation 2']);
+    expect(warnings).toEqual([]);
+  });
+
+  it('keeps the lines of earlier steps and warns if the file is not that of the checkpoint', async () => {
+    const log = logOf();
+    await play(log, 0, [1, 2]);
+    const position = (await log.saveState?.()) as Json;
+    log.dispose?.();
+    await play(logOf(), 0, [1, 2, 3]);
+    const resumed = logOf();
+    resumed.loadState?.({ ...(position as object), sha256: 'another' });
+    await play(resumed, 2, [3]);
+    expect(lines().map((line) => line.step)).toEqual([1, 2, 3]);
+    expect(warnings.splice(0)).toEqual([expect.stringMatching(/metrics\.jsonl is not the log of the run/)]);
   });
 
   // Writing to /dev/full fails like a full disk. It exists only on Linux.
   it.skipIf(!existsSync('/dev/full'))('reports that the disk is full', async () => {
     const full = openSync('/dev/full', 'a');
     try {
-      expect(() => appendText(full, 'a line', 'metrics.jsonl')).toThrow(
+      expect(() => appendBytes(full, Buffer.from('a line'), 'metrics.jsonl')).toThrow(
         expect.objectContaining({ code: 'DISK_FULL', place: { file: 'metrics.jsonl' } }),
       );
     } finally {
@@ -121,8 +168,8 @@ describe('metrics-jsonl', () => {
   });
 
   it('starts a new file for a new run', async () => {
-    await play(createMetricsLog(folder, 'metrics.jsonl'), 0, [1, 2]);
-    await play(createMetricsLog(folder, 'metrics.jsonl'), 0, [1]);
+    await play(logOf(), 0, [1, 2]);
+    await play(logOf(), 0, [1]);
     expect(lines().map((line) => line.step)).toEqual([1]);
   });
 });

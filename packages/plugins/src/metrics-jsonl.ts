@@ -1,6 +1,7 @@
+import { createHash, type Hash } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { definePlugin, type Callback } from '@whetstone/core/contract';
+import { definePlugin, type Callback, type Json } from '@whetstone/core/contract';
 import { fileError, writeAtomically } from '@whetstone/core/files';
 
 const configSchema = {
@@ -22,72 +23,120 @@ interface Line {
   readonly step: number;
 }
 
-/**
- * Returns the lines that a run resumed after `step` steps keeps: complete lines of steps up to `step`, without the end.
- */
-function linesToKeep(text: string, step: number): string[] {
-  return text.split('\n').filter((line) => {
-    try {
-      const parsed = JSON.parse(line) as Partial<Line>;
-      return parsed.type !== 'end' && typeof parsed.step === 'number' && parsed.step <= step;
-    } catch {
-      return false;
-    }
-  });
+/** The position of a checkpoint in the file. */
+interface Position {
+  readonly bytes: number;
+  /** The SHA-256 of the bytes before the position. */
+  readonly sha256: string;
 }
 
 /**
- * Appends text to an open file.
+ * Returns the complete lines of steps up to `step`, without the end: what a resumed run keeps if its checkpoint has no
+ * position in the file.
+ */
+function linesUpTo(step: number, content: Buffer): Buffer {
+  const lines = content
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => {
+      try {
+        const parsed = JSON.parse(line) as Partial<Line>;
+        return parsed.type !== 'end' && typeof parsed.step === 'number' && parsed.step <= step;
+      } catch {
+        return false;
+      }
+    });
+  return Buffer.from(lines.map((line) => `${line}\n`).join(''));
+}
+
+/** Returns the bytes before a position; null if the file does not have them. */
+function bytesBefore({ bytes, sha256 }: Position, content: Buffer): Buffer | null {
+  const before = content.subarray(0, bytes);
+  return before.length === bytes && createHash('sha256').update(before).digest('hex') === sha256 ? before : null;
+}
+
+/**
+ * Appends bytes to an open file.
  *
  * @param file the path for error messages
  * @throws `DISK_FULL` and other file system errors
  */
-export function appendText(descriptor: number, text: string, file: string): void {
+export function appendBytes(descriptor: number, bytes: Uint8Array, file: string): void {
   try {
-    writeSync(descriptor, text);
+    let done = 0;
+    // A single call can write fewer.
+    while (done < bytes.length) done += writeSync(descriptor, bytes, done);
   } catch (cause) {
     throw fileError(cause, file);
   }
 }
 
+/** The file of a run that is being written. */
+interface OpenFile {
+  readonly descriptor: number;
+  /** The hash of all bytes so far. */
+  readonly hash: Hash;
+  bytes: number;
+}
+
 /**
  * Creates a logger that writes one line of JSON for every step and evaluation. NaN and infinities become null.
  *
- * A resumed run continues the file. Lines of steps that will be repeated, and incomplete lines, are removed first.
+ * A checkpoint contains the position in the file. A run that resumes from it removes what follows, and continues there.
  *
  * @throws `DISK_FULL`
  */
-export function createMetricsLog(folder: string, fileName: string): Callback {
-  let descriptor: number | null = null;
+export function createMetricsLog(folder: string, fileName: string, warn: (message: string) => void): Callback {
+  const file = join(folder, fileName);
+  let open: OpenFile | null = null;
+  let resumed: Position | null = null;
+  const contentToKeep = (startStep: number): Buffer => {
+    if (startStep === 0 || !existsSync(file)) return Buffer.alloc(0);
+    const content = readFileSync(file);
+    const before = resumed === null ? null : bytesBefore(resumed, content);
+    if (before !== null) return before;
+    if (resumed !== null) warn(`${file} is not the log of the run until its checkpoint: some lines can be missing.`);
+    return linesUpTo(startStep, content);
+  };
   const write = (line: Line & Readonly<Record<string, unknown>>): void => {
-    if (descriptor !== null) appendText(descriptor, `${JSON.stringify(line)}\n`, join(folder, fileName));
+    if (open === null) return;
+    const text = Buffer.from(`${JSON.stringify(line)}\n`);
+    appendBytes(open.descriptor, text, file);
+    open.hash.update(text);
+    open.bytes += text.length;
   };
   const close = (): void => {
-    if (descriptor === null) return;
-    fsyncSync(descriptor);
-    closeSync(descriptor);
-    descriptor = null;
+    if (open === null) return;
+    fsyncSync(open.descriptor);
+    closeSync(open.descriptor);
+    open = null;
   };
   return {
     onRunStart: async ({ startStep }) => {
       close();
       mkdirSync(folder, { recursive: true });
-      const file = join(folder, fileName);
-      const kept = startStep > 0 && existsSync(file) ? linesToKeep(readFileSync(file, 'utf8'), startStep) : [];
-      await writeAtomically(file, async (handle) => handle.writeFile(kept.map((line) => `${line}\n`).join('')));
-      descriptor = openSync(file, 'a');
+      const kept = contentToKeep(startStep);
+      await writeAtomically(file, async (handle) => handle.writeFile(kept));
+      open = { descriptor: openSync(file, 'a'), hash: createHash('sha256').update(kept), bytes: kept.length };
     },
     onStep: ({ metrics, ...report }) => write({ type: 'step', ...report, ...metrics }),
     onEvaluate: ({ metrics, ...report }) => write({ type: 'evaluation', ...report, ...metrics }),
-    onSave: () => {
-      if (descriptor !== null) fsyncSync(descriptor);
-    },
     onRunEnd: (report) => {
       const { steps, outputFolder: _folder, ...rest } = report;
       write({ type: 'end', step: steps, ...rest });
       close();
     },
     onRunError: close,
+    saveState: (): Json => {
+      if (open === null) return resumed === null ? null : { ...resumed };
+      // The lines before the position must be on the disk when the checkpoint is.
+      fsyncSync(open.descriptor);
+      return { bytes: open.bytes, sha256: open.hash.copy().digest('hex') };
+    },
+    // The position matters only to a run that resumes: the file keeps the lines of steps that a rollback undoes.
+    loadState: (state) => {
+      resumed = state as unknown as Position | null;
+    },
     dispose: close,
   };
 }
@@ -99,6 +148,8 @@ export const metricsJsonl = definePlugin({
   name: 'metrics-jsonl',
   description: "Writes every step and evaluation as a line of JSON to a file in the run's output folder.",
   configSchema,
-  create: ({ file }, { outputFolder }) =>
-    outputFolder === null ? { onRunStart: () => {} } : createMetricsLog(outputFolder, file),
+  create: ({ file }, { outputFolder, logger }) =>
+    outputFolder === null
+      ? { onRunStart: () => {} }
+      : createMetricsLog(outputFolder, file, (message) => logger.warn(message)),
 });

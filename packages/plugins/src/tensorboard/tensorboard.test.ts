@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Callback, Control, EvaluationReport, RunInfo, StepReport } from '@whetstone/core/contract';
+import type { Callback, Control, EvaluationReport, Json, RunInfo, StepReport } from '@whetstone/core/contract';
 import { crc32c, encodeEvent, frameRecord } from './event-file.js';
 import { createTensorBoardLog } from './tensorboard.js';
 
@@ -121,6 +121,34 @@ describe('tensorboard', () => {
     await play(log, 2, { 3: 2 });
     log.dispose?.();
     expect(readdirSync(join(folder, 'events'))).toHaveLength(2);
+  });
+
+  it('removes what follows the checkpoint from which a run resumes', async () => {
+    let clock = 1_700_000_000_000;
+    const logOf = (): Callback => createTensorBoardLog(folder, 1, () => (clock += 1000));
+    const evaluate = (log: Callback): void =>
+      (log.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation, control);
+    /** The number of evaluations in the files that TensorBoard reads. */
+    const evaluations = (): number =>
+      readdirSync(folder)
+        .filter((name) => name.includes('tfevents'))
+        .flatMap((name) => readFileSync(join(folder, name), 'latin1').match(/eval\/loss/g) ?? []).length;
+    const first = logOf();
+    await play(first, 0, { 1: 3, 2: 2.5, 3: 9, 4: 9 });
+    const saved = (await first.saveState?.()) as Json;
+    // The checkpoint of step 4 precedes its evaluation, so that every resumed run evaluates again.
+    evaluate(first);
+    for (const _ of ['killed', 'ends']) {
+      const resumed = logOf();
+      resumed.loadState?.(saved);
+      await play(resumed, 4, {});
+      evaluate(resumed);
+    }
+    // Another run in the same folder.
+    const other = logOf();
+    await play(other, 0, { 1: 3 });
+    expect(evaluations()).toBe(1);
+    expect(readdirSync(folder).filter((name) => name.startsWith('events.out.abandoned.'))).toHaveLength(1);
   });
 
   it.skipIf(!existsSync('/dev/full'))('leaves no file open', async () => {

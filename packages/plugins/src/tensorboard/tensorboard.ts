@@ -1,7 +1,18 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  truncateSync,
+  writeSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
-import { definePlugin, type Callback } from '@whetstone/core/contract';
+import { basename, join } from 'node:path';
+import { definePlugin, type Callback, type Json } from '@whetstone/core/contract';
 import { fileError } from '@whetstone/core/files';
 import { encodeEvent, frameRecord, type TensorBoardEvent } from './event-file.js';
 
@@ -38,21 +49,51 @@ function scalarsOf(
   return Object.fromEntries(numbers.map(([name, value]) => [`${prefix}/${name}`, value]));
 }
 
+/** The position of a checkpoint in the event files of its run. */
+interface Position {
+  /** The end of the names of all event files of the run. Other runs can write to the same folder. */
+  readonly run: string;
+  /** The files that existed, with their sizes in bytes. */
+  readonly files: Readonly<Record<string, number>>;
+}
+
+const PREFIX = 'events.out.tfevents.';
+
+/**
+ * Makes the event files of a run those of a checkpoint: removes what was written later. A file that did not exist is
+ * renamed, so that TensorBoard does not read it.
+ */
+function returnTo({ run, files }: Position, folder: string): void {
+  for (const name of readdirSync(folder).filter((each) => each.startsWith(PREFIX) && each.endsWith(`.${run}`))) {
+    const file = join(folder, name);
+    const bytes = Object.hasOwn(files, name) ? files[name] : undefined;
+    if (bytes === undefined) renameSync(file, join(folder, name.replace(PREFIX, 'events.out.abandoned.')));
+    else if (statSync(file).size > bytes) truncateSync(file, bytes);
+  }
+}
+
 /**
  * Creates a logger that writes steps and evaluations for TensorBoard (`tensorboard --logdir runs`). Each start of a run
- * writes a new file. A resumed run lets TensorBoard discard the steps that it repeats.
+ * writes a new file. A checkpoint contains the position in the files: a run that resumes from it removes what follows.
+ * TensorBoard discards the steps that it had read and that the run repeats.
  *
  * @throws `DISK_FULL`
  */
 export function createTensorBoardLog(folder: string, everySteps = 1, now: () => number = Date.now): Callback {
-  let open: { readonly descriptor: number; readonly file: string } | null = null;
+  let open: { readonly descriptor: number; readonly file: string; bytes: number } | null = null;
+  let position: Position | null = null;
+  let resumed: Position | null = null;
   const write = (event: TensorBoardEvent): void => {
     if (open === null) return;
+    const record = frameRecord(encodeEvent(event));
     try {
-      writeSync(open.descriptor, frameRecord(encodeEvent(event)));
+      let done = 0;
+      // A single call can write fewer bytes.
+      while (done < record.length) done += writeSync(open.descriptor, record, done);
     } catch (cause) {
       throw fileError(cause, open.file);
     }
+    open.bytes += record.length;
   };
   const close = (): void => {
     if (open === null) return;
@@ -64,15 +105,16 @@ export function createTensorBoardLog(folder: string, everySteps = 1, now: () => 
     onRunStart: ({ startStep }) => {
       close();
       mkdirSync(folder, { recursive: true });
+      position = startStep > 0 && resumed !== null ? resumed : { run: randomBytes(4).toString('hex'), files: {} };
+      returnTo(position, folder);
       const seconds = now() / 1000;
+      const time = seconds.toFixed(3).replace('.', '').padStart(13, '0');
       // TensorBoard recognizes event files by this name, and reads them in the order of their names.
-      const file = join(
-        folder,
-        `events.out.tfevents.${seconds.toFixed(3).replace('.', '').padStart(13, '0')}.${hostname()}.${process.pid}`,
-      );
-      open = { file, descriptor: openSync(file, 'a') };
+      const file = join(folder, `${PREFIX}${time}.${hostname()}.${process.pid}.${position.run}`);
+      open = { file, descriptor: openSync(file, 'a'), bytes: 0 };
       write({ kind: 'version', seconds, step: 0 });
-      write({ kind: 'start', seconds, step: startStep + 1 });
+      // A new run has events of step 0, too.
+      write({ kind: 'start', seconds, step: startStep === 0 ? 0 : startStep + 1 });
     },
     onStep: (report) => {
       if (report.step % everySteps === 0 || report.step === report.totalSteps)
@@ -80,11 +122,18 @@ export function createTensorBoardLog(folder: string, everySteps = 1, now: () => 
     },
     onEvaluate: (report) =>
       write({ kind: 'scalars', seconds: now() / 1000, step: report.step, scalars: scalarsOf('eval', report) }),
-    onSave: () => {
-      if (open !== null) fsyncSync(open.descriptor);
-    },
     onRunEnd: close,
     onRunError: close,
+    saveState: (): Json => {
+      if (open === null || position === null) return resumed === null ? null : { ...resumed };
+      // The events before the position must be on the disk when the checkpoint is.
+      fsyncSync(open.descriptor);
+      return { run: position.run, files: { ...position.files, [basename(open.file)]: open.bytes } };
+    },
+    // The position matters only to a run that resumes: the files keep the events of steps that a rollback undoes.
+    loadState: (state) => {
+      resumed = state as unknown as Position | null;
+    },
     dispose: close,
   };
 }
