@@ -126,6 +126,21 @@ describe('what an interrupted run owes is done first when it resumes', () => {
 describe('a run that a callback had stopped', () => {
   const stopped: Case = { training: { saveStrategy: 'end' }, callbacks: requesting, at: '' };
 
+  it('in onSave, after its checkpoint was written, ends when it is resumed, also if it was killed', async () => {
+    const folder = await temporaryFolder();
+    const each: Case = { training: { saveStrategy: 'steps', saveSteps: 2 }, at: '' };
+    const run = testRun({
+      trainData: shuffledSource(6, 2),
+      outputFolder: folder,
+      callbacks: [{ onSave: (_, control) => control.stop('saved') }],
+      training: { numTrainEpochs: 2, ...each.training },
+    });
+    for await (const { step } of runTraining(run)) if (step === 2) break;
+    disposeRun(run);
+    const { log, stopReason } = await trainCase(each, folder, { resume: true });
+    expect([log.filter((entry) => entry.startsWith('step')), stopReason]).toEqual([[], 'saved']);
+  });
+
   it('ends again when it is resumed, unless resumeDespite allows to train on', async () => {
     const folder = await temporaryFolder();
     const first = await trainCase(stopped, folder);

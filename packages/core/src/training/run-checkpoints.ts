@@ -56,8 +56,8 @@ type Facts = Parameters<TrainRun['checkpoints']['save']>[3];
 class Checkpoints implements RunCheckpoints {
   /** The best weights of a run without an output folder. */
   private bestOnHost: HostTensors = new Map();
-  /** The state of the latest checkpoint. */
-  private saved: RunState | null = null;
+  /** The state of the latest checkpoint, and the requests in it as JSON. */
+  private saved: { readonly state: RunState; readonly requests: string } | null = null;
 
   constructor(
     private readonly run: TrainRun,
@@ -75,15 +75,16 @@ class Checkpoints implements RunCheckpoints {
     // Also on workers that write nothing: a rollback returns all of them to the same step.
     if (run.config.output.folder !== null) this.context.onStored();
     if (outputFolder === null) return null;
-    if (this.saved === state) return checkpointFolder(outputFolder, state.step);
-    const folder = await checkpoints.save(outputFolder, this.sources, withRequests(state, hooks), this.facts());
-    this.saved = state;
+    if (this.isSaved(state)) return checkpointFolder(outputFolder, state.step);
+    const folder = await this.write(outputFolder, state);
     await checkpoints.prune(
       outputFolder,
       run.config.training.saveTotalLimit,
       new Set([state.step, ...(state.best === null ? [] : [state.best.step])]),
     );
     await hooks.onSave({ step: state.step, folder });
+    // A request that a callback makes in onSave, such as a stop, must not be lost.
+    if (!this.isSaved(state)) await this.write(outputFolder, state);
     return folder;
   }
 
@@ -124,6 +125,24 @@ class Checkpoints implements RunCheckpoints {
     return () => {
       this.bestOnHost = kept;
     };
+  }
+
+  /** Returns whether the latest checkpoint has this state and the pending requests. */
+  private isSaved(state: RunState): boolean {
+    return this.saved?.state === state && this.saved.requests === this.pendingRequests();
+  }
+
+  /** Returns the pending requests as JSON, without that for a checkpoint, which the checkpoint fulfils. */
+  private pendingRequests(): string {
+    return JSON.stringify({ ...this.run.hooks.requests.pending(), save: false });
+  }
+
+  private async write(outputFolder: string, state: RunState): Promise<string> {
+    const { checkpoints, hooks } = this.run;
+    const requests = this.pendingRequests();
+    const folder = await checkpoints.save(outputFolder, this.sources, withRequests(state, hooks), this.facts());
+    this.saved = { state, requests };
+    return folder;
   }
 
   private get owner(): Attachment {
