@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { differencesOf } from './compare-config.js';
+import { dataOptions, evaluationOptions, training } from '../config/frame-schema.js';
+import { differencesOf, rules } from './compare-config.js';
 
 /** The configuration in a checkpoint of version 0.1.0. */
 const saved = (): Record<string, unknown> =>
@@ -51,6 +52,7 @@ describe('the settings of two runs', () => {
     ['data.roleWeights', { user: 0.5 }, 'data'],
     ['data.trainSamplingStrategy', 'sequential', 'data'],
     ['data.curriculum', { by: 'length' }, 'data'],
+    ['data.evalShare', 0.1, 'data'],
     ['training.perDeviceTrainBatchSize', 5, 'inexact'],
     ['training.gradientAccumulationSteps', 5, 'inexact'],
     ['data.tokensPerBatch', 512, 'inexact'],
@@ -83,6 +85,15 @@ describe('the settings of two runs', () => {
     ['baseFolder', '/elsewhere'],
   ])('%s → %j changes freely', (path, value) => {
     expect(differencesOf(saved(), changed(path, value), [])).toEqual([]);
+  });
+
+  it('have a rule for every setting of data, training and evaluation', () => {
+    const paths = [
+      ...['train', 'eval', 'transforms', ...Object.keys(dataOptions)].map((key) => `data.${key}`),
+      ...Object.keys(training.properties).map((key) => `training.${key}`),
+      ...Object.keys(evaluationOptions).map(() => 'evaluation'),
+    ];
+    expect(paths.filter((path) => !(path in rules))).toEqual([]);
   });
 
   it('has no difference in a seed of the data that equals the seed, and in a packing strategy without packing', () => {

@@ -16,8 +16,11 @@ const reasons = ['data', 'seed', 'packing', 'length'] as const;
  */
 type Rule = 'free' | 'reported' | 'inexact' | 'tensors' | (typeof reasons)[number];
 
-/** The rules of settings by their path; the longest path that contains a setting applies. Others are free. */
-const rules: Readonly<Record<string, Rule>> = {
+/**
+ * The rules of settings by their path; the longest path that contains a setting applies. Others are free. A test checks
+ * that every setting of `data`, `training` and `evaluation` has one.
+ */
+export const rules: Readonly<Record<string, Rule>> = {
   strategy: 'tensors',
   'model.addTokens': 'tensors',
   'model.options': 'tensors',
@@ -43,6 +46,35 @@ const rules: Readonly<Record<string, Rule>> = {
   'data.trainSamplingStrategy': 'data',
   'data.balance': 'data',
   'data.curriculum': 'data',
+  'data.evalShare': 'data',
+  // The hash of the data decides, so that the same data can be read from another place.
+  'data.train': 'free',
+  'data.transforms': 'free',
+  'data.unreadableRows': 'free',
+  'data.samplesWithoutTargets': 'free',
+  'data.eval': 'free',
+  'data.supervisionProof': 'free',
+  'data.leakage': 'free',
+  'data.qualityGate': 'free',
+  'data.workers': 'free',
+  evaluation: 'free',
+  'training.numTrainEpochs': 'free',
+  'training.maxSteps': 'free',
+  'training.perDeviceEvalBatchSize': 'free',
+  'training.loggingSteps': 'free',
+  'training.evalStrategy': 'free',
+  'training.evalSteps': 'free',
+  'training.saveStrategy': 'free',
+  'training.saveSteps': 'free',
+  'training.saveTotalLimit': 'free',
+  'training.loadBestModelAtEnd': 'free',
+  'training.metricForBestModel': 'free',
+  'training.greaterIsBetter': 'free',
+  'training.resumeFromCheckpoint': 'free',
+  'training.resumeDespite': 'free',
+  'training.maxRollbacks': 'free',
+  'training.ddpTimeout': 'free',
+  'training.ddpBucketCapMb': 'free',
   companions: 'reported',
   callbacks: 'reported',
   optimizer: 'reported',
