@@ -24,7 +24,7 @@ beforeAll(() => tf.setBackend('cpu'));
 
 const rows = samplesOf(batchOf(randomRows(12, 48, 2)));
 const pooled = (losses: readonly (number | null)[]): PooledSample[] =>
-  losses.map((loss, index) => ({ row: rows[index] ?? rows[0]!, loss, repeats: 0 }));
+  losses.map((loss, index) => ({ row: rows[index] ?? rows[0]!, key: index / 100, loss, repeats: 0 }));
 const limits = { maxWeight: 2, ignoreHardest: 0, maxRepeats: 100 };
 
 describe('the draw of hard samples', () => {
@@ -55,14 +55,23 @@ describe('the draw of hard samples', () => {
     expect(after.map(({ repeats }) => repeats)).toEqual([2, 2, 2]);
   });
 
-  it('keeps a uniform sample of limited size, without duplicates', () => {
-    const first = offerSamples([], rows.slice(0, 3), 4, 0, createRandom(1, 'offer'));
-    expect(offerSamples(first.pool, rows.slice(0, 3), 4, first.offered, createRandom(1, 'offer')).pool).toHaveLength(3);
-    const kept = rows.map(() => 0);
-    for (let trial = 0; trial < 1200; trial++)
-      for (const { row } of offerSamples([], rows, 4, 0, createRandom(trial, 'offer')).pool) kept[rows.indexOf(row)]!++;
-    // Four of twelve samples: each with probability 1/3.
-    for (const count of kept) expect(Math.abs(count - 400)).toBeLessThan(90);
+  it('keeps a uniform sample of limited size, without duplicates, however often a sample is offered', () => {
+    const first = offerSamples([], rows.slice(0, 3), 4, 1);
+    expect(offerSamples(first, rows.slice(0, 3), 4, 1)).toHaveLength(3);
+    // Epochs in the same order, of which the pool may remember nothing.
+    for (const epochs of [1, 3]) {
+      const kept = rows.map(() => 0);
+      for (let seed = 0; seed < 1200; seed++) {
+        let pool: readonly PooledSample[] = [];
+        for (let epoch = 0; epoch < epochs; epoch++)
+          for (let at = 0; at < rows.length; at += 2) pool = offerSamples(pool, rows.slice(at, at + 2), 4, seed);
+        for (const { row } of pool) kept[rows.indexOf(row)]!++;
+      }
+      // Four of twelve samples: each with probability 1/3. χ² has 11 degrees of freedom at most: its mean is 11, its
+      // standard deviation √22. Five standard deviations.
+      const squares = kept.reduce((sum, count) => sum + (count - 400) ** 2 / (1200 * (1 / 3) * (2 / 3)), 0);
+      expect(squares, `${epochs} epochs`).toBeLessThan(11 + 5 * Math.sqrt(22));
+    }
   });
 });
 

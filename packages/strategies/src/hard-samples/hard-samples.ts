@@ -12,7 +12,7 @@ import { createRandom } from '@whetstone/core/random';
 import { fromPlainRow, plainRow, samplesOf, withSamples, type PlainRow, type ReplayRow } from '../replay/rows.js';
 import { targetsOf } from '../support/batch-loss.js';
 import { configSchema, type HardSamplesOptions } from './options.js';
-import { drawSamples, offerSamples, type PooledSample } from './pool.js';
+import { drawSamples, keyOf, offerSamples, type PooledSample } from './pool.js';
 
 /** Number of samples per forward pass when losses are measured. */
 const MEASURE_BATCH_SIZE = 8;
@@ -56,9 +56,9 @@ async function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Promi
 }
 
 interface SavedPool {
-  readonly offered: number;
   readonly batches: number;
-  readonly pool: readonly (Omit<PooledSample, 'row'> & { readonly row: PlainRow })[];
+  /** Checkpoints of earlier versions lack the keys. */
+  readonly pool: readonly (Omit<PooledSample, 'row' | 'key'> & { readonly row: PlainRow; readonly key?: number })[];
 }
 
 /**
@@ -81,7 +81,6 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
     role: 'companion',
     attach: (model, { seed }) => {
       let pool: readonly PooledSample[] = [];
-      let offered = 0;
       let batches = 0;
       return {
         trainable: new Map(),
@@ -97,12 +96,12 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
                   model,
                   pool.map(({ row }) => row),
                 );
-                pool = pool.map(({ row }, position) => ({ row, loss: losses[position] ?? null, repeats: 0 }));
+                pool = pool.map((sample, position) => ({ ...sample, loss: losses[position] ?? null, repeats: 0 }));
               }
               const random = createRandom(seed, `hard samples ${epoch} ${index}`);
               const count = Math.floor((ratio / (1 - ratio)) * batch.samples + random.uniform());
               const drawn = drawSamples(pool, count, options, random);
-              ({ pool, offered } = offerSamples(drawn.pool, samplesOf(batch), poolSize, offered, random));
+              pool = offerSamples(drawn.pool, samplesOf(batch), poolSize, seed);
               batches++;
               index++;
               // The state is updated before the batch is yielded, so that a checkpoint after it determines the next
@@ -114,15 +113,17 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
         saveState: () => ({
           tensors: new Map(),
           values: {
-            offered,
             batches,
             pool: pool.map((sample) => ({ ...sample, row: plainRow(sample.row) })),
           } satisfies SavedPool as unknown as Json,
         }),
         loadState: ({ values }) => {
           const saved = values as unknown as SavedPool;
-          ({ offered, batches } = saved);
-          pool = saved.pool.map((sample) => ({ ...sample, row: fromPlainRow(sample.row) }));
+          ({ batches } = saved);
+          pool = saved.pool.map((sample) => {
+            const row = fromPlainRow(sample.row);
+            return { ...sample, row, key: sample.key ?? keyOf(row, seed) };
+          });
         },
         dispose: () => {},
       };

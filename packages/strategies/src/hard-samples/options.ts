@@ -22,7 +22,7 @@ export const configSchema = {
       minimum: 1,
       maximum: 4096,
       default: 256,
-      description: 'Number of samples whose losses are measured: a random selection of those seen.',
+      description: 'Number of samples whose losses are measured: a random selection of all distinct samples so far.',
     },
     maxWeight: {
       type: 'number',

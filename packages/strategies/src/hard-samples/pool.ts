@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Random } from '@whetstone/core/random';
 import type { ReplayRow } from '../replay/rows.js';
 import type { HardSamplesOptions } from './options.js';
@@ -5,38 +6,47 @@ import type { HardSamplesOptions } from './options.js';
 /** A sample that may be repeated: a conversation, or a segment of one if rows are split. */
 export interface PooledSample {
   readonly row: ReplayRow;
+  /** A random number in [0, 1) that depends on the seed and the contents of the sample only. */
+  readonly key: number;
   /** Mean loss of its target tokens at the last measurement; null before the first. */
   readonly loss: number | null;
   /** Number of repetitions since then. */
   readonly repeats: number;
 }
 
-const keyOf = ({ ids, labels }: ReplayRow): string => `${ids.join()}|${labels.join()}`;
+/** Returns the key of a sample: every seed orders all samples at random. */
+export function keyOf({ ids, labels }: ReplayRow, seed: number): number {
+  const bytes = createHash('sha256').update(`${seed}|${ids.join()}|${labels.join()}`).digest();
+  return bytes.readUIntBE(0, 6) / 2 ** 48;
+}
 
 /**
  * Offers samples to a pool of at most `size`. The pool is a uniform random sample of all distinct samples that were
- * offered (Vitter's algorithm R).
+ * offered: those with the smallest keys. A sample that is offered again, as in the next epoch, changes nothing.
  */
 export function offerSamples(
   pool: readonly PooledSample[],
   rows: readonly ReplayRow[],
   size: number,
-  offered: number,
-  random: Random,
-): { readonly pool: readonly PooledSample[]; readonly offered: number } {
+  seed: number,
+): readonly PooledSample[] {
   const kept = [...pool];
-  const known = new Set(kept.map(({ row }) => keyOf(row)));
-  let seen = offered;
+  const known = new Set(kept.map(({ key }) => key));
   for (const row of rows) {
-    if (known.has(keyOf(row))) continue;
-    seen++;
-    const position = kept.length < size ? kept.length : random.integer(seen);
-    if (position >= size) continue;
-    kept[position] = { row, loss: null, repeats: 0 };
-    known.add(keyOf(row));
+    const key = keyOf(row, seed);
+    if (known.has(key)) continue;
+    const position = kept.length < size ? kept.length : indexOfLargest(kept);
+    const replaced = kept[position];
+    if (replaced !== undefined && replaced.key < key) continue;
+    if (replaced !== undefined) known.delete(replaced.key);
+    kept[position] = { row, key, loss: null, repeats: 0 };
+    known.add(key);
   }
-  return { pool: kept, offered: seen };
+  return kept;
 }
+
+const indexOfLargest = (pool: readonly PooledSample[]): number =>
+  pool.reduce((largest, { key }, index) => (key > (pool[largest]?.key ?? -1) ? index : largest), 0);
 
 export type DrawLimits = Pick<HardSamplesOptions, 'maxWeight' | 'maxRepeats' | 'ignoreHardest'>;
 
