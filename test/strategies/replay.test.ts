@@ -27,6 +27,8 @@ import {
 import { ReplayedRows } from '../../packages/strategies/src/replay/replayed-rows.js';
 import { rowsOf, type ReplayRow } from '../../packages/strategies/src/replay/rows.js';
 import { useBackend } from '../support/backend.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { disposeRun, shuffledSource, testRun, train } from '../support/training.js';
 
 const vocabularySize = 24;
 const fresh = batchSourceOf(randomRows(400, vocabularySize, 1), 8);
@@ -199,6 +201,38 @@ describe('replay', () => {
     expect(JSON.parse(straight.split('\n')[0] ?? '')).toMatchObject({ offered: 72 });
     expect(straight.trim().split('\n')).toHaveLength(1 + 20);
     expect(await play9('resumed', 4)).toBe(straight);
+  });
+
+  it.each([
+    { before: 4, after: 2, steps: 5 },
+    { before: 2, after: 4, steps: 4 },
+  ])('stores the rows of a run whose batch size changes from $before to $after', async ({ before, after, steps }) => {
+    const bufferFile = join(folder, `changed-${before}.jsonl`);
+    const outputFolder = await temporaryFolder();
+    /** Trains twelve rows in one epoch, and is interrupted after step `until`. */
+    const trainTo = async (until: number, batchSize: number, resumeFromCheckpoint: boolean): Promise<void> => {
+      const controller = new AbortController();
+      const run = testRun({
+        outputFolder,
+        companions: [replayStrategy({ ratio: 0.3, bufferFile })],
+        callbacks: [{ onStep: ({ step }) => (step === until ? controller.abort() : undefined) }],
+        signal: controller.signal,
+        trainData: shuffledSource(12, batchSize),
+        training: { perDeviceTrainBatchSize: batchSize, resumeFromCheckpoint },
+      });
+      const tokenizer = { ...run.loaded.tokenizer, decode: (ids: ArrayLike<number>) => String(ids[0]) };
+      const done = train({ ...run, loaded: { ...run.loaded, tokenizer } });
+      if (until < steps) await expect(done).rejects.toMatchObject({ code: 'INTERRUPTED' });
+      else expect((await done).report.steps).toBe(steps);
+      disposeRun(run);
+    };
+    await trainTo(1, before, false);
+    await trainTo(steps - 1, after, true);
+    expect(existsSync(bufferFile), 'the buffer of a run that has not ended').toBe(false);
+    await trainTo(Infinity, after, true);
+    const [header = '', ...rows] = readFileSync(bufferFile, 'utf8').trim().split('\n');
+    expect(JSON.parse(header)).toMatchObject({ offered: 12 });
+    expect(new Set(rows.map((row) => JSON.stringify((JSON.parse(row) as ReplayRow).ids))).size).toBe(12);
   });
 
   const rowOf = (id: number): ReplayRow => ({

@@ -26,7 +26,10 @@ export interface ExportedAdapter {
 export interface StrategyRun {
   /** The seed of the run. */
   readonly seed: number;
-  /** The number of optimizer steps of the run. */
+  /**
+   * The number of optimizer steps of the run. It changes with a rollback, and if a run resumes with another batch size:
+   * read it when it is needed.
+   */
   readonly totalSteps: number;
   /** The folder of the base model, for the configuration of adapters. */
   readonly modelFolder: string | null;

@@ -34,13 +34,22 @@ export async function attachStrategies(
     warnAboutUntrainedTokens(loaded.model, ownerAttachment, warn);
     await stage?.importState?.(ownerAttachment.instance);
     for (const companion of companions)
-      attached.push(await attach(companion, loaded, { ...strategyRun, owner: ownerAttachment.instance }));
+      attached.push(await attach(companion, loaded, forCompanion(strategyRun, ownerAttachment.instance)));
     return { all: [ownerAttachment, ...attached.slice(1)], dispose };
   } catch (error) {
     dispose();
     throw error;
   }
 }
+
+/** Returns the run as a companion sees it. Its number of steps can change after the companion is attached. */
+const forCompanion = (run: StrategyRun, owner: Attachment): StrategyRun => ({
+  ...run,
+  owner,
+  get totalSteps() {
+    return run.totalSteps;
+  },
+});
 
 /**
  * Warns if the embeddings of added tokens are not trained. They then keep their initial value, the mean of all others.

@@ -52,9 +52,12 @@ export const runTraining: RunTraining = async function* (run) {
   const { training } = run.config;
   const { workers } = run;
   const initialPlan = planSteps(training, run.trainData.batchesPerEpoch);
+  const current: { loop: Training | null } = { loop: null };
   const attached = await attachStrategies(run, {
     seed: run.random.seed,
-    totalSteps: initialPlan.totalSteps,
+    get totalSteps() {
+      return current.loop?.progress.totalSteps ?? initialPlan.totalSteps;
+    },
     modelFolder: run.stage?.modelFolder ?? run.loaded.model.folder,
     tokenizer: run.loaded.tokenizer,
     ...(run.openData === undefined ? {} : { openData: run.openData }),
@@ -62,6 +65,7 @@ export const runTraining: RunTraining = async function* (run) {
   });
   try {
     const loop = await prepare(run, attached.all);
+    current.loop = loop;
     await start(loop);
     do {
       while (continues(loop)) yield* trainEpoch(loop);

@@ -5,6 +5,7 @@ import {
   WhetstoneError,
   type Batch,
   type BatchSource,
+  type EpochOptions,
   type LanguageModel,
   type Strategy,
   type StrategyRun,
@@ -129,10 +130,10 @@ class Mixture {
   }
 
   /** Yields the batches of an epoch with replayed rows. */
-  async *epoch(source: BatchSource, epoch: number, options: { readonly skip?: number } = {}): AsyncGenerator<Batch> {
+  async *epoch(source: BatchSource, epoch: number, options: EpochOptions = {}): AsyncGenerator<Batch> {
     let index = options.skip ?? 0;
     const target = this.fileAfter(epoch);
-    const reservoir = target === null ? null : await this.openReservoir(source, index);
+    const reservoir = target === null ? null : await this.openReservoir(source, options);
     let isComplete = false;
     try {
       for await (const batch of source.epoch(epoch, options)) {
@@ -155,14 +156,38 @@ class Mixture {
   }
 
   /** Opens the reservoir of the buffer file. In a resumed run, it gets the rows from before the checkpoint again. */
-  private async openReservoir(source: BatchSource, batchesBefore: number): Promise<Reservoir> {
+  private async openReservoir(source: BatchSource, options: EpochOptions): Promise<Reservoir> {
     const reservoir = openReservoir(this.replayed.buffer, this.options.bufferSize, this.run.seed);
-    let index = 0;
-    if (batchesBefore > 0)
-      for await (const batch of source.epoch(0)) {
-        if (index++ >= batchesBefore) break;
-        reservoir.offer(samplesOf(batch));
-      }
+    if ((options.skip ?? 0) > 0 || (options.consumed ?? []).length > 0)
+      for await (const samples of samplesBefore(source, options)) reservoir.offer(samples);
     return reservoir;
   }
 }
+
+/** Yields the samples of the first epoch that precede a position. */
+async function* samplesBefore(
+  source: BatchSource,
+  { skip = 0, consumed = [] }: EpochOptions,
+): AsyncGenerator<readonly ReplayRow[]> {
+  if (consumed.length === 0) {
+    let index = 0;
+    for await (const batch of source.epoch(0)) {
+      if (index++ >= skip) return;
+      yield samplesOf(batch);
+    }
+    return;
+  }
+  // The batches before the position had other sizes: their samples are those that do not follow it.
+  const following = new Map<string, number>();
+  for await (const batch of source.epoch(0, { skip, consumed }))
+    for (const key of samplesOf(batch).map(textOf)) following.set(key, (following.get(key) ?? 0) + 1);
+  for await (const batch of source.epoch(0))
+    yield samplesOf(batch).filter((sample) => {
+      const key = textOf(sample);
+      const left = following.get(key) ?? 0;
+      if (left > 0) following.set(key, left - 1);
+      return left === 0;
+    });
+}
+
+const textOf = ({ ids, labels }: ReplayRow): string => `${ids.join()}|${labels.join()}`;
