@@ -1,6 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import type { BatchSource, Callback, Json, StepReport, Strategy, Workers } from '@whetstone/core/contract';
 import { singleWorker } from '@whetstone/core/distributed';
@@ -154,6 +155,7 @@ describe('a run with a rollback equals, bit for bit, a run that never saw the ba
       'checkpoint-6',
       'checkpoint-8',
     ]);
+    expect(await readdir(join(outputFolder, 'abandoned-1'))).toEqual(['checkpoint-6']);
   });
 
   it('with several workers, of which one asks', async () => {
@@ -171,6 +173,74 @@ describe('a run with a rollback equals, bit for bit, a run that never saw the ba
     });
     expect(rolled).toEqual(straight);
     expect(warnings).toEqual([expect.stringMatching(/rolled back from step 2 to step 0: worker 1 asks/)]);
+  });
+});
+
+describe('the checkpoints of steps that a rollback undoes', () => {
+  const training = { maxSteps: 6, saveStrategy: 'no' } as const;
+  const names = async (folder: string): Promise<string[]> =>
+    (await readdir(folder)).filter((name) => name.startsWith('checkpoint-')).toSorted();
+
+  /** Saves checkpoints of steps 2 to 4, and is rolled back from step 5 to the state before step 3. */
+  async function rolledBack(more: Partial<TrainRun['config']['training']> = {}): Promise<readonly [string, string[]]> {
+    const folder = await temporaryFolder();
+    const warnings: string[] = [];
+    // The restore point is kept before the step that follows a checkpoint: after step 2 only.
+    let isDone = false;
+    const callback: Callback = {
+      rollsBack: true,
+      onStep: ({ step }, control) => {
+        if (step === 2) control.save();
+      },
+      onEvaluate: ({ step }, control) => {
+        if (step === 4 && !isDone) control.rollback('worse');
+        isDone ||= step === 4;
+      },
+    };
+    const run = testRun({
+      callbacks: [callback],
+      evalData: shuffledSource(4, 2, 9),
+      training: { ...training, saveStrategy: 'steps', saveSteps: 4, evalStrategy: 'epoch', ...more },
+      trainData: shuffledSource(8, 2),
+      outputFolder: folder,
+      warn: (message) => void warnings.push(message),
+    });
+    await train(run);
+    disposeRun(run);
+    return [folder, warnings];
+  }
+
+  it('are set aside and reported, and neither counted nor deleted by saveTotalLimit', async () => {
+    const [folder, warnings] = await rolledBack({ saveTotalLimit: 1, maxSteps: 5 });
+    expect(await names(folder)).toEqual(['checkpoint-5']);
+    expect(await names(join(folder, 'abandoned-1'))).toEqual(['checkpoint-4']);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^The run was rolled back from step 4 to step 2/),
+      expect.stringMatching(/continues after step 2\. .* moved to .*abandoned-1 and are not used: checkpoint-4\./),
+    ]);
+  });
+
+  it('do not have the checkpoints after the rollback in their history', async () => {
+    const [folder] = await rolledBack({ maxSteps: 5, saveSteps: 1 });
+    const abandoned = join(folder, 'abandoned-1');
+    expect(await names(folder)).toEqual([
+      'checkpoint-1',
+      'checkpoint-2',
+      'checkpoint-3',
+      'checkpoint-4',
+      'checkpoint-5',
+    ]);
+    expect(await names(abandoned)).toEqual(['checkpoint-4']);
+    const back = testRun({
+      outputFolder: folder,
+      trainData: shuffledSource(8, 2),
+      training: { ...training, maxSteps: 4, resumeFromCheckpoint: join(abandoned, 'checkpoint-4') },
+    });
+    await train(back);
+    disposeRun(back);
+    // Step 4 was made again after the rollback.
+    expect(await names(folder)).toEqual(['checkpoint-1', 'checkpoint-2', 'checkpoint-3', 'checkpoint-4']);
+    expect(await names(join(folder, 'abandoned-2'))).toEqual(['checkpoint-4', 'checkpoint-5']);
   });
 });
 

@@ -1,6 +1,6 @@
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
-import { cleanCheckpoints, discardCheckpoints, pruneCheckpoints } from './folders.js';
-import { continueFrom } from './lineage.js';
+import { cleanCheckpoints, pruneCheckpoints } from './folders.js';
+import { abandonAfter, continueFrom } from './lineage.js';
 import { findCheckpoint } from './resume.js';
 import type { CheckpointStore } from './store.js';
 
@@ -14,6 +14,6 @@ export const folderCheckpoints: CheckpointStore = {
   load: loadCheckpoint,
   continueFrom,
   save: saveCheckpoint,
-  discardAfter: discardCheckpoints,
+  abandonAfter,
   prune: pruneCheckpoints,
 };

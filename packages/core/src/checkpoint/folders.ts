@@ -86,6 +86,8 @@ export async function cleanCheckpoints(root: string): Promise<void> {
 }
 
 const ABANDONED_NAME = /^abandoned-(\d+)$/;
+/** Returns whether a folder contains abandoned checkpoints of the run in its parent. */
+export const isAbandoned = (folder: string): boolean => ABANDONED_NAME.test(basename(folder));
 /** Lists what is being moved, so that a move that was killed is completed. */
 const MOVES_FILE = '.abandoned.json';
 
@@ -136,12 +138,6 @@ export async function pruneCheckpoints(
   for (const { step, folder } of all) {
     if (!kept.has(step)) await removeCheckpoint(root, folder);
   }
-}
-
-/** Removes the checkpoints of steps after `step`. */
-export async function discardCheckpoints(root: string, step: number): Promise<void> {
-  for (const checkpoint of await listCheckpoints(root))
-    if (checkpoint.step > step) await removeCheckpoint(root, checkpoint.folder);
 }
 
 /** Removes a checkpoint. It is renamed first, so that a crash leaves no incomplete one under its final name. */

@@ -39,13 +39,7 @@ export async function continueFrom(checkpoint: string, root: string, warn: (mess
   const others: string[] = [];
   for (const { folder, step } of await listCheckpoints(root))
     if (!(await belongsTo(folder, step, { checkpoint, state }))) others.push(folder);
-  if (others.length > 0) {
-    const abandoned = await abandon(root, others);
-    warn(
-      `The run continues after step ${state.step}. The checkpoints that are not in its history were moved to ` +
-        `${abandoned} and are not used: ${others.map((folder) => relative(root, folder)).join(', ')}.`,
-    );
-  }
+  await abandonOthers(root, others, state.step, warn);
   if (resolve(dirname(checkpoint)) === resolve(root)) return;
   const copies = new Map<number, string>();
   if (state.best !== null) copies.set(state.best.step, checkpointFolder(dirname(checkpoint), state.best.step));
@@ -56,6 +50,34 @@ export async function continueFrom(checkpoint: string, root: string, warn: (mess
     if (!existsSync(source) || existsSync(copy)) continue;
     await writeFolder(copy, (temporary) => cp(source, temporary, { recursive: true }));
   }
+}
+
+/**
+ * Moves the checkpoints of steps after `step`, to which a run was rolled back, into a new folder `abandoned-<n>/`: the
+ * steps that they contain were undone.
+ */
+export async function abandonAfter(root: string, step: number, warn: (message: string) => void): Promise<void> {
+  const later = (await listCheckpoints(root)).filter((checkpoint) => checkpoint.step > step);
+  await abandonOthers(
+    root,
+    later.map(({ folder }) => folder),
+    step,
+    warn,
+  );
+}
+
+async function abandonOthers(
+  root: string,
+  folders: readonly string[],
+  step: number,
+  warn: (message: string) => void,
+): Promise<void> {
+  if (folders.length === 0) return;
+  const abandoned = await abandon(root, folders);
+  warn(
+    `The run continues after step ${step}. The checkpoints that are not in its history were moved to ` +
+      `${abandoned} and are not used: ${folders.map((folder) => relative(root, folder)).join(', ')}.`,
+  );
 }
 
 /** Returns whether a checkpoint of the run's folder belongs to the history of the one from which the run continues. */

@@ -26,7 +26,7 @@ export interface LeftOutBatches {
   readonly end: number;
 }
 
-/** One of the processes that trained a run in turn. */
+/** A part of a run without interruption: until it is resumed, or rolled back. */
 export interface Attempt {
   readonly id: string;
   /** The step after which it continued; 0 for the first one. */
@@ -66,7 +66,7 @@ export interface RunState {
   readonly learningRate: { readonly value: number; readonly reason: string } | null;
   /** The batches that rollbacks left out, one entry per rollback. */
   readonly leftOut: readonly LeftOutBatches[];
-  /** The processes that trained the run in turn. They tell which checkpoints are in the history of another one. */
+  /** The attempts of the run in turn. They tell which checkpoints are in the history of another one. */
   readonly attempts: readonly Attempt[];
   readonly owed: OwedWork;
   /** The sizes in which `batchesConsumed` counts; null before the run starts. */

@@ -28,8 +28,11 @@ export interface CheckpointStore {
     state: RunState,
     facts: Omit<TrainerStateFacts, 'callbacks'>,
   ): Promise<string>;
-  /** Removes the checkpoints of steps after `step`, to which a run was rolled back. */
-  discardAfter(root: string, step: number): Promise<void>;
+  /**
+   * Called when the run was rolled back to `step`. Sets aside the checkpoints of later steps, like
+   * {@link continueFrom}.
+   */
+  abandonAfter(root: string, step: number, warn: (message: string) => void): Promise<void>;
   /** Removes the oldest checkpoints until `limit` remain, but none of the protected steps. */
   prune(root: string, limit: number | null, protectedSteps: ReadonlySet<number>): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import { createRestorePoint, type CheckpointSources } from '../checkpoint/index.js';
+import { createRestorePoint, withNewAttempt, type CheckpointSources } from '../checkpoint/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { StepReport } from '../contract/report.js';
 import type { StepBatches } from './gradient-accumulation.js';
@@ -69,6 +69,8 @@ export function createRollbacks(
       run.backend.barrier();
       progress.change({
         leftOut: [...leftOut, { epoch, begin, end }],
+        // The checkpoints from here on are not in the history of those of the steps that are undone.
+        attempts: withNewAttempt(progress.state),
         ...(learningRate === null ? {} : { learningRate }),
       });
       // A later rollback to the same point must keep the change.
@@ -76,11 +78,11 @@ export function createRollbacks(
       last = null;
       isDue = false;
       notice = { rollback: { reason, fromStep: step } };
-      if (outputFolder !== null) await run.checkpoints.discardAfter(outputFolder, progress.state.step);
       run.warn(
         `The run was rolled back from step ${step} to step ${progress.state.step}: ${reason}. The batches of step ` +
           `${step} are left out (rollback ${leftOut.length + 1} of at most ${maxRollbacks}).`,
       );
+      if (outputFolder !== null) await run.checkpoints.abandonAfter(outputFolder, progress.state.step, run.warn);
       return true;
     },
     takeNotice() {
