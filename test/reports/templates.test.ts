@@ -2,10 +2,13 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Conversation, Tokenizer } from '@whetstone/core/contract';
+import { CLOCK, type Conversation, type Tokenizer } from '@whetstone/core/contract';
 import { createConversationSource } from '@whetstone/data';
 import { createExampleMaker, describeProof, proveSupervision, rowOf } from '@whetstone/data/internal';
 import type { ResolvedConfig } from '../../packages/core/src/config/types.js';
+import { createServices, provide } from '../../packages/core/src/container.js';
+import { RUN_CLUSTER } from '../../packages/core/src/trainer/compose/cluster.js';
+import { modelServices, TEMPLATE_TIME } from '../../packages/core/src/trainer/compose/model.js';
 import { savedTemplateTime, saveTemplateTime } from '../../packages/core/src/trainer/output-folder.js';
 import { createRenderer } from '../../packages/models/src/chat-template/renderer.js';
 import { readTemplates } from '../../packages/models/src/chat-template/template-files.js';
@@ -205,6 +208,29 @@ describe('the date that a template writes', () => {
       savedTemplateTime({ output, training: { resumeFromCheckpoint } as ResolvedConfig['training'] });
     expect(await resumed(true)).toEqual(new Date(time));
     expect(await resumed(join(folder, 'checkpoint-4'))).toEqual(new Date(time));
+    expect(await resumed(join(folder, 'abandoned-1', 'checkpoint-4'))).toEqual(new Date(time));
     expect(await resumed(false)).toBeNull();
+  });
+
+  it('is that of rank 0 in all processes', async () => {
+    const timeOf = async (rank: number): Promise<Date> => {
+      const resolution = { config: { output: { folder: null }, training: { resumeFromCheckpoint: null }, model: {} } };
+      const context: unknown = { resolution };
+      const clock = { now: () => 0, timestamp: () => `2024-03-0${7 + rank}T23:59:59.000Z` };
+      const services = createServices([
+        ...modelServices(context as Parameters<typeof modelServices>[0]),
+        provide(CLOCK, clock),
+        provide(RUN_CLUSTER, {
+          writes: rank === 0,
+          tensors: null,
+          gather: async (_, mine) => ['2024-03-07T23:59:59.000Z' as typeof mine, mine],
+          workersOn: () => expect.fail(),
+          explain: async (error) => error,
+          leave: () => undefined,
+        }),
+      ]);
+      return services.resolve(TEMPLATE_TIME);
+    };
+    for (const rank of [0, 1]) expect(await timeOf(rank)).toEqual(new Date('2024-03-07T23:59:59.000Z'));
   });
 });

@@ -3,9 +3,10 @@ import { existsSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import { provide, Trainer } from '@whetstone/core';
+import { provide, Trainer, type ServiceRegistration } from '@whetstone/core';
 import {
   BATCH_SOURCE_FACTORY,
+  CLOCK,
   MODEL_LOADER,
   TENSOR_BACKEND,
   LOGGER,
@@ -44,7 +45,7 @@ const source: Plugin = {
  * A trainer on random tokens, by the seed of the source: 6 rows in batches of two, three steps per epoch. The model is
  * read from a folder if one is given.
  */
-function trainerOf(config: object, loads: string[] = []): Trainer {
+function trainerOf(config: object, loads: string[] = [], services: readonly ServiceRegistration[] = []): Trainer {
   return new Trainer(
     { model: 'tiny', callbacks: [], loggers: [], optimizer: { learningRate: 0.01 }, schedule: 'constant', ...config },
     {
@@ -63,6 +64,7 @@ function trainerOf(config: object, loads: string[] = []): Trainer {
         provide(BATCH_SOURCE_FACTORY, {
           create: async (given) => shuffledSource(6, 2, (given as DataSource & { readonly seed: number }).seed),
         }),
+        ...services,
       ],
     },
   );
@@ -398,5 +400,42 @@ describe('a staged run', () => {
       expected: 'x',
       found: 'general, domain',
     });
+  });
+});
+
+describe('the date that the template of a staged run writes', () => {
+  it('is that of its start in all stages, also if it is resumed on another day', async () => {
+    let day = 1;
+    const times: unknown[] = [];
+    const services = [
+      provide(CLOCK, { now: () => performance.now() / 1000, timestamp: () => `2024-03-0${day++}T12:00:00.000Z` }),
+      provide(MODEL_LOADER, {
+        load: async (folder: string, { templateTime = null }: { readonly templateTime?: Date | null } = {}) => {
+          times.push(templateTime?.toISOString());
+          const { model, renderer, tokenizer } = loadedOf(
+            existsSync(join(folder, 'config.json')) ? await loadLanguageModel(folder) : tinyModel(),
+          );
+          return { model, tokenizer, renderer: { ...renderer, time: templateTime?.toISOString() } };
+        },
+      }),
+    ];
+    const folder = await temporaryFolder();
+    const staged = (resumeFromCheckpoint: boolean): Trainer =>
+      trainerOf(
+        {
+          output: { folder },
+          training: { ...training, resumeFromCheckpoint },
+          stages: [
+            { name: 'one', data: data(1), strategy: lora },
+            { name: 'two', data: data(2), strategy: 'full' },
+          ],
+        },
+        [],
+        services,
+      );
+    // Ends in the second stage, without a checkpoint.
+    for await (const { stage } of staged(false)) if (stage === 'two') break;
+    await staged(true).run();
+    expect(times).toEqual(Array.from({ length: 3 }, () => '2024-03-01T12:00:00.000Z'));
   });
 });

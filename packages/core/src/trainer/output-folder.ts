@@ -2,6 +2,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { WhetstoneError, type BatchSource } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
+import { isAbandoned } from '../checkpoint/index.js';
 import { fileError, makeFolder, writeAtomically } from '../files/index.js';
 
 /** The file that marks a folder as the output of a run. */
@@ -108,15 +109,20 @@ const TEMPLATE_TIME_FILE = 'template-time.json';
 
 /**
  * Returns the time that the chat template of a resumed run writes, so that the run has the same text on another day.
- * Returns null if the run is new, or its folder lacks the file.
+ * Returns null if the run is new, or its folder lacks the file. Abandoned checkpoints have the time of their run.
  */
 export async function savedTemplateTime({
   output: { folder },
   training: { resumeFromCheckpoint: resume },
 }: Pick<ResolvedConfig, 'output' | 'training'>): Promise<Date | null> {
-  const source = typeof resume === 'string' ? dirname(resume) : resume === true ? folder : null;
-  if (source === null) return null;
-  const text = await readFile(join(source, TEMPLATE_TIME_FILE), 'utf8').catch(() => null);
+  if (typeof resume !== 'string') return resume === true && folder !== null ? templateTimeIn(folder) : null;
+  const source = dirname(resume);
+  return (await templateTimeIn(source)) ?? (isAbandoned(source) ? templateTimeIn(dirname(source)) : null);
+}
+
+/** Returns the time that the chat template of the run in a folder writes; null if the folder lacks it. */
+export async function templateTimeIn(folder: string): Promise<Date | null> {
+  const text = await readFile(join(folder, TEMPLATE_TIME_FILE), 'utf8').catch(() => null);
   if (text === null) return null;
   const { time } = JSON.parse(text) as { readonly time?: unknown };
   const date = new Date(String(time));

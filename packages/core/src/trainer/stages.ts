@@ -14,7 +14,7 @@ import {
 } from '../contract/index.js';
 import { provide, type ServiceRegistration } from '../container.js';
 import type { RunStage } from '../training/train-run.js';
-import type { StageComposition } from './compose/index.js';
+import { TEMPLATE_TIME, type StageComposition } from './compose/index.js';
 import {
   importState,
   readStageTransfer,
@@ -22,7 +22,7 @@ import {
   writeStageTransfer,
   type StageTransfer,
 } from './stage-transfer.js';
-import { checkOutputFolder, claimOutputFolder } from './output-folder.js';
+import { checkOutputFolder, claimOutputFolder, templateTimeIn } from './output-folder.js';
 import { findResume, stageFolder, writeDone, type StageResume } from './stage-folders.js';
 
 /** Composes and trains one run, or one stage of a run, with additional services. */
@@ -80,7 +80,18 @@ async function openStagedRun(stages: readonly ResolvedStage[], runner: StageRunn
   );
   // Missing files of all stages are reported before the first stage is trained.
   for (const stage of stages.slice(resume?.done.length ?? 0)) await runner.checkData(stage);
-  return new StagedRun(config, stages, resume, runner);
+  const templateTime = resume === null ? null : await savedStageTime(config.output.folder, stages);
+  return new StagedRun(config, stages, resume, runner, templateTime);
+}
+
+/** Returns the time that the chat templates of a resumed run write: that of the first stage that stored one. */
+async function savedStageTime(root: string | null, stages: readonly ResolvedStage[]): Promise<Date | null> {
+  if (root === null) return null;
+  for (const [index, { name }] of stages.entries()) {
+    const time = await templateTimeIn(stageFolder(root, index, name ?? ''));
+    if (time !== null) return time;
+  }
+  return null;
 }
 
 /** What a stage leaves for the next one, besides the model. */
@@ -107,6 +118,8 @@ class StagedRun {
     private readonly stages: readonly ResolvedStage[],
     private readonly resume: StageResume | null,
     private readonly runner: StageRunner,
+    /** The time that the chat templates of all stages write; null until the first one is loaded. */
+    private templateTime: Date | null,
   ) {
     this.names = stages.map(({ name }) => name ?? '');
     this.root = config.output.folder;
@@ -128,13 +141,18 @@ class StagedRun {
         resumeFromCheckpoint: this.resumeOf(index),
         path: loadedBefore === null ? modelFolder : null,
       }),
-      loadedBefore === null ? [] : [provide(LOADED_MODEL, loadedBefore)],
+      [
+        ...(loadedBefore === null ? [] : [provide(LOADED_MODEL, loadedBefore)]),
+        ...(this.templateTime === null ? [] : [provide(TEMPLATE_TIME, this.templateTime)]),
+      ],
       {
         run: this.runOf(index, modelFolder, result),
         isLast: index === this.stages.length - 1,
         useModel: (model, isOurs) => {
           if (this.loaded === null) this.ownsModel = isOurs;
           this.loaded = model;
+          const { time } = model.renderer;
+          this.templateTime ??= time === undefined ? null : new Date(time);
         },
         claimOutput: (warn) => this.claimOutput(index, warn),
       },

@@ -2,6 +2,7 @@ import type { ResolvedConfig } from '../../config/types.js';
 import {
   LOGGER,
   defineToken,
+  type Json,
   type TensorBackendInfo,
   type TensorCluster,
   type Token,
@@ -25,6 +26,8 @@ export interface RunCluster {
   readonly writes: boolean;
   /** The processes over which the backend sums tensors; null for a single process. */
   readonly tensors: TensorCluster | null;
+  /** Returns the values of all processes, by rank. `what` names the point of the run. */
+  gather<T extends Json>(what: string, mine: T): Promise<readonly T[]>;
   /** Returns the collective operations over the processes. */
   workersOn(backend: TensorBackendInfo): Workers;
   /** Returns the error to report for an error of this process. Another worker may have caused it. */
@@ -39,6 +42,7 @@ export const RUN_CLUSTER: Token<RunCluster> = defineToken('RUN_CLUSTER');
 const singleProcess: RunCluster = {
   writes: true,
   tensors: null,
+  gather: async (_, mine) => [mine],
   workersOn: () => singleWorker,
   explain: async (error) => error,
   leave: () => undefined,
@@ -72,6 +76,8 @@ async function join(
   return {
     writes: membership.rank === 0,
     tensors: rendezvous.cluster,
+    gather: async <T extends Json>(what: string, mine: T) =>
+      (await rendezvous.client.gather(what, mine)) as readonly T[],
     workersOn: ({ collective }) =>
       collective === undefined ? singleWorker : createWorkers(rendezvous, name, collective, ddpBucketCapMb * 2 ** 20),
     explain: (error) => explainFailure(rendezvous.client, error),

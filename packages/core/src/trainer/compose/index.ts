@@ -25,6 +25,7 @@ import { STRATEGIES, planStrategies } from './strategies.js';
 import { findUnusedOptions, warnAboutUnused } from './unused-options.js';
 
 export { openSources } from './data.js';
+export { TEMPLATE_TIME } from './model.js';
 export { applicationServices, runServices } from './services.js';
 
 export interface StageComposition {

@@ -1,5 +1,6 @@
 import type { ResolvedConfig } from '../../config/types.js';
 import {
+  CLOCK,
   LOADED_MODEL,
   MODEL_LOADER,
   MODEL_OUTLINE,
@@ -16,6 +17,7 @@ import { stopTokensOf } from '../../files/index.js';
 import { provideFactory, type RunServices, type ServiceRegistration } from '../../container.js';
 import { savedTemplateTime } from '../output-folder.js';
 import { float32StorageWarning } from '../float32-storage.js';
+import { RUN_CLUSTER } from './cluster.js';
 import { RUN_LOGGER, throwIfAborted, type RunContext } from './context.js';
 import { PLUGINS } from './plugins.js';
 import { STRATEGIES } from './strategies.js';
@@ -23,7 +25,10 @@ import { STRATEGIES } from './strategies.js';
 /** The loader of the run: the plugin of `model.use`, or the service `MODEL_LOADER`. */
 const RUN_MODEL_LOADER: Token<ModelLoader> = defineToken('RUN_MODEL_LOADER');
 
-/** Registers the model and its outline. */
+/** The time that the chat template writes: one for all processes, all stages and all attempts of a run. */
+export const TEMPLATE_TIME: Token<Date> = defineToken('TEMPLATE_TIME');
+
+/** Registers the model, its outline, and the time of its template. */
 export const modelServices = ({ resolution: { config } }: RunContext): readonly ServiceRegistration[] => {
   const { use, options, path } = config.model;
   const folder = path ?? config.baseFolder;
@@ -44,12 +49,22 @@ export const modelServices = ({ resolution: { config } }: RunContext): readonly 
       async (services) => (await (await services.resolve(RUN_MODEL_LOADER)).outline?.(folder)) ?? null,
       () => undefined,
     ),
+    provideFactory(
+      TEMPLATE_TIME,
+      async (services) => {
+        const saved = await savedTemplateTime(config);
+        const own = saved?.toISOString() ?? (await services.resolve(CLOCK)).timestamp();
+        const [time = own] = await (await services.resolve(RUN_CLUSTER)).gather('the time of the run', own);
+        return new Date(time);
+      },
+      () => undefined,
+    ),
     provideFactory(LOADED_MODEL, async (services) => {
       const { owner } = await services.resolve(STRATEGIES);
       const loader = await services.resolve(RUN_MODEL_LOADER);
       return loader.load(folder, {
         chatTemplatePath: config.chatTemplatePath,
-        templateTime: await savedTemplateTime(config),
+        templateTime: await services.resolve(TEMPLATE_TIME),
         storage: storageOf(config.model.dtype, owner.instance),
         addTokens: config.model.addTokens,
       });
