@@ -61,7 +61,7 @@ describe('the draw of hard samples', () => {
     // Epochs in the same order, of which the pool may remember nothing.
     for (const epochs of [1, 3]) {
       const kept = rows.map(() => 0);
-      for (let seed = 0; seed < 1200; seed++) {
+      for (let seed = 0; seed < 6000; seed++) {
         let pool: readonly PooledSample[] = [];
         for (let epoch = 0; epoch < epochs; epoch++)
           for (let at = 0; at < rows.length; at += 2) pool = offerSamples(pool, rows.slice(at, at + 2), 4, seed);
@@ -69,7 +69,7 @@ describe('the draw of hard samples', () => {
       }
       // Four of twelve samples: each with probability 1/3. χ² has 11 degrees of freedom at most: its mean is 11, its
       // standard deviation √22. Five standard deviations.
-      const squares = kept.reduce((sum, count) => sum + (count - 400) ** 2 / (1200 * (1 / 3) * (2 / 3)), 0);
+      const squares = kept.reduce((sum, count) => sum + (count - 2000) ** 2 / (6000 * (1 / 3) * (2 / 3)), 0);
       expect(squares, `${epochs} epochs`).toBeLessThan(11 + 5 * Math.sqrt(22));
     }
   });
