@@ -139,7 +139,9 @@ describe("a third party's callback, packed, installed and named in a configurati
   it('that is not installed is explained', async () => {
     const result = await train('missing', { use: 'whetstone-plugin-loss-watchdogs' });
     expect(result.code).toBe(2);
-    expect(result.stderr).toMatch(/npm install whetstone-plugin-loss-watchdogs/);
+    expect(result.stderr).toMatch(/whetstone-plugin-loss-watchdogs/);
+    expect(result.stderr).toMatch(/Check its name and author first/);
+    expect(result.stderr).not.toMatch(/\bnpm (?:i|install)\b|\bnpx\b/);
   });
 });
 

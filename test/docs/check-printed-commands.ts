@@ -99,7 +99,7 @@ export function checkPrintedCommands({ path, text }: SourceFile): DocumentationP
   check(/\bnpm (?:run|run-script) ([\w:-]+)/g, ([script = '']) =>
     reader.scripts.has(script) ? null : `There is no script '${script}' where this is read.`,
   );
-  check(/\bnpm (?:i|install|add) ((?:[@\w$./{:-]+ ?)+)/g, (words) => installProblem(words, reader));
+  check(/\bnpm (?:i|install|add) ((?:[@\w$./{}:-]+ ?)+)/g, (words) => installProblem(words, reader));
   check(/\bnpm (?:create|init|exec|x) ([@\w$./{:-]+)/g, ([name = '']) =>
     packages.has(`create-${name}`) ? null : `create-${name} is not a package of this repository.`,
   );
@@ -118,8 +118,8 @@ function npxProblem(name: string, { commands }: Reader): string | null {
 function installProblem(words: readonly string[], reader: Reader): string | null {
   const unknown = words.find(
     (word) =>
-      // An option, a path, or a name that the reader wrote.
-      !/^(?:-|\.|\/|\$\{)/.test(word) && !packages.has(word) && !reader.packages.has(word),
+      // An option or a path. Nobody may own a name that the message inserts, even if the reader wrote it.
+      !/^(?:-|\.|\/)/.test(word) && !packages.has(word) && !reader.packages.has(word),
   );
   return unknown === undefined ? null : `${unknown} is neither a package of this repository nor a dependency.`;
 }

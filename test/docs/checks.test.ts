@@ -150,6 +150,7 @@ describe('the checks of the documentation', () => {
           "const scripts = 'npm run build';",
           "const packages = 'npm install @whetstone/backend whetstone-extras';",
           "const create = 'npm create whetstone-app';",
+          'const inserted = `npm install ${use}`;',
           "const good = 'npx @whetstone/backend info; npm i whetstone @tensorflow/tfjs-core; npm install ./folder';",
           "const words = 'The whetstone models are good.';",
         ].join('\n'),
@@ -163,6 +164,7 @@ describe('the checks of the documentation', () => {
       `${source}:6: npm install @whetstone/backend whetstone-extras: whetstone-extras is neither a package of this ` +
         'repository nor a dependency.',
       `${source}:7: npm create whetstone-app: create-whetstone-app is not a package of this repository.`,
+      `${source}:8: npm install \${use}: \${use} is neither a package of this repository nor a dependency.`,
     ]);
     expect(problemsOf('packages/cli/src/message.ts', "const hint = 'npx whetstone train; whetstone chat m';")).toEqual(
       [],

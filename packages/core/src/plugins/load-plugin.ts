@@ -123,7 +123,8 @@ async function importPackage(
       suggestion,
       others.length > 0 ? `'${use}' is a ${others.join(' and a ')}, not a ${kind}.` : undefined,
       suggestion === undefined && isPackageName(use)
-        ? `If it is an npm package, install it in the folder of the configuration: npm install ${use}`
+        ? 'If it is an npm package, install it in the folder of the configuration. Check its name and author first: ' +
+          'anyone can publish a package under an unused name, and an installed package can run code.'
         : undefined,
       suggestion === undefined && existsSync(resolve(baseFolder, use)) ? `If it is a file, write ./${use}` : undefined,
     ].filter((hint) => hint !== undefined);

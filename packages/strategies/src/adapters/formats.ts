@@ -60,8 +60,8 @@ function unknownTypeHint(folder: string | undefined): string {
       : ` The adapter was trained with the strategy "${origin.use}"` +
         `${origin.version === null ? '' : ` of version ${origin.version}`}.`;
   return (
-    'Install the package of the strategy that trained the adapter, and name it with --plugin; an application passes ' +
-    `the plugin to the function.${trained}`
+    'Install the package of the strategy that trained the adapter, if you trust its author, and name it with ' +
+    `--plugin; an application passes the plugin to the function.${trained}`
   );
 }
 
