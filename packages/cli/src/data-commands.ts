@@ -10,6 +10,11 @@ const layout = (): Option =>
 const truncation = (): Option =>
   new Option('--truncation-mode <mode>', 'how longer conversations are truncated').choices([...TRUNCATION_MODES]);
 
+const stage = (): Option => new Option('--stage <name>', 'only this stage of a configuration; by default all stages');
+
+const unreadableRows = (): Option =>
+  new Option('--unreadable-rows <policy>', 'error, skip, or the largest share of rows to skip, such as 0.01');
+
 const wholeNumber = (text: string): number => Number.parseInt(text, 10);
 
 const workers = (): Option =>
@@ -25,6 +30,7 @@ function addDataReport(command: AddCommand): void {
     'report <files...>',
     'write a page about a data set: lengths, languages, topics, duplicates, suspicious rows, scores',
   )
+    .addOption(stage())
     .option('--model <model>', 'folder or name of a model, for lengths in tokens and supervised tokens')
     .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
     .option('--max-length <tokens>', 'maximum length in training, in tokens', wholeNumber)
@@ -43,6 +49,7 @@ function addDataReport(command: AddCommand): void {
 
 function addDataInspect(command: AddCommand): void {
   command('inspect <files...>', 'show the first conversations as the model sees them, with supervised tokens marked')
+    .addOption(stage())
     .option('--model <model>', 'folder or name of a model; by default that of a configuration')
     .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
     .option('--max-length <tokens>', 'maximum length in training, in tokens', wholeNumber)
@@ -64,7 +71,8 @@ function addDataClean(command: AddCommand): void {
         ...(text.trimStart().startsWith('{') ? [text] : text.split(',')),
       ],
     )
-    .option('--unreadable-rows <policy>', 'error, skip, or the largest share of rows to skip, such as 0.01')
+    .addOption(unreadableRows())
+    .addOption(stage())
     .addOption(workers())
     .option('--removals <file>', 'file for every removed conversation and its reason')
     .action(async (files: string[], options) => (await import('./commands/data.js')).dataClean(files, options));
@@ -79,6 +87,8 @@ function addDataAugment(command: AddCommand): void {
         '{…}} (repeatable)',
       (text: string, all: string[] | undefined) => [...(all ?? []), text],
     )
+    .addOption(unreadableRows())
+    .addOption(stage())
     .option('--seed <number>', 'random seed', wholeNumber, 42)
     .action(async (files: string[], options) =>
       (await import('./commands/data-augment.js')).dataAugment(files, {
@@ -101,9 +111,11 @@ function addDataLeaks(command: AddCommand): void {
   command(
     'leaks <train> [eval]',
     'fail if the training data contains evaluation data; the data of a configuration if it is the only argument',
-  ).action(async (train: string, evaluation: string | undefined, options) =>
-    (await import('./commands/data.js')).dataLeaks(train, evaluation, options),
-  );
+  )
+    .addOption(stage())
+    .action(async (train: string, evaluation: string | undefined, options) =>
+      (await import('./commands/data.js')).dataLeaks(train, evaluation, options),
+    );
 }
 
 /** `whetstone data …`: commands for data sets. */

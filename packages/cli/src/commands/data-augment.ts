@@ -1,18 +1,27 @@
 import { resolve } from 'node:path';
 import type { Conversation } from '@whetstone/core/contract';
 import { writeAtomically } from '@whetstone/core/files';
-import { applyTransforms } from '@whetstone/data';
-import { checkUnreadable, enforceUnreadableLimit, rowOf } from '@whetstone/data/internal';
+import { rowOf } from '@whetstone/data/internal';
 import { transformTable } from '../format.js';
 import { createTerminal } from '../terminal.js';
-import { openData, openTransforms } from './open-data.js';
+import {
+  distinctData,
+  handleUnreadable,
+  joinData,
+  openData,
+  openTransforms,
+  stageNames,
+  tellStages,
+  unreadablePolicyOf,
+  type SelectionOptions,
+} from './open-data.js';
 
-export interface AugmentOptions {
+export interface AugmentOptions extends SelectionOptions {
   readonly out: string;
   /** Names of transforms, or `{"use", "options"}` as JSON. */
   readonly with: readonly string[];
-  readonly layout?: string;
   readonly seed: number;
+  readonly unreadableRows?: string;
   readonly json?: boolean;
 }
 
@@ -27,20 +36,27 @@ function lineOf(conversation: Conversation): string {
 /** `whetstone data augment FILES --out FILE`: writes the conversations and their augmented copies as JSON Lines. */
 export async function dataAugment(paths: readonly string[], options: AugmentOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
+  const policy = unreadablePolicyOf(options.unreadableRows);
   const transforms = await openTransforms(options.with, options.seed, terminal);
-  const data = await openData(paths, options.layout, terminal);
-  const source = applyTransforms(data.source, [...data.transforms, ...transforms]);
+  const all = await openData(paths, options, terminal);
+  tellStages(all, terminal);
+  const data = joinData(distinctData(all), transforms);
   const file = resolve(options.out);
   await writeAtomically(file, async (handle) => {
     let conversations = 0;
-    for await (const conversation of source.conversations()) {
+    for await (const conversation of data.source.conversations()) {
       conversations++;
       await handle.write(lineOf(conversation));
     }
-    if (data.config === null) checkUnreadable(source.unreadable);
-    else enforceUnreadableLimit(source.unreadable, conversations, data.config.data.unreadableRows);
+    handleUnreadable(data, policy, conversations, terminal);
   });
-  terminal.line(transformTable(source.reports));
+  const reports = data.reports();
+  terminal.line(transformTable(reports));
   terminal.line(`Written to ${file}`);
-  terminal.result({ file, transforms: source.reports.map(({ removals: _removals, ...report }) => report) });
+  terminal.result({
+    file,
+    stages: stageNames(all),
+    transforms: reports.map(({ removals: _removals, ...report }) => report),
+    unreadable: data.source.unreadable.length,
+  });
 }

@@ -8,7 +8,6 @@ import {
   isWhetstoneError,
   WhetstoneError,
   type ChatRenderer,
-  type DataSource,
   type DataTransform,
   type QualityGate,
   type Tokenizer,
@@ -20,7 +19,6 @@ import {
   cleanRows,
   describeProof,
   enforceGate,
-  enforceUnreadableLimit,
   findLeaks,
   formatInspection,
   inspectConversation,
@@ -29,11 +27,12 @@ import {
   proveSupervision,
   readGate,
   reportToHtml,
+  type AnalyseInputs,
   type BatchOptions,
+  type LeakFindings,
   type ReadingProgress,
   type ThreadOptions,
 } from '@whetstone/data/internal';
-import { applyTransforms } from '@whetstone/data';
 import { TRUNCATION_MODES } from '@whetstone/data/choices';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from '../fetched-models.js';
@@ -41,14 +40,28 @@ import { table, transformTable } from '../format.js';
 import { createLossMeter } from '../loss-meter.js';
 import { openModel } from '../open-model.js';
 import { createTerminal, type Terminal } from '../terminal.js';
-import { batchOptionsOf, nameUnknownRoles, openData, openTransforms } from './open-data.js';
+import {
+  batchOptionsOf,
+  distinctData,
+  handleUnreadable,
+  joinData,
+  leakPairs,
+  nameUnknownRoles,
+  openData,
+  openTransforms,
+  stageNames,
+  tellStages,
+  unreadablePolicyOf,
+  type AllData,
+  type CommandData,
+  type SelectionOptions,
+} from './open-data.js';
 
 const { maxLength: lengthSchema, truncationMode: truncationSchema } = batchSchema.properties;
 
 /** Options of everything that reads data. */
-export interface DataOptions {
+export interface DataOptions extends SelectionOptions {
   readonly json?: boolean;
-  readonly layout?: string;
   readonly model?: string;
   readonly chatTemplate?: string;
   readonly maxLength?: number;
@@ -92,11 +105,10 @@ async function openTokenizing(
   return { tokenizer, renderer: await loadRenderer(folder, tokenizer, { chatTemplatePath: chatTemplate ?? null }) };
 }
 
+type Batching = Partial<BatchOptions> & Pick<BatchOptions, 'maxLength' | 'truncationMode'>;
+
 /** Returns the options of batches: those of the command line, then those of the configuration, then the defaults. */
-function batchingOf(
-  options: DataOptions,
-  config: ResolvedConfig | null,
-): Partial<BatchOptions> & Pick<BatchOptions, 'maxLength' | 'truncationMode'> {
+function batchingOf(options: DataOptions, config: ResolvedConfig | null): Batching {
   const configured = batchOptionsOf(config);
   return {
     ...configured,
@@ -104,6 +116,14 @@ function batchingOf(
     truncationMode:
       options.truncationMode === undefined && config !== null ? config.data.truncationMode : truncationModeOf(options),
   };
+}
+
+/** Returns the options of `data` in which the stages differ, by name. */
+function differingOptions(options: DataOptions, [first, ...others]: AllData): readonly string[] {
+  const own = batchingOf(options, first.config);
+  const differs = (key: keyof Batching): boolean =>
+    others.some(({ config }) => JSON.stringify(batchingOf(options, config)[key]) !== JSON.stringify(own[key]));
+  return (Object.keys(own) as (keyof Batching)[]).filter(differs).map((key) => `data.${key}`);
 }
 
 /**
@@ -164,44 +184,71 @@ async function openGate(file: string): Promise<QualityGate> {
   return readGate(value);
 }
 
+/** What a report measures with a model. */
+type ReportModel = Pick<AnalyseInputs, 'options' | 'tokenizing' | 'lossesOf' | 'lossSample'> & { dispose(): void };
+
+/**
+ * Opens what a report measures lengths and losses with: the model of the command line, or the tokenizer of the
+ * configuration's model, which is read only if losses are requested.
+ *
+ * @throws `USAGE` if a model was given, and the stages render conversations differently
+ */
+async function openReportModel(options: ReportOptions, all: AllData, terminal: Terminal): Promise<ReportModel> {
+  const [{ config }] = all;
+  const { model, backend } = options;
+  const { losses = model === undefined ? 0 : 200 } = options;
+  const batching = batchingOf(options, config);
+  const differing = differingOptions(options, all);
+  if (differing.length > 0) {
+    const message = `The stages have different ${differing.join(', ')}.`;
+    const hint = 'Name one stage with --stage.';
+    if (model !== undefined || losses > 0) throw new WhetstoneError('USAGE', message, { hint });
+    terminal.line(`Lengths in tokens are left out: ${message} ${hint}`);
+    return { options: batching, dispose: () => undefined };
+  }
+  const chatTemplate = options.chatTemplate ?? config?.chatTemplatePath ?? undefined;
+  const measured = model ?? config?.model.path ?? undefined;
+  const opened = measured === undefined || losses === 0 ? null : await openModel(measured, { backend, chatTemplate });
+  if (opened === null) {
+    const tokenizing = await tokenizingOf(model, config, chatTemplate, terminal);
+    return { options: batching, tokenizing, dispose: () => undefined };
+  }
+  terminal.line(
+    `Measuring the loss of up to ${losses} conversations with ${basename(opened.folder)} on ` +
+      `${opened.backend.backend} (--losses sets the number; 0 for none)`,
+  );
+  return {
+    options: batching,
+    tokenizing: opened,
+    lossesOf: createLossMeter(opened, batching.maxLength ?? opened.model.maxLength),
+    lossSample: losses,
+    dispose: () => opened.dispose(),
+  };
+}
+
+interface ReportOptions extends DataOptions {
+  readonly out: string;
+  readonly gate?: string;
+  readonly losses?: number;
+  readonly backend?: string;
+}
+
 /** `whetstone data report FILES`: writes an HTML page about a data set; `--json` prints the same as data. */
-export async function dataReport(
-  paths: readonly string[],
-  options: DataOptions & {
-    readonly out: string;
-    readonly gate?: string;
-    readonly losses?: number;
-    readonly backend?: string;
-  },
-): Promise<void> {
+export async function dataReport(paths: readonly string[], options: ReportOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const gate = options.gate === undefined ? {} : await openGate(options.gate);
-  const data = await openData(paths, options.layout, terminal);
-  await nameUnknownRoles(data, terminal);
-  const source = applyTransforms(data.source, data.transforms);
-  const { model, backend } = options;
-  const chatTemplate = options.chatTemplate ?? data.config?.chatTemplatePath ?? undefined;
-  // The model of a configuration is read only for its tokenizer, unless losses are requested.
-  const { losses = model === undefined ? 0 : 200 } = options;
-  const batching = batchingOf(options, data.config);
-  const measured = model ?? data.config?.model.path ?? undefined;
-  const opened = measured === undefined || losses === 0 ? null : await openModel(measured, { backend, chatTemplate });
-  const tokenizing = opened ?? (await tokenizingOf(model, data.config, chatTemplate, terminal));
-  if (opened)
-    terminal.line(
-      `Measuring the loss of up to ${losses} conversations with ${basename(opened.folder)} on ` +
-        `${opened.backend.backend} (--losses sets the number; 0 for none)`,
-    );
+  const all = await openData(paths, options, terminal);
+  tellStages(all, terminal);
+  await nameUnknownRoles(distinctData(all), terminal);
+  const { source, reports } = joinData(distinctData(all));
+  const opened = await openReportModel(options, all, terminal);
   const report = await analyseData({
     title: paths.map((path) => basename(path)).join(', '),
     source,
-    options: batching,
     threads: threadsOf(options, terminal),
-    tokenizing,
-    lossesOf: opened === null ? undefined : createLossMeter(opened, batching.maxLength ?? opened.model.maxLength),
-    lossSample: losses,
-    reports: () => source.reports,
-  }).finally(() => opened?.dispose());
+    ...opened,
+    reports,
+  }).finally(() => opened.dispose());
   const file = resolve(options.out);
   await writeWhole(file, (write) => write(reportToHtml(report, checkGate(report, gate))));
   const { conversations, duplicates, suspects, unreadable, scores } = report;
@@ -226,7 +273,7 @@ export async function dataReport(
     ]),
   );
   terminal.line(`The report is in ${file}`);
-  terminal.result({ file, report });
+  terminal.result({ file, stages: stageNames(all), report });
   enforceGate(report, gate);
 }
 
@@ -239,31 +286,49 @@ export async function dataInspect(
   options: DataOptions & { readonly count: number },
 ): Promise<void> {
   const terminal = createTerminal(options.json === true);
-  const data = await openData(paths, options.layout, terminal);
+  const all = await openData(paths, options, terminal);
+  tellStages(all, terminal);
+  const inspected: Inspected[] = [];
+  for (const data of distinctData(all, ({ config }) => batchingOf(options, config))) {
+    if (all.length > 1) terminal.line(terminal.paint.bold(`Stage ${data.stage ?? ''}`));
+    inspected.push(await inspectStage(data, options, terminal));
+  }
+  const inspections = inspected.flatMap((one) => one.inspections);
+  const proofs = inspected.map(({ proof }) => proof);
+  terminal.result(all.length === 1 ? { inspections, proof: proofs[0] } : { inspections, proofs });
+}
+
+/** What a stage supervises. The names of stages are absent without stages. */
+interface Inspected {
+  readonly inspections: readonly object[];
+  readonly proof: object;
+}
+
+/** Prints the first conversations of a stage, and its supervision. */
+async function inspectStage(
+  data: CommandData,
+  options: DataOptions & { readonly count: number },
+  terminal: Terminal,
+): Promise<Inspected> {
   const model = options.model ?? data.config?.model.path ?? null;
   if (model === null)
     throw new WhetstoneError('USAGE', 'No model was given.', {
       expected: '--model MODEL, or a configuration in place of the files',
     });
   const tokenizing = await openTokenizing(model, options.chatTemplate ?? data.config?.chatTemplatePath ?? undefined);
-  await nameUnknownRoles(data, terminal);
-  const source = applyTransforms(data.source, data.transforms);
+  await nameUnknownRoles([data], terminal);
+  const { source } = joinData([data]);
   const batching = batchingOf(options, data.config);
+  const stage = data.stage ?? undefined;
   const inspections = [];
   for await (const conversation of source.conversations()) {
     if (inspections.length === options.count) break;
     const inspection = inspectConversation(conversation, tokenizing, batching);
-    inspections.push({ origin: conversation.origin, ...inspection });
+    inspections.push({ stage, origin: conversation.origin, ...inspection });
     terminal.line(terminal.paint.bold(`${conversation.origin.file ?? ''}:${conversation.origin.line ?? 0}`));
     terminal.line(formatInspection(inspection, { colors: terminal.paint.isColorSupported }));
   }
-  if (inspections.length > 0)
-    terminal.line(
-      terminal.paint.isColorSupported
-        ? `${terminal.paint.black(terminal.paint.bgGreen('supervised'))}  ${terminal.paint.dim('context')}  ` +
-            `${terminal.paint.red(terminal.paint.strikethrough('cut off'))}\n`
-        : '⟦supervised⟧  context  ⟨cut off⟩\n',
-    );
+  if (inspections.length > 0) printLegend(terminal);
   const proof = await proveSupervision({
     source,
     ...tokenizing,
@@ -272,46 +337,58 @@ export async function dataInspect(
   });
   for (const { text, good } of describeProof(proof))
     terminal.line(`${good ? terminal.paint.green('✓') : terminal.paint.red('✗')} ${text}`);
-  terminal.result({ inspections, proof });
+  return { inspections, proof: { stage, ...proof } };
+}
+
+function printLegend({ paint, line }: Terminal): void {
+  line(
+    paint.isColorSupported
+      ? `${paint.black(paint.bgGreen('supervised'))}  ${paint.dim('context')}  ` +
+          `${paint.red(paint.strikethrough('cut off'))}\n`
+      : '⟦supervised⟧  context  ⟨cut off⟩\n',
+  );
 }
 
 /**
  * `whetstone data leaks TRAIN EVAL`: an error where evaluation data is also in the training data. Without EVAL, both
- * are those of a configuration.
+ * are those of a configuration: the evaluation data of a stage must not be in the training data of this or an earlier
+ * stage.
  */
 export async function dataLeaks(train: string, evaluation: string | undefined, options: DataOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
-  const opened = await openData([train], options.layout, terminal);
-  if (evaluation === undefined && opened.config === null)
+  const training = await openData([train], options, terminal);
+  const [{ config }] = training;
+  if (evaluation === undefined && config === null)
     throw new WhetstoneError('USAGE', 'No evaluation data was given.', {
       expected: 'a second file, or a configuration with data.eval or data.evalShare',
     });
-  const source = applyTransforms(opened.source, opened.transforms);
-  const other = await openData([evaluation ?? train], options.layout, terminal, 'eval');
-  const held = applyTransforms(other.source, other.transforms);
-  const { leakage = 'error' } = opened.config?.data ?? {};
+  tellStages(training, terminal);
+  const { layout } = options;
+  const pairs =
+    evaluation === undefined
+      ? leakPairs(training, await openData([train], options, terminal, 'eval'))
+      : (await openData([evaluation], { layout }, terminal, 'eval')).map((data) => [training, data] as const);
+  const leaks: LeakFindings[] = [];
+  for (const [earlier, held] of pairs) leaks.push(await leaksOf(earlier, held));
+  const count = leaks.reduce((sum, found) => sum + found.count, 0);
+  if (count > 0) throw leakageError({ count, first: leaks.flatMap(({ first }) => first) });
+  terminal.line('No conversation of the evaluation data is in the training data.');
+  terminal.result({ leaks: 0, stages: stageNames(training) });
+}
+
+async function leaksOf(training: AllData, held: CommandData): Promise<LeakFindings> {
+  const { source } = joinData(training);
+  const { leakage = 'error' } = (held.config ?? training[0].config)?.data ?? {};
   const threshold = typeof leakage === 'string' ? undefined : leakage.threshold;
-  const leaks = await findLeaks(source, held, threshold === undefined ? {} : { threshold, near: threshold < 1 });
+  const options = threshold === undefined ? {} : { threshold, near: threshold < 1 };
+  const leaks = await findLeaks(source, joinData([held]).source, options);
   // What cannot be read may leak, too.
   if (leaks.count === 0) checkUnreadable(source.unreadable);
-  if (leaks.count > 0) throw leakageError(leaks);
-  terminal.line('No conversation of the evaluation data is in the training data.');
-  terminal.result({ leaks: 0 });
+  return leaks;
 }
 
 /** The transforms of `data clean` if neither `--with` nor a configuration names any. */
 const defaultCleaners = ['normalize-text', 'quality-filter', 'redact', 'deduplicate'];
-
-/** @throws `USAGE` if the policy is not error, skip or a share */
-function unreadablePolicyOf(text: string): BatchOptions['unreadableRows'] {
-  if (text === 'error' || text === 'skip') return text;
-  const maxShare = text.trim() === '' ? NaN : Number(text);
-  if (maxShare >= 0 && maxShare <= 1) return { maxShare };
-  throw new WhetstoneError('USAGE', 'The value of --unreadable-rows is invalid.', {
-    expected: 'error, skip, or the largest share of all rows to skip, such as 0.01',
-    found: text,
-  });
-}
 
 /** @throws `USAGE` if a transform does not exist */
 async function openCleaners(given: readonly string[], terminal: Terminal): Promise<DataTransform[]> {
@@ -322,17 +399,6 @@ async function openCleaners(given: readonly string[], terminal: Terminal): Promi
     const { message, found, hint } = error;
     throw new WhetstoneError('USAGE', message, { expected: 'names of data transforms', found, hint, cause: error });
   }
-}
-
-/** Reports rows that were skipped because they cannot be read. */
-function tellSkipped(unreadable: DataSource['unreadable'], terminal: Terminal): void {
-  const [first] = unreadable;
-  if (first === undefined) return;
-  const { file = '', line, index } = first.origin;
-  terminal.complain(
-    `${terminal.paint.yellow('warning:')} ${unreadable.length} ${unreadable.length === 1 ? 'row' : 'rows'} cannot be ` +
-      `read and are not in the output; the first is ${file}:${line ?? index + 1}: ${first.reason}`,
-  );
 }
 
 /**
@@ -349,43 +415,42 @@ export async function dataClean(
   },
 ): Promise<void> {
   const terminal = createTerminal(options.json === true);
-  const data = await openData(paths, options.layout, terminal);
-  const policy =
-    options.unreadableRows === undefined
-      ? (data.config?.data.unreadableRows ?? 'error')
-      : unreadablePolicyOf(options.unreadableRows);
-  const configured = options.with === undefined && (data.config?.data.transforms.length ?? 0) > 0;
-  const own = configured ? [] : await openCleaners(options.with ?? defaultCleaners, terminal);
-  // With --with, only the split of data.evalShare remains of the configuration's transforms.
-  const kept = configured
-    ? data.transforms
-    : data.transforms.slice(0, typeof data.config?.data.evalShare === 'number' ? 1 : 0);
-  await nameUnknownRoles(data, terminal);
-  const source = applyTransforms(data.source, [...kept, ...own]);
+  const policy = unreadablePolicyOf(options.unreadableRows);
+  const all = await openData(paths, options, terminal);
+  tellStages(all, terminal);
+  const distinct = distinctData(all);
+  const isConfigured =
+    options.with === undefined && distinct.some(({ config }) => (config?.data.transforms.length ?? 0) > 0);
+  const own = isConfigured ? [] : await openCleaners(options.with ?? defaultCleaners, terminal);
+  await nameUnknownRoles(distinct, terminal);
+  const data = joinData(isConfigured ? distinct : onlySplits(distinct), own);
   const file = resolve(options.out);
   await writeWhole(file, async (write) => {
-    await cleanRows(source, write, threadsOf(options, terminal));
-    const readable = source.reports[0]?.conversationsIn ?? 0;
-    try {
-      enforceUnreadableLimit(source.unreadable, readable, policy);
-    } catch (error) {
-      if (!isWhetstoneError(error)) throw error;
-      const hint = 'Correct these rows, or skip them with --unreadable-rows skip. Skipped rows are counted.';
-      throw WhetstoneError.with(error, { hint });
-    }
+    await cleanRows(data.source, write, threadsOf(options, terminal));
+    handleUnreadable(data, policy, 0, terminal);
   });
-  tellSkipped(source.unreadable, terminal);
+  const reports = data.reports();
   if (options.removals !== undefined) {
     await writeWhole(resolve(options.removals), (write) => {
-      for (const { name, removals } of source.reports)
+      for (const { name, removals } of reports)
         for (const removal of removals) write(`${JSON.stringify({ transform: name, ...removal })}\n`);
     });
   }
-  terminal.line(transformTable(source.reports));
+  terminal.line(transformTable(reports));
   terminal.line(`The remaining conversations are in ${file}`);
   terminal.result({
     file,
-    transforms: source.reports.map(({ removals: _removals, ...report }) => report),
-    unreadable: source.unreadable.length,
+    stages: stageNames(all),
+    transforms: reports.map(({ removals: _removals, ...report }) => report),
+    unreadable: data.source.unreadable.length,
   });
 }
+
+/** With `--with`, only the split of `data.evalShare` remains of the transforms of a configuration. */
+const onlySplits = ([first, ...others]: AllData): AllData => {
+  const onlySplit = (data: CommandData): CommandData => ({
+    ...data,
+    transforms: data.transforms.slice(0, typeof data.config?.data.evalShare === 'number' ? 1 : 0),
+  });
+  return [onlySplit(first), ...others.map(onlySplit)];
+};
