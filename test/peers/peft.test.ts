@@ -15,6 +15,7 @@ import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { prefixStrategy } from '../../packages/strategies/src/prompt/p-tuning-v2.js';
 import { qloraStrategy } from '../../packages/strategies/src/qlora/qlora.js';
 import { createFrom } from '@whetstone/testing';
+import { loraFa } from '../../examples/custom-strategy/index.js';
 import { lnTuning } from '../../examples/ln-tuning/index.js';
 import { useBackend } from '../support/backend.js';
 import { goldenPath } from '../support/golden.js';
@@ -57,11 +58,14 @@ function ask(requests: readonly object[]): Promise<readonly (readonly number[])[
 }
 
 const lnTuningStrategy = await createFrom(lnTuning, {});
+const loraFaStrategy = await createFrom(loraFa, { rank: 2 });
 
 const cases: readonly { readonly name: string; readonly base: 'llama' | 'gpt2'; readonly strategy: Strategy }[] = [
   { name: 'lora', base: 'llama', strategy: loraStrategy({ rank: 3 }) },
   { name: 'the norms of llama, by a plugin', base: 'llama', strategy: lnTuningStrategy },
   { name: 'the norms of gpt2, by a plugin', base: 'gpt2', strategy: lnTuningStrategy },
+  { name: 'lora with a frozen A, by a plugin', base: 'llama', strategy: loraFaStrategy },
+  { name: 'lora with a frozen A on gpt2, by a plugin', base: 'gpt2', strategy: loraFaStrategy },
   {
     name: 'lora with norms, embeddings and head',
     base: 'llama',

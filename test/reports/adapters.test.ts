@@ -10,6 +10,7 @@ import {
 } from '@whetstone/core/contract';
 import { loadLanguageModel } from '@whetstone/models';
 import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strategies';
+import { lnTuning } from '../../examples/ln-tuning/index.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { isTargeted } from '../../packages/strategies/src/lora/targets.js';
@@ -253,5 +254,35 @@ describe('adapters as PEFT writes them', () => {
     head?.assign(before as never);
     tf.dispose([moved, ...(before === undefined ? [] : [before])]);
     expect(text).toContain('lm_head.base_layer.weight');
+  });
+});
+
+describe('adapters of a type that only a plugin reads, as PEFT writes them', () => {
+  // Expected logits: PEFT, see make_adapters.py.
+  const fixture = JSON.parse(readFileSync(casePath('adapters/norms.json'), 'utf8')) as {
+    readonly ids: number[][];
+    readonly logits: Readonly<Record<string, number[]>>;
+  };
+  const logitsOf = (one: LanguageModel): Float32Array => {
+    const mask = fixture.ids.map((row) => row.map(() => 1));
+    const input = forwardInputOf({ input_ids: fixture.ids, attention_mask: mask });
+    return tf.tidy(() => one.logits(input, 'all').dataSync<'float32'>());
+  };
+
+  it.each(Object.keys(fixture.logits))('LN_TUNING of %s computes the same logits, loaded and merged', async (base) => {
+    const own = await loadLanguageModel(goldenPath('models', base));
+    const files = await readAdapterFolder(casePath(`adapters/norms-${base}`));
+    const expected = fixture.logits[base] ?? [];
+    expect(largestDifference(logitsOf(own), expected)).toBeGreaterThan(0.1);
+    const adapter = await loadAdapter(own, files, [lnTuning]);
+    expect(largestDifference(logitsOf(own), expected)).toBeLessThan(5e-5);
+    adapter.dispose();
+    expect(largestDifference(logitsOf(own), expected)).toBeGreaterThan(0.1);
+    const { weights } = await mergeAdapter(own, files, [lnTuning]);
+    for (const [name, weight] of weights) own.parameters.get(name)?.assign(weight as never);
+    expect(largestDifference(logitsOf(own), expected)).toBeLessThan(5e-5);
+    tf.dispose([...weights.values()]);
+    files.dispose();
+    own.dispose();
   });
 });

@@ -1,5 +1,6 @@
 """Writes cases/adapters: the modules that PEFT selects with fields of adapter_config.json (targets.json), and adapters of
-test/golden/models/llama with the logits of the model with each of them (logits.json).
+test/golden/models/llama with the logits of the model with each of them (logits.json; norms.json for adapters of the
+type LN_TUNING, which a plugin reads).
 
     pip install torch transformers==5.24.0 peft==0.21.2
     python make_adapters.py
@@ -10,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LNTuningConfig, LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import check_target_module_exists
 from transformers import AutoModelForCausalLM
 
@@ -62,9 +63,32 @@ def write_adapters():
     (OUT / "logits.json").write_text(json.dumps({"ids": IDS, "logits": logits}) + "\n")
 
 
+def write_norms():
+    """Norms of a model whose norms are weights, and of one whose norms have biases, too."""
+    logits = {}
+    for base in ["llama", "gpt2"]:
+        config = LNTuningConfig(task_type="CAUSAL_LM")
+        model = AutoModelForCausalLM.from_pretrained(MODELS / base, dtype=torch.float32)
+        model = get_peft_model(model, config).eval()
+        generator = torch.Generator().manual_seed(7)
+        with torch.no_grad():
+            for _, parameter in sorted(model.named_parameters()):
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+            logits[base] = [round(v, 6) for v in model(torch.tensor(IDS)).logits.flatten().tolist()]
+        folder = OUT / f"norms-{base}"
+        model.save_pretrained(folder)
+        (folder / "README.md").unlink()
+        file = folder / "adapter_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": None}) + "\n")
+        (folder / "adapter_model.safetensors").chmod(0o644)
+    (OUT / "norms.json").write_text(json.dumps({"ids": IDS, "logits": logits}) + "\n")
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     write_adapters()
+    write_norms()
     OUT.mkdir(parents=True, exist_ok=True)
     model = AutoModelForCausalLM.from_pretrained(MODELS / "llama")
     linear = [name for name, module in model.named_modules() if type(module).__name__ == "Linear"]
