@@ -208,6 +208,7 @@ describe("a third party's strategy with a type of adapter of its own", () => {
     const missing = join(folder, 'missing-adapter');
     await cp(adapter, missing, { recursive: true });
     const origin = { use: 'whetstone-plugin-missing', name: 'output-scales', version: '1.2.3' };
+    await rm(join(missing, 'manifest.json'));
     await writeFile(join(missing, 'whetstone.json'), JSON.stringify({ strategy: origin }));
     for (const command of [
       ['generate', 'tiny', '--adapter', missing, '--prompt', 'What is 1?'],
@@ -255,6 +256,7 @@ describe("a third party's adapter of a type that no built-in strategy reads, fou
   it('is not read by a package without the keyword, or by a file that the adapter brings', async () => {
     const strange = join(folder, 'strange-adapter');
     await cp(adapter, strange, { recursive: true });
+    await rm(join(strange, 'manifest.json'));
     await writeFile(join(folder, 'ran.js'), "process.stdout.write('ran'); export default [];");
     for (const use of ['ajv', './ran.js', join(folder, 'ran.js')]) {
       await writeFile(join(strange, 'whetstone.json'), JSON.stringify({ strategy: { use, name: 'x', version: null } }));

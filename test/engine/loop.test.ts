@@ -308,6 +308,7 @@ describe('the result', () => {
       'README.md',
       'adapter_config.json',
       'adapter_model.safetensors',
+      'manifest.json',
     ]);
     const text = await readFile(join(outputFolder, 'adapter', 'adapter_config.json'), 'utf8');
     const keys = Object.keys(JSON.parse(text) as object);

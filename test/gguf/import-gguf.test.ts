@@ -32,6 +32,7 @@ describe('importGguf', () => {
     expect((await readdir(join(folder, 'half'))).sort()).toEqual([
       'config.json',
       'generation_config.json',
+      'manifest.json',
       'model.safetensors',
       'special_tokens_map.json',
       'tokenizer.json',

@@ -1,7 +1,7 @@
-import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { cacheFolder, installWheel, publishedModels, type InstallOptions } from '@whetstone/backend/install';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { exists, isFile, namesIn } from '@whetstone/core/files';
 import { importGguf } from './on-demand.js';
 
 /** The folder of a downloaded model, whether it exists or not. */
@@ -11,7 +11,7 @@ export function fetchedModelFolder(name: string, cache: string = cacheFolder()):
 
 /** Names of all models in the cache. */
 export async function fetchedModels(cache: string = cacheFolder()): Promise<string[]> {
-  const entries = await readdir(join(cache, 'models')).catch(() => []);
+  const entries = await namesIn(join(cache, 'models'));
   const whole = await Promise.all(
     entries.map(async (name) =>
       !name.startsWith('.') && (await isModelFolder(fetchedModelFolder(name, cache))) ? name : null,
@@ -58,13 +58,7 @@ export async function fetchModel(name: string, options: InstallOptions = {}): Pr
  * @throws `MODEL_NOT_FOUND`
  */
 export async function findModelFolder(model: string, cache: string = cacheFolder()): Promise<string> {
-  if (
-    await stat(model).then(
-      () => true,
-      () => false,
-    )
-  )
-    return resolve(model);
+  if (exists(model)) return resolve(model);
   const plainName = /^[\w.-]+$/.test(model);
   if (plainName && (await isModelFolder(fetchedModelFolder(model, cache)))) return fetchedModelFolder(model, cache);
   if (plainName && publishedModels[model] !== undefined) {
@@ -85,9 +79,4 @@ export async function findModelFolder(model: string, cache: string = cacheFolder
   });
 }
 
-async function isModelFolder(folder: string): Promise<boolean> {
-  return stat(join(folder, 'config.json')).then(
-    (found) => found.isFile(),
-    () => false,
-  );
-}
+const isModelFolder = (folder: string): Promise<boolean> => isFile(join(folder, 'config.json'));

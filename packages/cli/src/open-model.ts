@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LanguageModel, LoadedModel, Plugin, TensorBackendInfo, WeightStorage } from '@whetstone/core/contract';
+import { exists } from '@whetstone/core/files';
 import type { LoadedAdapter } from '@whetstone/strategies';
 import { pluginsForAdapter } from './adapter-plugins.js';
 import { findModelFolder } from './fetched-models.js';
@@ -80,7 +80,7 @@ async function addedTokens(from: string, to: string): Promise<readonly string[]>
  */
 export function ownFile(folder: string, name: string): string | null {
   const file = join(folder, name);
-  return existsSync(file) ? file : null;
+  return exists(file) ? file : null;
 }
 
 /**

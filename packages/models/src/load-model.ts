@@ -1,4 +1,3 @@
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   WhetstoneError,
@@ -8,6 +7,7 @@ import {
   type Tokenizer,
   type WeightStorage,
 } from '@whetstone/core/contract';
+import { exists, isFile, verifyResult } from '@whetstone/core/files';
 import type { ArchitectureSpec } from './architectures/index.js';
 import { loadRenderer } from './chat-template/index.js';
 import { loadLanguageModel, readOutline } from './load-language-model.js';
@@ -36,9 +36,11 @@ export interface LoadModelOptions {
  *
  * @throws `MODEL_NOT_FOUND` if the folder does not contain a model
  * @throws `TOKENIZER_INVALID` if the tokenizer belongs to another model
+ * @throws `FILE_CHANGED` if Whetstone wrote the folder and a file is missing or changed
  */
 export async function loadModel(folder: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
   await checkModelFolder(folder);
+  await verifyResult(folder);
   const grown =
     options.addTokens === undefined || options.addTokens.length === 0
       ? null
@@ -74,26 +76,17 @@ export async function loadModel(folder: string, options: LoadModelOptions = {}):
 
 /** Checks that config.json exists, so that a wrong path is not reported as a missing tokenizer. */
 async function checkModelFolder(folder: string): Promise<void> {
-  if (
-    await stat(join(folder, 'config.json')).then(
-      () => true,
-      () => false,
-    )
-  )
-    return;
-  const isFile = await stat(folder).then(
-    (found) => found.isFile(),
-    () => false,
-  );
+  if (exists(join(folder, 'config.json'))) return;
+  const isModelFile = await isFile(folder);
   throw new WhetstoneError(
     'MODEL_NOT_FOUND',
-    isFile
+    isModelFile
       ? 'The path of the model is a file instead of a folder.'
       : 'The folder does not contain a model: config.json is missing.',
     {
       place: { file: folder },
       expected: 'a folder with config.json, model.safetensors and tokenizer.json',
-      hint: isFile
+      hint: isModelFile
         ? 'The command `import`, or `importGguf` of @whetstone/models, converts a GGUF file into a model folder.'
         : 'Use the path of the folder that contains config.json and the weights.',
     },

@@ -1,7 +1,6 @@
-import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { WhetstoneError, type Json, type Problem } from '@whetstone/core/contract';
-import { readJsonObject } from '@whetstone/core/files';
+import { isFile, readJsonObject } from '@whetstone/core/files';
 import { openWeights, type TensorReader } from '@whetstone/core/safetensors';
 import { parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
 import { embeddingName, HEAD_NAME } from './architectures/parameters.js';
@@ -72,14 +71,10 @@ async function readConfig(folder: string): Promise<Readonly<Record<string, Json>
   const file = join(folder, 'config.json');
   return readJsonObject(file, {
     missing: async (cause) => {
-      const isFile = await stat(folder).then(
-        (found) => found.isFile(),
-        () => false,
-      );
       return new WhetstoneError('MODEL_NOT_FOUND', 'The folder does not contain a model: config.json is missing.', {
         place: { file: folder },
         hint:
-          isFile && basename(folder).endsWith('.gguf')
+          (await isFile(folder)) && basename(folder).endsWith('.gguf')
             ? 'The command `import`, or `importGguf` of @whetstone/models, converts a GGUF file into a model folder.'
             : 'Use the path of the folder that contains config.json and the weights.',
         cause,

@@ -1,9 +1,15 @@
-import { copyFile, cp, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
-import { fileError, makeFolder, removeStale, temporaryName, writeAtomically, writeFully } from '@whetstone/core/files';
-import { ADDITIONAL_TEMPLATES } from './chat-template/index.js';
+import {
+  checkCompanions,
+  checkWritable,
+  copyCompanions,
+  namesIn,
+  writeFolder,
+  writeResultManifest,
+  writeText,
+} from '@whetstone/core/files';
 import { HEAD_NAME } from './architectures/parameters.js';
 import { writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
 
@@ -28,25 +34,6 @@ export interface SaveModelOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Files of a model folder that readers use in addition to weights and config.json. */
-const companionFiles = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'vocab.json',
-  'vocab.txt',
-  'merges.txt',
-  'tokenizer.model',
-  'chat_template.jinja',
-  'chat_template.json',
-  'generation_config.json',
-  'LICENSE',
-  'LICENSE.txt',
-  'LICENSE.md',
-  'NOTICE',
-];
-
 /**
  * Writes a model as a Hugging Face folder: config.json, safetensors (sharded above `maxShardBytes`), and the companion
  * files from `copyFrom`. It writes to a temporary folder, which is renamed when it is complete. Tensors are read back
@@ -66,14 +53,9 @@ export async function saveModelFolder(
   const { dtype = 'F32', copyFrom = model.folder, replaced = new Map<string, Tensor>() } = options;
   await checkEmptyFolder(folder);
   const { tensors, untied } = storedTensors(model, replaced);
-  const temporary = temporaryName(folder);
-  try {
-    await removeStale(folder);
-    await makeFolder(temporary);
-    const config = `${JSON.stringify(savedConfig(model.config, dtype, untied), null, 2)}\n`;
-    await writeAtomically(join(temporary, 'config.json'), (handle) =>
-      writeFully(handle, new TextEncoder().encode(config)),
-    );
+  await writeFolder(folder, async (temporary) => {
+    const config = savedConfig(model.config, dtype, untied);
+    await writeText(join(temporary, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
     await writeWeights(
       temporary,
       [...tensors].map(([name, tensor]): TensorToWrite => ({
@@ -96,21 +78,26 @@ export async function saveModelFolder(
     );
     if (copyFrom !== null) await copyCompanions(copyFrom, temporary);
     for (const [name, text] of Object.entries(options.companionFiles ?? {}))
-      await writeAtomically(join(temporary, name), (handle) => writeFully(handle, new TextEncoder().encode(text)));
-    await rmdir(folder).catch(() => undefined); // an empty folder may exist
-    await rename(temporary, folder);
-  } catch (cause) {
-    await rm(temporary, { recursive: true, force: true });
-    throw fileError(cause, folder);
-  }
+      await writeText(join(temporary, name), text);
+    await writeResultManifest(temporary);
+  });
+}
+
+/**
+ * Checks before a long computation that {@link saveModelFolder} can write to a folder, and copy the files of a model.
+ *
+ * @throws `OUTPUT_EXISTS` if `folder` is not empty
+ * @throws `FILE_UNWRITABLE` if nothing can be written there
+ * @throws `FILE_UNREADABLE` if a file of the model is a link to a file elsewhere, or is not a regular file
+ */
+export async function checkSaving(folder: string, copyFrom: string): Promise<void> {
+  await checkEmptyFolder(folder);
+  await checkWritable(folder);
+  await checkCompanions(copyFrom);
 }
 
 async function checkEmptyFolder(folder: string): Promise<void> {
-  const entries = await readdir(folder).catch((cause: unknown) => {
-    const error = fileError(cause, folder);
-    if (error.code === 'FILE_NOT_FOUND') return [];
-    throw error;
-  });
+  const entries = await namesIn(folder);
   if (entries.length === 0) return;
   throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty.', {
     place: { file: folder },
@@ -155,15 +142,4 @@ function savedConfig(
   // transformers 5 writes `dtype`, earlier versions write `torch_dtype`; all versions read `torch_dtype`.
   const key = Object.hasOwn(config, 'dtype') ? 'dtype' : 'torch_dtype';
   return { ...config, [key]: dtypeNames[dtype], ...(untied ? { tie_word_embeddings: false } : {}) };
-}
-
-async function copyCompanions(from: string, to: string): Promise<void> {
-  const present = new Set(
-    await readdir(from).catch((cause: unknown) => {
-      throw fileError(cause, from);
-    }),
-  );
-  for (const name of companionFiles) if (present.has(name)) await copyFile(join(from, name), join(to, name));
-  if (present.has(ADDITIONAL_TEMPLATES))
-    await cp(join(from, ADDITIONAL_TEMPLATES), join(to, ADDITIONAL_TEMPLATES), { recursive: true });
 }

@@ -1,8 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { definePlugin, type Callback, type Json } from '@whetstone/core/contract';
-import { fileError, writeAtomically } from '@whetstone/core/files';
+import { exists, fileError, writeAtomically } from '@whetstone/core/files';
 
 const configSchema = {
   type: 'object',
@@ -91,7 +91,7 @@ export function createMetricsLog(folder: string, fileName: string, warn: (messag
   let open: OpenFile | null = null;
   let resumed: Position | null = null;
   const contentToKeep = (startStep: number): Buffer => {
-    if (startStep === 0 || !existsSync(file)) return Buffer.alloc(0);
+    if (startStep === 0 || !exists(file)) return Buffer.alloc(0);
     const content = readFileSync(file);
     const before = resumed === null ? null : bytesBefore(resumed, content);
     if (before !== null) return before;

@@ -1,8 +1,6 @@
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError, type Conversation, type DataSource, type Origin } from '@whetstone/core/contract';
-import { checkFormatVersion } from '@whetstone/core/files';
+import { checkFormatVersion, readTextIfPresent } from '@whetstone/core/files';
 import {
   checkUnreadable,
   DATA_MANIFEST_VERSION,
@@ -32,10 +30,11 @@ const read = (path: string, { layout }: DataOptions): Promise<DataSource> =>
  */
 async function manifestsOf(path: string): Promise<Manifests | null> {
   const file = path.endsWith('data.json') ? path : join(path, 'data.json');
-  if (!existsSync(file)) return null;
+  const text = await readTextIfPresent(file);
+  if (text === null) return null;
   let value: Manifests;
   try {
-    value = JSON.parse(await readFile(file, 'utf8')) as Manifests;
+    value = JSON.parse(text) as Manifests;
   } catch {
     return null;
   }

@@ -1,6 +1,4 @@
-import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
-import { open, readFile, rename, rm } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import type { ResolvedConfig } from '@whetstone/core/config';
 import {
@@ -33,6 +31,7 @@ import {
   type ReadingProgress,
   type ThreadOptions,
 } from '@whetstone/data/internal';
+import { checkWritableFile, readText, writeAtomically } from '@whetstone/core/files';
 import { TRUNCATION_MODES } from '@whetstone/data/choices';
 import { loadRenderer, loadTokenizer } from '@whetstone/models';
 import { findModelFolder } from '../fetched-models.js';
@@ -149,32 +148,21 @@ async function tokenizingOf(
 }
 
 /** Writes a file atomically: `fill` receives a function that appends to it. */
-async function writeWhole(
+const writeWhole = (
   file: string,
   fill: (write: (part: string | Uint8Array) => void) => Promise<void> | void,
-): Promise<void> {
-  const temporary = `${file}.${randomBytes(6).toString('hex')}.partial`;
-  try {
-    const handle = await open(temporary, 'wx');
-    try {
-      await fill((part) => {
-        const bytes = typeof part === 'string' ? Buffer.from(part) : part;
-        for (let done = 0; done < bytes.length;) done += writeSync(handle.fd, bytes, done);
-      });
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-  } finally {
-    await rm(temporary, { force: true });
-  }
-}
+): Promise<void> =>
+  writeAtomically(file, async (handle) => {
+    await fill((part) => {
+      const bytes = typeof part === 'string' ? Buffer.from(part) : part;
+      for (let done = 0; done < bytes.length;) done += writeSync(handle.fd, bytes, done);
+    });
+  });
 
 async function openGate(file: string): Promise<QualityGate> {
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(file, 'utf8'));
+    value = JSON.parse(await readText(file));
   } catch (cause) {
     throw new WhetstoneError('CONFIG_UNREADABLE', `The quality gate cannot be read: ${(cause as Error).message}`, {
       place: { file },
@@ -237,6 +225,8 @@ interface ReportOptions extends DataOptions {
 export async function dataReport(paths: readonly string[], options: ReportOptions): Promise<void> {
   const terminal = createTerminal(options.json === true);
   const gate = options.gate === undefined ? {} : await openGate(options.gate);
+  const file = resolve(options.out);
+  await checkWritableFile(file);
   const all = await openData(paths, options, terminal);
   tellStages(all, terminal);
   await nameUnknownRoles(distinctData(all), terminal);
@@ -249,7 +239,6 @@ export async function dataReport(paths: readonly string[], options: ReportOption
     ...opened,
     reports,
   }).finally(() => opened.dispose());
-  const file = resolve(options.out);
   await writeWhole(file, (write) => write(reportToHtml(report, checkGate(report, gate))));
   const { conversations, duplicates, suspects, unreadable, scores } = report;
   terminal.line(
@@ -425,6 +414,7 @@ export async function dataClean(
   await nameUnknownRoles(distinct, terminal);
   const data = joinData(isConfigured ? distinct : onlySplits(distinct), own);
   const file = resolve(options.out);
+  if (options.removals !== undefined) await checkWritableFile(resolve(options.removals));
   await writeWhole(file, async (write) => {
     await cleanRows(data.source, write, threadsOf(options, terminal));
     handleUnreadable(data, policy, 0, terminal);

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { WhetstoneError, type AdapterFiles, type LanguageModel, type Plugin } from '@whetstone/core/contract';
-import { stopTokensOf } from '@whetstone/core/files';
+import { checkOwnFile, readText, stopTokensOf } from '@whetstone/core/files';
 import { saveModelFolder } from '@whetstone/models';
+import { checkSaving } from '@whetstone/models/internal';
 import {
   dequantisedStorage,
   applyMergedWeights,
@@ -13,6 +13,7 @@ import {
 } from '@whetstone/strategies/internal';
 import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strategies';
 import { pluginsForAdapter } from '../adapter-plugins.js';
+import { findModelFolder } from '../fetched-models.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, ownFile, type OpenModel } from '../open-model.js';
@@ -52,6 +53,8 @@ export async function merge(model: string, adapter: string, out: string, options
   };
   let opened: OpenModel | null = null;
   try {
+    await checkSaving(folder, await findModelFolder(model));
+    await checkOwnFile(adapter, 'chat_template.jinja');
     const plugins = await pluginsForAdapter(adapter, await loadPlugins('strategy', options.plugin));
     const quantization = await readQuantization(adapter);
     opened = await openModel(model, {
@@ -129,16 +132,16 @@ async function saveMerged(
   const companionFiles = {
     ...opened.companionFiles,
     ...(added.length === 0 ? {} : { 'generation_config.json': `${JSON.stringify(generationConfig, null, 2)}\n` }),
-    ...templateOf(to.adapter),
+    ...(await templateOf(to.adapter)),
   };
   await saveModelFolder(model, to.folder, { dtype, replaced: weights, signal: to.signal, companionFiles });
   return difference;
 }
 
 /** Returns the chat template with which an adapter was trained, if its folder contains one. */
-function templateOf(adapter: string): Readonly<Record<string, string>> {
+async function templateOf(adapter: string): Promise<Readonly<Record<string, string>>> {
   const file = ownFile(adapter, 'chat_template.jinja');
-  return file === null ? {} : { 'chat_template.jinja': readFileSync(file, 'utf8') };
+  return file === null ? {} : { 'chat_template.jinja': await readText(file) };
 }
 
 function printResult(

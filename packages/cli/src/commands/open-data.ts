@@ -1,4 +1,3 @@
-import { stat } from 'node:fs/promises';
 import { resolveBackend } from '@whetstone/backend';
 import {
   rawConfigOf,
@@ -19,6 +18,7 @@ import {
   type PluginContext,
   type TransformReport,
 } from '@whetstone/core/contract';
+import { statOf } from '@whetstone/core/files';
 import { didYouMean, isRecord } from '@whetstone/core/util';
 import { applyTransforms, createConversationSource } from '@whetstone/data';
 import { createBatchSourceFactory } from '@whetstone/data/batches';
@@ -58,14 +58,15 @@ const MAX_CONFIG_BYTES = 1024 * 1024;
 /** Returns whether a path is a configuration of a run: a small JSON file with `data.train`, or with stages. */
 async function isConfiguration(path: string): Promise<boolean> {
   if (!/\.jsonc?$/i.test(path)) return false;
-  const size = await stat(path).then(
-    (found) => (found.isFile() ? found.size : Infinity),
-    () => Infinity,
-  );
-  if (size > MAX_CONFIG_BYTES) return false;
+  const found = await statOf(path);
+  if (found === null || !found.isFile() || found.size > MAX_CONFIG_BYTES) return false;
   const value = await readConfigFile(path).then(
     (raw) => raw.value,
-    () => null,
+    (error: unknown) => {
+      // A file that is not one JSON value is data; it is read again.
+      if (isWhetstoneError(error) && error.code === 'CONFIG_UNREADABLE') return null;
+      throw error;
+    },
   );
   if (!isRecord(value)) return false;
   return Array.isArray(value['stages']) || (isRecord(value['data']) && 'train' in value['data']);

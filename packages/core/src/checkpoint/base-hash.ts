@@ -1,24 +1,32 @@
 import { createHash } from 'node:crypto';
+import { isWhetstoneError } from '../contract/errors.js';
 import { openWeights, type TensorReader } from '../safetensors/index.js';
 import { sizeOfShape } from '../util/index.js';
 
 /** The number of values that are hashed. All norms and the smallest matrices of a model fit. */
 const MAX_VALUES = 4 * 1024 * 1024;
 
+/** Errors of a folder without weights that can be read as numbers: other models have none, and their own loaders. */
+const UNKNOWN_WEIGHTS: readonly string[] = ['MODEL_NOT_FOUND', 'SAFETENSORS_INVALID'];
+
 /**
  * Returns a SHA-256 by which a base model is recognised, in any folder and any lossless type: of the values of its
  * smallest tensors. Returns null if the folder has no
  * safetensors files of a type that is read as float32.
+ *
+ * @throws the errors of the file system
  */
 export async function hashBase(folder: string | null): Promise<string | null> {
-  const reader = folder === null ? null : await openWeights(folder).catch(() => null);
-  if (reader === null) return null;
+  if (folder === null) return null;
+  let reader: TensorReader | null = null;
   try {
+    reader = await openWeights(folder);
     return await hashSmallest(reader);
-  } catch {
-    return null;
+  } catch (error) {
+    if (isWhetstoneError(error) && UNKNOWN_WEIGHTS.includes(error.code)) return null;
+    throw error;
   } finally {
-    await reader.close();
+    await reader?.close();
   }
 }
 

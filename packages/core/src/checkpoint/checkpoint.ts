@@ -7,11 +7,12 @@ import type { LoadedModel } from '../contract/model.js';
 import type { SavedState, Strategy } from '../contract/strategy.js';
 import type { TensorBackendInfo } from '../contract/tokens.js';
 import type { Workers } from '../contract/workers.js';
+import { writeFolder } from '../files/index.js';
 import { checkFinite, savedState } from './attachment-contents.js';
 import { sizesOf, type BatchSizes } from './batch-sizes.js';
-import { checkpointFolder, writeFolder } from './folders.js';
+import { checkpointFolder } from './folders.js';
 import { compareRuns, identityOf, type Identity } from './identity.js';
-import { readJson, writeJson, writeManifest } from './manifest.js';
+import { readJson, writeCheckpointManifest, writeJson } from './manifest.js';
 import { forEachContent, type ChangingObjects } from './run-contents.js';
 import { parseRunState, STATE_FILE, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
 import { loadTensors, saveTensors } from './saved-tensors.js';
@@ -77,7 +78,7 @@ export async function saveCheckpoint(
     await writeJson(at('trainer_state.json'), trainerState(state, { ...facts, callbacks }));
     await writeJson(at(CONFIG_FILE), sources.config);
     await writeJson(at(STATE_FILE), { identity: identityOf(sources), run: state, callbacks });
-    await writeManifest(temporary, state.step);
+    await writeCheckpointManifest(temporary, state.step);
   });
   return folder;
 }

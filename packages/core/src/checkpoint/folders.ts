@@ -1,8 +1,18 @@
-import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { fileError, makeFolder } from '../files/index.js';
+import { rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { WhetstoneError } from '../contract/errors.js';
+import {
+  cleanFolder,
+  exists,
+  makeFolder,
+  namesIn,
+  readTextIfPresent,
+  replacedFolders,
+  syncFolder,
+  temporaryName,
+  writeError,
+} from '../files/index.js';
+import { isRecord } from '../util/index.js';
 import { writeJson } from './manifest.js';
 
 /** A checkpoint in a run's folder. */
@@ -12,77 +22,46 @@ export interface CheckpointFolder {
 }
 
 const FINAL_NAME = /^checkpoint-(\d+)$/;
-const PARTIAL_NAME = /^\.(checkpoint-\d+|adapter|model)\.[0-9a-f]+\.partial$/;
 
 export const checkpointFolder = (root: string, step: number): string => join(root, `checkpoint-${step}`);
 
-/** Returns the checkpoints in a run's folder, newest first. */
+/**
+ * Returns the checkpoints in a run's folder, newest first. One that was being replaced when the process was killed is
+ * under its temporary name until {@link cleanCheckpoints} restores it.
+ *
+ * @throws the errors of `fileError` if the folder cannot be read
+ */
 export async function listCheckpoints(root: string): Promise<CheckpointFolder[]> {
-  const names = await readdir(root).catch(() => []);
-  return names
-    .flatMap((name) => {
+  const all = [
+    ...(await namesIn(root)).map((name) => [name, join(root, name)] as const),
+    ...(await replacedFolders(root)),
+  ];
+  return all
+    .flatMap(([name, folder]) => {
       const step = FINAL_NAME.exec(name)?.[1];
-      return step === undefined ? [] : [{ step: Number(step), folder: join(root, name) }];
+      return step === undefined ? [] : [{ step: Number(step), folder }];
     })
     .toSorted((a, b) => b.step - a.step);
 }
 
-/**
- * Writes a folder atomically: `fill` writes into a temporary folder, which is synced and renamed to `folder`. After a
- * crash, `folder` is either the old folder or the complete new one. If an error occurs, the temporary folder is
- * removed.
- *
- * @throws `DISK_FULL` if there is not enough space
- * @throws the other errors of `fileError`, and those of `fill`
- */
-export async function writeFolder(folder: string, fill: (temporary: string) => Promise<void>): Promise<void> {
-  const root = dirname(folder);
-  const hiddenName = (): string => join(root, `.${basename(folder)}.${randomBytes(6).toString('hex')}.partial`);
-  const temporary = hiddenName();
+/** Runs operations on the files of a folder. @throws the errors of `writeError` */
+async function changing<T>(folder: string, change: () => Promise<T>): Promise<T> {
   try {
-    await makeFolder(temporary);
-    await fill(temporary);
-    await syncFolder(temporary);
-    await replaceFolder(temporary, folder, hiddenName());
-    await syncFolder(root);
+    return await change();
   } catch (cause) {
-    await rm(temporary, { recursive: true, force: true });
-    // Errors that `fill` throws for other reasons than the file system are passed on unchanged.
-    throw typeof (cause as { code?: unknown } | null)?.code === 'string' ? fileError(cause, folder) : cause;
+    throw writeError(cause, folder);
   }
 }
 
-/** Renames `from` to `to`. An existing folder is first renamed to `aside`, and removed at the end. */
-async function replaceFolder(from: string, to: string, aside: string): Promise<void> {
-  const moved = await rename(to, aside).then(
-    () => true,
-    () => false,
-  );
-  try {
-    await rename(from, to);
-  } catch (error) {
-    if (moved) await rename(aside, to);
-    throw error;
-  }
-  if (moved) await rm(aside, { recursive: true, force: true });
-}
-
-/** Syncs the entries of a folder to disk, if the operating system supports it. */
-async function syncFolder(folder: string): Promise<void> {
-  try {
-    const handle = await open(folder, 'r');
-    await handle.sync().finally(() => handle.close());
-  } catch {
-    // Windows cannot open folders. Its renames are durable anyway.
-  }
-}
-
-/** Removes the temporary folders that killed processes left, and completes a move of {@link abandon}. */
+/**
+ * Repairs what a killed process left in a run's folder: removes temporary files and folders, restores checkpoints that
+ * were being replaced, and completes a move of {@link abandon}.
+ *
+ * @throws the errors of `writeError`
+ */
 export async function cleanCheckpoints(root: string): Promise<void> {
-  for (const name of await readdir(root).catch(() => [])) {
-    if (PARTIAL_NAME.test(name)) await rm(join(root, name), { recursive: true, force: true });
-  }
-  await completeAbandon(root);
+  await cleanFolder(root);
+  await changing(root, () => completeAbandon(root));
 }
 
 const ABANDONED_NAME = /^abandoned-(\d+)$/;
@@ -98,29 +77,48 @@ const MOVES_FILE = '.abandoned.json';
  * @throws the errors of `fileError`
  */
 export async function abandon(root: string, folders: readonly string[]): Promise<string> {
-  const numbers = (await readdir(root)).map((name) => Number(ABANDONED_NAME.exec(name)?.[1] ?? 0));
+  const numbers = (await namesIn(root)).map((name) => Number(ABANDONED_NAME.exec(name)?.[1] ?? 0));
   const target = `abandoned-${Math.max(0, ...numbers) + 1}`;
-  try {
+  return changing(join(root, target), async () => {
     await writeJson(join(root, MOVES_FILE), { target, names: folders.map((folder) => basename(folder)) });
     await completeAbandon(root);
-  } catch (cause) {
-    throw fileError(cause, join(root, target));
-  }
-  return join(root, target);
+    return join(root, target);
+  });
 }
 
 async function completeAbandon(root: string): Promise<void> {
   const file = join(root, MOVES_FILE);
-  const text = await readFile(file, 'utf8').catch(() => null);
+  const text = await readTextIfPresent(file);
   if (text === null) return;
-  const { target, names } = JSON.parse(text) as { readonly target: string; readonly names: readonly string[] };
+  const { target, names } = parseMoves(text, file);
   await makeFolder(join(root, target));
   for (const name of names) {
-    if (existsSync(join(root, name))) await rename(join(root, name), join(root, target, name));
+    if (exists(join(root, name))) await rename(join(root, name), join(root, target, name));
   }
   await syncFolder(join(root, target));
   await rm(file);
   await syncFolder(root);
+}
+
+/** @throws `CHECKPOINT_INVALID` if the list was damaged; then nothing is moved */
+function parseMoves(text: string, file: string): { readonly target: string; readonly names: readonly string[] } {
+  const isName = (value: unknown): value is string => typeof value === 'string' && basename(value) === value;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = null;
+  }
+  if (isRecord(value)) {
+    const { target, names } = value;
+    if (isName(target) && ABANDONED_NAME.test(target) && Array.isArray(names) && names.every(isName))
+      return { target, names };
+  }
+  throw new WhetstoneError('CHECKPOINT_INVALID', 'The list of checkpoints that were being moved is damaged.', {
+    place: { file },
+    expected: 'the names of folders, and that of the folder into which they are moved',
+    hint: 'Move the checkpoints that are not to be used out of the folder, and remove this file.',
+  });
 }
 
 /**
@@ -136,13 +134,15 @@ export async function pruneCheckpoints(
   const kept = new Set(all.filter(({ step }) => protectedSteps.has(step)).map(({ step }) => step));
   for (const { step } of all) if (kept.size < limit) kept.add(step);
   for (const { step, folder } of all) {
-    if (!kept.has(step)) await removeCheckpoint(root, folder);
+    if (!kept.has(step)) await removeCheckpoint(folder);
   }
 }
 
 /** Removes a checkpoint. It is renamed first, so that a crash leaves no incomplete one under its final name. */
-async function removeCheckpoint(root: string, folder: string): Promise<void> {
-  const aside = join(root, `.${basename(folder)}.${randomBytes(6).toString('hex')}.partial`);
-  await rename(folder, aside);
-  await rm(aside, { recursive: true, force: true });
+async function removeCheckpoint(folder: string): Promise<void> {
+  const aside = temporaryName(folder);
+  await changing(folder, async () => {
+    await rename(folder, aside);
+    await rm(aside, { recursive: true, force: true });
+  });
 }

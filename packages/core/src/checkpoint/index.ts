@@ -2,7 +2,7 @@
 export { hashBase } from './base-hash.js';
 export { sizesOf } from './batch-sizes.js';
 export type { CheckpointSources } from './checkpoint.js';
-export { abandon, checkpointFolder, isAbandoned, listCheckpoints, writeFolder } from './folders.js';
+export { abandon, checkpointFolder, cleanCheckpoints, isAbandoned, listCheckpoints } from './folders.js';
 export { withNewAttempt } from './lineage.js';
 export { verifyCheckpoint, writeJson } from './manifest.js';
 export {

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { cp, readFile } from 'node:fs/promises';
+import { cp } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
+import { isWhetstoneError } from '../contract/errors.js';
+import { exists, MANIFEST_FILE, readTextIfPresent, writeFolder } from '../files/index.js';
 import { isRecord } from '../util/index.js';
-import { abandon, checkpointFolder, listCheckpoints, writeFolder } from './folders.js';
-import { readJson } from './manifest.js';
+import { abandon, checkpointFolder, listCheckpoints } from './folders.js';
+import { readJson, verifyCheckpoint } from './manifest.js';
 import { parseRunState, STATE_FILE, type Attempt, type RunState } from './run-state.js';
 
 /** What decides which checkpoints belong to the history of another one. */
@@ -32,7 +33,8 @@ function isInHistory(earlier: Lineage, later: Lineage): boolean {
  * folder `abandoned-<n>/`, so that they are never chosen, counted or deleted. Copies what the run needs if the
  * checkpoint is in a different folder: its best weights, and the checkpoint if it was abandoned earlier.
  *
- * @throws `CHECKPOINT_INVALID` if the checkpoint does not contain the state of a run
+ * @throws `CHECKPOINT_INVALID` if the checkpoint does not contain the state of a run, or a copied one is damaged
+ * @throws the errors of `writeError`
  */
 export async function continueFrom(checkpoint: string, root: string, warn: (message: string) => void): Promise<void> {
   const state = await readRunState(checkpoint);
@@ -47,8 +49,12 @@ export async function continueFrom(checkpoint: string, root: string, warn: (mess
   if (!relative(root, checkpoint).startsWith('..')) copies.set(state.step, checkpoint);
   for (const [step, source] of copies) {
     const copy = checkpointFolder(root, step);
-    if (!existsSync(source) || existsSync(copy)) continue;
-    await writeFolder(copy, (temporary) => cp(source, temporary, { recursive: true }));
+    if (!exists(source) || exists(copy)) continue;
+    await writeFolder(copy, async (temporary) => {
+      await cp(source, temporary, { recursive: true });
+      // The checkpoint from which the run continues was verified when it was found.
+      if (step !== state.step) await verifyCheckpoint(temporary);
+    });
   }
 }
 
@@ -92,12 +98,14 @@ async function belongsTo(
   // A damaged checkpoint of an earlier step is never chosen anyway.
   return readRunState(folder).then(
     (earlier) => isInHistory(earlier, state),
-    () => true,
+    (error: unknown) => {
+      if (isWhetstoneError(error) && error.code === 'CHECKPOINT_INVALID') return true;
+      throw error;
+    },
   );
 }
 
-const manifestOf = (folder: string): Promise<string | null> =>
-  readFile(join(folder, 'manifest.json'), 'utf8').catch(() => null);
+const manifestOf = (folder: string): Promise<string | null> => readTextIfPresent(join(folder, MANIFEST_FILE));
 
 async function readRunState(folder: string): Promise<RunState> {
   const file = join(folder, STATE_FILE);

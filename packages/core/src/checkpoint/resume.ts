@@ -1,4 +1,6 @@
+import { basename, dirname } from 'node:path';
 import { WhetstoneError, isWhetstoneError } from '../contract/errors.js';
+import { replacedFolders } from '../files/index.js';
 import { listCheckpoints } from './folders.js';
 import { verifyCheckpoint } from './manifest.js';
 
@@ -17,8 +19,9 @@ export async function findCheckpoint(
   warn: (message: string) => void,
 ): Promise<string | null> {
   if (typeof requested === 'string') {
-    await verifyCheckpoint(requested);
-    return requested;
+    const folder = (await replacedFolders(dirname(requested))).get(basename(requested)) ?? requested;
+    await verifyCheckpoint(folder);
+    return folder;
   }
   const all = root === null ? [] : await listCheckpoints(root);
   const problems: WhetstoneError[] = [];

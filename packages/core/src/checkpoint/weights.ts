@@ -1,16 +1,24 @@
-import { existsSync } from 'node:fs';
-import { appendFile, copyFile, cp, readFile } from 'node:fs/promises';
+import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dispose, tensor, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
 import type { LanguageModel, LoadedModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
-import { stopTokensNote, stopTokensOf, writeAtomically, writeFully } from '../files/index.js';
+import {
+  copyCompanions,
+  exists,
+  fileError,
+  readText,
+  stopTokensNote,
+  stopTokensOf,
+  writeText,
+} from '../files/index.js';
 import { storageOf, storeBfloat16 } from '../ops/storage.js';
 import { openSafetensors, openWeights, writeWeights, type TensorReader } from '../safetensors/index.js';
 import { exportedAdapter } from './attachment-contents.js';
 import { assignStored } from './host-tensors.js';
+import { verifyCheckpoint } from './manifest.js';
 import { loadTensors, saveTensors, tensorsToWrite } from './saved-tensors.js';
 
 const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
@@ -19,24 +27,6 @@ const ADAPTER_CONFIG_FILE = 'adapter_config.json';
 const EVALUATION_FILE = 'evaluation_weights.safetensors';
 /** Trainable parameters that the exported files do not contain unchanged, for example those of a reparameterisation. */
 const TRAINABLE_FILE = 'trainable.safetensors';
-
-/**
- * The files of a model folder, in addition to weights and configuration, that are copied if the base model has them.
- */
-const companionFiles = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'vocab.json',
-  'merges.txt',
-  'tokenizer.model',
-  'chat_template.jinja',
-  'generation_config.json',
-];
-
-/** The folder with the named chat templates of a model, such as `tool_use.jinja`. */
-const ADDITIONAL_TEMPLATES = 'additional_chat_templates';
 
 /** Writes the weights and config.json of a model. */
 export async function writeModel(
@@ -76,10 +66,19 @@ export async function writeEvaluationWeights(folder: string, weights: ReadonlyMa
   if (weights.size > 0) await saveTensors(join(folder, EVALUATION_FILE), weights);
 }
 
-/** Restores the best weights of a run: those with which the model of the checkpoint was evaluated. */
+/** The files of a checkpoint from which {@link readBest} restores the weights. */
+const isWeights = (name: string): boolean =>
+  /^(adapter_)?model.*\.safetensors(\.index\.json)?$/.test(name) || name === TRAINABLE_FILE || name === EVALUATION_FILE;
+
+/**
+ * Restores the best weights of a run: those with which the model of the checkpoint was evaluated.
+ *
+ * @throws `CHECKPOINT_INVALID` if a file with weights is missing or changed
+ */
 export async function readBest(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
+  const files = await verifyCheckpoint(folder, isWeights);
   await readTrained(folder, model, owner);
-  if (!existsSync(join(folder, EVALUATION_FILE))) return;
+  if (!files.has(EVALUATION_FILE)) return;
   for (const [name, value] of await loadTensors(join(folder, EVALUATION_FILE))) {
     const variable = owner.trainable.get(name);
     if (variable !== undefined) assignStored(variable, value);
@@ -93,18 +92,20 @@ export async function readBest(folder: string, model: LanguageModel, owner: Atta
  * @throws `CHECKPOINT_INVALID` if a tensor is missing or has a wrong shape
  */
 export async function readTrained(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
-  const rest = await openSafetensors(join(folder, TRAINABLE_FILE)).catch(() => null);
-  const main =
-    owner.exportAdapter === undefined
-      ? await openWeights(folder)
-      : await openSafetensors(join(folder, ADAPTER_WEIGHTS_FILE));
+  const restFile = join(folder, TRAINABLE_FILE);
+  const rest = exists(restFile) ? await openSafetensors(restFile) : null;
+  let main: TensorReader | null = null;
   try {
+    main =
+      owner.exportAdapter === undefined
+        ? await openWeights(folder)
+        : await openSafetensors(join(folder, ADAPTER_WEIGHTS_FILE));
     const parameters =
       owner.exportAdapter === undefined ? new Map([...model.parameters, ...owner.trainable]) : owner.trainable;
     for (const [name, variable] of parameters)
       await assignFrom(rest?.tensors.has(name) === true ? rest : main, name, variable);
   } finally {
-    await main.close();
+    await main?.close();
     await rest?.close();
   }
 }
@@ -141,8 +142,10 @@ export async function writeCompanions(
 }
 
 /**
- * Copies the tokenizer, template and generation settings of the base model. The chat template of the run replaces that
+ * Copies the tokenizer, template and generation settings of the base model. The chat template of the run replaces those
  * of the model.
+ *
+ * @throws the errors of `copyCompanions`
  */
 export async function copyCompanionFiles(
   folder: string,
@@ -150,15 +153,7 @@ export async function copyCompanionFiles(
   chatTemplatePath: string | null,
 ): Promise<void> {
   const { model } = loaded;
-  if (model.folder !== null) {
-    for (const name of companionFiles)
-      await copyFile(join(model.folder, name), join(folder, name)).catch(() => undefined);
-    // The template of the run replaces all templates of the model.
-    if (chatTemplatePath === null)
-      await cp(join(model.folder, ADDITIONAL_TEMPLATES), join(folder, ADDITIONAL_TEMPLATES), {
-        recursive: true,
-      }).catch(() => undefined);
-  }
+  if (model.folder !== null) await copyCompanions(model.folder, folder, { templates: chatTemplatePath === null });
   await writeCompanions(folder, loaded);
   await copyTemplate(folder, chatTemplatePath);
 }
@@ -173,12 +168,11 @@ export async function writeStopTokens(folder: string, loaded: LoadedModel, isAda
 
 /** Copies the chat template of the run, if it has one. */
 export async function copyTemplate(folder: string, chatTemplatePath: string | null): Promise<void> {
-  if (chatTemplatePath !== null)
-    await writeText(join(folder, 'chat_template.jinja'), await readFile(chatTemplatePath, 'utf8'));
-}
-
-function writeText(file: string, text: string): Promise<void> {
-  return writeAtomically(file, (handle) => writeFully(handle, new TextEncoder().encode(text)));
+  if (chatTemplatePath === null) return;
+  const template = await readText(chatTemplatePath).catch((cause: unknown) => {
+    throw fileError(cause, chatTemplatePath);
+  });
+  await writeText(join(folder, 'chat_template.jinja'), template);
 }
 
 /** Formats JSON like Python's `json.dumps(value, indent=2, sort_keys=True)`, which PEFT uses. */

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import {
   findNodeAtLocation,
@@ -8,7 +7,8 @@ import {
   type Node,
   type ParseError,
 } from 'jsonc-parser';
-import { WhetstoneError, type Place } from '../contract/index.js';
+import { isWhetstoneError, WhetstoneError, type Place } from '../contract/index.js';
+import { readText } from '../files/index.js';
 import { formatPath, type Path } from './paths.js';
 import { isObject } from './slots.js';
 
@@ -71,13 +71,14 @@ interface Source {
 /** @throws `CONFIG_UNREADABLE` if the file does not exist or cannot be read */
 async function readSource(file: string): Promise<Source> {
   try {
-    return { file, text: (await readFile(file, 'utf8')).replace(/^\uFEFF/, '') };
+    return { file, text: (await readText(file)).replace(/^\uFEFF/, '') };
   } catch (cause) {
     const missing = (cause as { code?: unknown }).code === 'ENOENT';
+    const { expected, found } = isWhetstoneError(cause) ? cause : { expected: undefined, found: undefined };
     throw new WhetstoneError(
       'CONFIG_UNREADABLE',
       missing ? 'The configuration file does not exist.' : 'The configuration file cannot be read.',
-      { place: { file }, cause },
+      { place: { file }, expected, found, cause },
     );
   }
 }

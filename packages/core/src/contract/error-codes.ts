@@ -28,6 +28,8 @@ export const errorCodes = {
   // files
   FILE_NOT_FOUND: failed('A file or folder does not exist.'),
   FILE_UNREADABLE: failed('A file exists but cannot be read.'),
+  FILE_UNWRITABLE: failed('A file or folder cannot be written.'),
+  FILE_CHANGED: failed('A file of a model or adapter is not as Whetstone wrote it.'),
   DISK_FULL: failed('There is not enough space on the disk.'),
   OUTPUT_EXISTS: usage('The output folder is not empty and may not be overwritten.'),
   VERSION_UNSUPPORTED: failed('A file was written by a version of Whetstone that this one cannot read.'),

@@ -32,6 +32,11 @@ export interface Optimizer {
    * Empty before the first update. The optimizer owns the tensors: they must exist until the next update.
    */
   evaluationWeights?(): ReadonlyMap<string, Tensor>;
+  /**
+   * Returns the number of values in the state of an optimizer that has updated these parameters, so that the size of a
+   * checkpoint is known before the first step. Without this method, it is taken to be twice the number of parameters.
+   */
+  stateValues?(parameters: ReadonlyMap<string, Variable>): number;
   /** Returns the state to store in a checkpoint, keyed by parameter name. */
   saveState(): SavedState;
   /**

@@ -5,6 +5,9 @@ import { messageOf } from '../util/index.js';
 export const codeOf = (cause: unknown): unknown =>
   typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
 
+/** Returns whether an error of the file system says that the file does not exist, and not that it cannot be read. */
+export const isMissing = (cause: unknown): boolean => codeOf(cause) === 'ENOENT' || codeOf(cause) === 'ENOTDIR';
+
 /**
  * Converts an error of the file system to a `WhetstoneError` with the code `FILE_NOT_FOUND`, `DISK_FULL` or
  * `FILE_UNREADABLE`. Its place is `file`. A `WhetstoneError` is returned unchanged.
@@ -13,8 +16,7 @@ export function fileError(cause: unknown, file: string): WhetstoneError {
   if (isWhetstoneError(cause)) return cause;
   const code = codeOf(cause);
   const place = { file };
-  if (code === 'ENOENT' || code === 'ENOTDIR')
-    return new WhetstoneError('FILE_NOT_FOUND', 'The file does not exist.', { place, cause });
+  if (isMissing(cause)) return new WhetstoneError('FILE_NOT_FOUND', 'The file does not exist.', { place, cause });
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new WhetstoneError(
       'DISK_FULL',
@@ -24,6 +26,24 @@ export function fileError(cause: unknown, file: string): WhetstoneError {
   }
   return new WhetstoneError('FILE_UNREADABLE', messageOf(cause), {
     place,
+    cause,
+  });
+}
+
+/** Returns whether an error comes from the file system: an error of the operating system with a code. */
+const isSystemError = (cause: unknown): boolean => /^E[A-Z0-9]+$/.test(String(codeOf(cause)));
+
+/**
+ * Converts an error of the file system while `file` was written to a `WhetstoneError` with the code `FILE_NOT_FOUND`,
+ * `DISK_FULL` or `FILE_UNWRITABLE`. Other errors are returned unchanged: they come from what was to be written.
+ */
+export function writeError(cause: unknown, file: string): unknown {
+  if (isWhetstoneError(cause) || !isSystemError(cause)) return cause;
+  const error = fileError(cause, file);
+  if (error.code !== 'FILE_UNREADABLE') return error;
+  return new WhetstoneError('FILE_UNWRITABLE', `Nothing can be written here: ${messageOf(cause)}`, {
+    place: { file },
+    hint: 'Check the permissions of the folder and the disk, or write to another folder.',
     cause,
   });
 }

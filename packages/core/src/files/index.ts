@@ -1,5 +1,27 @@
 /** Reads and writes files, and converts errors of the file system to errors of Whetstone. */
-export { fileError } from './errors.js';
+export { fileError, writeError } from './errors.js';
+export {
+  changedFiles,
+  isManifest,
+  MANIFEST_FILE,
+  verifyResult,
+  writeManifest,
+  writeResultManifest,
+  type Manifest,
+} from './manifest.js';
+export { ADDITIONAL_TEMPLATES, checkCompanions, checkOwnFile, copyCompanions } from './model-folder.js';
+export { exists, isFile, namesIn, statOf } from './present.js';
 export { checkFormatVersion, hashFile, readJsonObject } from './read.js';
+export { checkRegular, openRegular, readText, readTextIfPresent, readTextSync } from './regular.js';
 export { stopTokensNote, stopTokensOf } from './stop-tokens.js';
-export { makeFolder, removeStale, temporaryName, writeAtomically, writeFully } from './write.js';
+export { checkWritable, checkWritableFile, cleanFolder, replacedFolders, writeFolder } from './write-folder.js';
+export {
+  makeFolder,
+  removeStale,
+  syncFolder,
+  temporaryName,
+  writeAtomically,
+  writeFully,
+  writeFullySync,
+  writeText,
+} from './write.js';

@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { WhetstoneError, type Json } from '../contract/index.js';
 import { isRecord, messageOf } from '../util/index.js';
 import { fileError } from './errors.js';
+import { openRegular, readText } from './regular.js';
 
 /** Creates the errors for a file that is missing or does not contain a JSON object. */
 export interface JsonFileErrors {
@@ -23,7 +22,7 @@ export interface JsonFileErrors {
 export async function readJsonObject(file: string, errors: JsonFileErrors): Promise<Readonly<Record<string, Json>>> {
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = await readText(file);
   } catch (cause) {
     const error = fileError(cause, file);
     throw error.code === 'FILE_NOT_FOUND' ? await errors.missing(cause) : error;
@@ -76,9 +75,18 @@ export function checkFormatVersion({ file, what, found, supported, writtenBy }: 
   );
 }
 
-/** Returns the hex SHA-256 of a file, which is read as a stream. */
+/**
+ * Returns the hex SHA-256 of a file, which is read as a stream.
+ *
+ * @throws the errors of {@link fileError}
+ */
 export async function hashFile(file: string): Promise<string> {
   const hash = createHash('sha256');
-  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash);
+  try {
+    const handle = await openRegular(file);
+    await pipeline(handle.createReadStream({ highWaterMark: 1 << 20 }), hash);
+  } catch (cause) {
+    throw fileError(cause, file);
+  }
   return hash.digest('hex');
 }

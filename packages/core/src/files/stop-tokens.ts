@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { WhetstoneError } from '../contract/index.js';
 import type { Json } from '../contract/json.js';
 import type { LoadedModel } from '../contract/model.js';
+import { checkOwnFile } from './model-folder.js';
+import { exists } from './present.js';
 import { readJsonObject } from './read.js';
 
 /** The tokens that end the assistant's turns, compared with the stop lists of a model's folder. */
@@ -54,7 +55,9 @@ export async function stopTokensOf({
  */
 async function readGenerationConfig(folder: string): Promise<Readonly<Record<string, Json>> | null> {
   const file = join(folder, 'generation_config.json');
-  if (!existsSync(file)) return null;
+  if (!exists(file)) return null;
+  // Its contents are written into the result.
+  await checkOwnFile(folder, 'generation_config.json');
   const failed = (message: string, cause: unknown): WhetstoneError =>
     new WhetstoneError('MODEL_CONFIG_INVALID', `generation_config.json ${message}`, { place: { file }, cause });
   return readJsonObject(file, { missing: (cause) => failed('is missing.', cause), invalid: failed });

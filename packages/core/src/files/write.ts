@@ -1,19 +1,25 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
+import { writeSync } from 'node:fs';
+import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { codeOf, fileError } from './errors.js';
+import { codeOf, writeError } from './errors.js';
+import { namesIn } from './present.js';
 
 /**
  * Writes a file atomically: `write` writes to a temporary file in the same folder, which is synced and renamed. After a
  * crash, `path` is either the old file or the complete new one. If an error occurs, the temporary file is removed.
+ * Temporary files that killed processes left of the same path are removed.
  *
  * @throws `DISK_FULL` if there is not enough space
- * @throws the other errors of {@link fileError}
+ * @throws the other errors of `writeError`, and those of `write`
  */
 export async function writeAtomically(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
   const temporary = temporaryName(path);
   try {
+    // A temporary folder is new, and is synced when it is complete.
+    const isInTemporary = isTemporaryName(basename(dirname(path)));
+    if (!isInTemporary) await removeStale(path);
     const handle = await open(temporary, 'wx');
     try {
       await write(handle);
@@ -22,11 +28,16 @@ export async function writeAtomically(path: string, write: (handle: FileHandle) 
       await handle.close();
     }
     await rename(temporary, path);
+    if (!isInTemporary) await syncFolder(dirname(path));
   } catch (cause) {
-    await rm(temporary, { force: true });
-    throw fileError(cause, path);
+    await discard(temporary);
+    throw writeError(cause, path);
   }
 }
+
+/** Writes a text file atomically, as {@link writeAtomically} does. */
+export const writeText = (file: string, text: string): Promise<void> =>
+  writeAtomically(file, (handle) => writeFully(handle, new TextEncoder().encode(text)));
 
 /** Writes all of `bytes`. A single call of `handle.write` can write fewer. */
 export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
@@ -34,6 +45,21 @@ export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise
   while (done < bytes.byteLength) {
     const { bytesWritten } = await handle.write(bytes, done, Math.min(bytes.byteLength - done, 1 << 30));
     done += bytesWritten;
+  }
+}
+
+/**
+ * Writes all of `bytes` at a position of an open file.
+ *
+ * @param path the file or folder for errors
+ * @throws `DISK_FULL` and the other errors of `writeError`
+ */
+export function writeFullySync(descriptor: number, bytes: Uint8Array, position: number, path: string): void {
+  try {
+    for (let done = 0; done < bytes.byteLength;)
+      done += writeSync(descriptor, bytes, done, bytes.byteLength - done, position + done);
+  } catch (cause) {
+    throw writeError(cause, path);
   }
 }
 
@@ -46,9 +72,18 @@ const machine = Buffer.from(hostname()).toString('hex').slice(-8) || '0';
  * Returns a unique name in the folder of `path`. It starts with a dot, so that globs ignore it, and contains the
  * machine and process that write it.
  */
-export function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${machine}-${process.pid}-${randomBytes(6).toString('hex')}.partial`);
+export function temporaryName(path: string, ending: 'partial' | 'replaced' = 'partial'): string {
+  return join(
+    dirname(path),
+    `.${basename(path)}.${machine}-${process.pid}-${randomBytes(6).toString('hex')}.${ending}`,
+  );
 }
+
+/** Names of this version, and of earlier ones, which lacked machine and process. */
+const TEMPORARY_NAME = /^\..+\.(?:[0-9a-f]+-\d+-)?[0-9a-f]{12}\.partial$/;
+
+/** Returns whether a name is one that {@link temporaryName} returns for an unfinished file or folder. */
+export const isTemporaryName = (name: string): boolean => TEMPORARY_NAME.test(name);
 
 function isAlive(pid: number): boolean {
   try {
@@ -59,18 +94,57 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** Returns whether a temporary name belongs to another process of this machine that is running. */
+export function isInUse(name: string): boolean {
+  const [, owner, pid] = /\.([0-9a-f]+)-(\d+)-[0-9a-f]{12}\.\w+$/.exec(name) ?? [];
+  return owner === machine && Number(pid) !== process.pid && isAlive(Number(pid));
+}
+
 /**
- * Removes temporary files and folders of `path` whose process on this machine has ended. Those of running processes and
- * of other machines are not touched.
+ * Removes temporary files and folders of `path` whose process on this machine has ended. Those of running processes, of
+ * other machines and of other users are not touched.
+ *
+ * @throws the errors of `fileError`
  */
 export async function removeStale(path: string): Promise<void> {
   const prefix = `.${basename(path)}.${machine}-`;
-  for (const name of await readdir(dirname(path)).catch(() => [])) {
+  for (const name of await namesIn(dirname(path))) {
     const pid = name.startsWith(prefix)
       ? /^(\d+)-[0-9a-f]{12}\.partial$/.exec(name.slice(prefix.length))?.[1]
       : undefined;
-    if (pid !== undefined && !isAlive(Number(pid)))
-      await rm(join(dirname(path), name), { recursive: true, force: true });
+    if (pid !== undefined && !isAlive(Number(pid))) await removeOwn(join(dirname(path), name));
+  }
+}
+
+async function removeOwn(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch (cause) {
+    if (codeOf(cause) !== 'EACCES' && codeOf(cause) !== 'EPERM') throw writeError(cause, path);
+  }
+}
+
+/**
+ * Removes what an operation that failed has written. Its error is reported instead of one of the removal: the name is
+ * temporary, so the next writer removes it.
+ */
+export async function discard(temporary: string): Promise<void> {
+  await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
+}
+
+/** Errors of file systems that cannot sync a folder. */
+const CANNOT_SYNC = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP'];
+
+/** Syncs the entries of a folder to disk. Windows cannot, and its renames are durable anyway. */
+export async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } catch (cause) {
+    if (!CANNOT_SYNC.includes(String(codeOf(cause)))) throw cause;
+  } finally {
+    await handle.close();
   }
 }
 
@@ -91,4 +165,5 @@ export async function makeFolder(path: string): Promise<void> {
     await makeFolder(dirname(folder));
     await mkdir(folder);
   }
+  await syncFolder(dirname(folder));
 }

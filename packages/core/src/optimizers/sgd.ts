@@ -36,6 +36,8 @@ export function createSgd({ momentum, weightDecay }: SgdOptions): Optimizer {
         else replace(name, velocity);
       }
     },
+    stateValues: (parameters) =>
+      momentum === 0 ? 0 : Array.from(parameters.values(), ({ size }) => size).reduce((sum, size) => sum + size, 0),
     saveState: () => ({ tensors: new Map(velocities), values: null }),
     loadState({ tensors }) {
       clear();

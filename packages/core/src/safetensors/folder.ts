@@ -1,20 +1,15 @@
-import { readFile, stat } from 'node:fs/promises';
 import { join, basename } from 'node:path';
 import { WhetstoneError, type Problem } from '../contract/index.js';
 import { fileError } from '../files/errors.js';
-import { writeAtomically, writeFully } from '../files/write.js';
+import { isFile } from '../files/present.js';
+import { readText } from '../files/regular.js';
+import { writeText } from '../files/write.js';
 import type { TensorEntry } from './header.js';
 import { openSafetensors, type TensorReader } from './read.js';
 import { byteSize, writeSafetensors, type TensorToWrite } from './write.js';
 
 const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
-
-const exists = async (file: string): Promise<boolean> =>
-  stat(file).then(
-    (found) => found.isFile(),
-    () => false,
-  );
 
 /**
  * Opens the weights of a model folder: `model.safetensors`, or all shards that `model.safetensors.index.json` names.
@@ -24,9 +19,9 @@ const exists = async (file: string): Promise<boolean> =>
  */
 export async function openWeights(folder: string): Promise<TensorReader> {
   const single = join(folder, SINGLE_FILE);
-  if (await exists(single)) return openSafetensors(single);
+  if (await isFile(single)) return openSafetensors(single);
   const index = join(folder, INDEX_FILE);
-  if (await exists(index)) return openSharded(folder, index);
+  if (await isFile(index)) return openSharded(folder, index);
   throw new WhetstoneError('MODEL_NOT_FOUND', `The folder contains neither ${SINGLE_FILE} nor ${INDEX_FILE}.`, {
     place: { file: folder },
     hint: 'Convert weights in pytorch_model.bin to safetensors, or import a GGUF file.',
@@ -55,7 +50,7 @@ async function readIndex(index: string): Promise<ReadonlyMap<string, string>> {
     new WhetstoneError('SAFETENSORS_INVALID', message, { place: { file: index } });
   let json: unknown;
   try {
-    json = JSON.parse(await readFile(index, 'utf8'));
+    json = JSON.parse(await readText(index));
   } catch (cause) {
     if (cause instanceof SyntaxError) throw bad(`The index is not JSON: ${cause.message}.`);
     throw fileError(cause, index);
@@ -147,9 +142,7 @@ export async function writeWeights(
     }
   }
   const index = JSON.stringify({ metadata: { total_size: totalSize }, weight_map: weightMap }, null, 2);
-  await writeAtomically(join(folder, INDEX_FILE), (handle) =>
-    writeFully(handle, new TextEncoder().encode(`${index}\n`)),
-  );
+  await writeText(join(folder, INDEX_FILE), `${index}\n`);
 }
 
 function splitIntoShards(tensors: readonly TensorToWrite[], maxShardBytes: number): TensorToWrite[][] {

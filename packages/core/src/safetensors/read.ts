@@ -1,6 +1,7 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { WhetstoneError } from '../contract/index.js';
 import { fileError } from '../files/errors.js';
+import { openRegular } from '../files/regular.js';
 import { isNumeric, viewAs, widenInto, type TensorData } from '../dtypes.js';
 import { headerLength, invalidFile, parseHeader, type SafetensorsHeader, type TensorEntry } from './header.js';
 import { bytesOf, sizeOfShape } from '../util/index.js';
@@ -35,12 +36,14 @@ const CHUNK_BYTES = 8 * 1024 * 1024;
 export async function openSafetensors(file: string): Promise<TensorReader> {
   let handle: FileHandle;
   try {
-    handle = await open(file, 'r');
+    handle = await openRegular(file);
   } catch (cause) {
     throw fileError(cause, file);
   }
   try {
-    const header = await readHeader(file, handle);
+    const header = await readHeader(file, handle).catch((cause: unknown) => {
+      throw fileError(cause, file);
+    });
     return readerOf(file, handle, header);
   } catch (error) {
     await handle.close();
@@ -50,7 +53,6 @@ export async function openSafetensors(file: string): Promise<TensorReader> {
 
 async function readHeader(file: string, handle: FileHandle): Promise<SafetensorsHeader> {
   const stat = await handle.stat();
-  if (!stat.isFile()) throw invalidFile(file, 'The path is not a file.');
   const prefix = new Uint8Array(8);
   const { bytesRead } = await handle.read(prefix, 0, 8, 0);
   const length = headerLength(file, prefix.subarray(0, bytesRead), stat.size);
@@ -130,7 +132,11 @@ async function readExactly(
 ): Promise<void> {
   let done = 0;
   while (done < target.byteLength) {
-    const { bytesRead } = await handle.read(target, done, Math.min(target.byteLength - done, 1 << 30), position + done);
+    const { bytesRead } = await handle
+      .read(target, done, Math.min(target.byteLength - done, 1 << 30), position + done)
+      .catch((cause: unknown) => {
+        throw fileError(cause, file);
+      });
     if (bytesRead === 0) {
       throw new WhetstoneError('SAFETENSORS_INVALID', 'The file is shorter than its header says.', {
         place: { file, tensor },

@@ -1,9 +1,18 @@
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { WhetstoneError, type BatchSource } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import { isAbandoned } from '../checkpoint/index.js';
-import { fileError, makeFolder, writeAtomically } from '../files/index.js';
+import {
+  checkWritable,
+  fileError,
+  makeFolder,
+  readTextIfPresent,
+  writeAtomically,
+  writeError,
+  writeText,
+} from '../files/index.js';
+import { emptyFolder, endOverwrite, isOverwriteUnfinished } from './overwrite.js';
 
 /** The file that marks a folder as the output of a run. */
 const RESOLVED_CONFIG_FILE = 'config.resolved.json';
@@ -40,7 +49,8 @@ export async function checkOutputFolder({
   const { folder, overwrite } = output;
   if (folder === null) return;
   const entries = await entriesOf(folder);
-  const isRun = entries.includes(RESOLVED_CONFIG_FILE);
+  const isLeftover = isOverwriteUnfinished(folder);
+  const isRun = entries.includes(RESOLVED_CONFIG_FILE) || isLeftover;
   if (entries.length === 0 || (isRun && resumesRunIn(folder, training.resumeFromCheckpoint))) return;
   const place = { file: folder };
   const found = entries.slice(0, 5).join(', ') + (entries.length > 5 ? ', …' : '');
@@ -50,7 +60,7 @@ export async function checkOutputFolder({
       found,
       hint: 'Choose another output.folder, or empty this one.',
     });
-  if (!overwrite) {
+  if (!overwrite && !isLeftover) {
     throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder already contains a run.', {
       place,
       found,
@@ -69,23 +79,43 @@ export async function checkOutputFolder({
 }
 
 /**
+ * Prepares the folder of the process that writes it, before anything expensive: removes the rest of a run whose
+ * replacement was interrupted, and checks that files can be written.
+ *
+ * @throws `FILE_UNWRITABLE`, `DISK_FULL` and the other errors of `writeError`
+ */
+export async function prepareOutputFolder({
+  output: { folder },
+  training,
+}: Pick<ResolvedConfig, 'output' | 'training'>): Promise<void> {
+  if (folder === null) return;
+  await checkWritable(folder);
+  // A checkpoint that is named explicitly is not removed.
+  const resume = training.resumeFromCheckpoint;
+  if (!isOverwriteUnfinished(folder) || (typeof resume === 'string' && resumesRunIn(folder, resume))) return;
+  await emptyFolder(folder, await entriesOf(folder));
+  await endOverwrite(folder);
+}
+
+/**
  * Claims the folder for a run: empties it if the old run is overwritten, and saves the resolved configuration in it.
+ *
+ * @throws the errors of {@link checkOutputFolder} and `writeError`
  */
 export async function claimOutputFolder(config: ResolvedConfig): Promise<void> {
   const { folder, overwrite } = config.output;
   if (folder === null) return;
   await checkOutputFolder(config);
   try {
-    if (overwrite && !resumesRunIn(folder, config.training.resumeFromCheckpoint)) {
-      for (const entry of await entriesOf(folder)) await rm(join(folder, entry), { recursive: true });
-    }
     await makeFolder(folder);
   } catch (cause) {
-    throw fileError(cause, folder);
+    throw writeError(cause, folder);
   }
-  await writeAtomically(join(folder, RESOLVED_CONFIG_FILE), async (handle) =>
-    handle.writeFile(`${JSON.stringify(config, null, 2)}\n`),
-  );
+  const entries = await entriesOf(folder);
+  if (overwrite && entries.length > 0 && !resumesRunIn(folder, config.training.resumeFromCheckpoint))
+    await emptyFolder(folder, entries);
+  await writeText(join(folder, RESOLVED_CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`);
+  await endOverwrite(folder);
 }
 
 /** The file that lists the data of a run. */
@@ -122,7 +152,7 @@ export async function savedTemplateTime({
 
 /** Returns the time that the chat template of the run in a folder writes; null if the folder lacks it. */
 export async function templateTimeIn(folder: string): Promise<Date | null> {
-  const text = await readFile(join(folder, TEMPLATE_TIME_FILE), 'utf8').catch(() => null);
+  const text = await readTextIfPresent(join(folder, TEMPLATE_TIME_FILE));
   if (text === null) return null;
   const { time } = JSON.parse(text) as { readonly time?: unknown };
   const date = new Date(String(time));

@@ -1,9 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { listCheckpoints, writeJson } from '../checkpoint/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import { WhetstoneError, type RunReport } from '../contract/index.js';
-import { checkFormatVersion } from '../files/index.js';
+import { checkFormatVersion, readTextIfPresent } from '../files/index.js';
 
 /** The file in the folder of a staged run that lists its stages with the reports of those that are done. */
 const STAGES_FILE = 'stages.json';
@@ -28,7 +27,7 @@ export const stageFolder = (root: string, index: number, name: string): string =
  */
 async function readDone(root: string, names: readonly string[]): Promise<readonly RunReport[]> {
   const file = join(root, STAGES_FILE);
-  const text = await readFile(file, 'utf8').catch(() => null);
+  const text = await readTextIfPresent(file);
   if (text === null) return [];
   let saved: Partial<StagesFile>;
   try {

@@ -1,17 +1,15 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   assignFromHost,
   copyToDevice,
   copyToHost,
   withTensors,
-  writeFolder,
   writeJson,
   type HostTensors,
 } from '../checkpoint/index.js';
 import { loadTensors, saveTensors } from '../checkpoint/saved-tensors.js';
 import { WhetstoneError, type Attachment, type Json } from '../contract/index.js';
-import { fileError } from '../files/index.js';
+import { fileError, readText, verifyResult, writeFolder, writeResultManifest } from '../files/index.js';
 
 /**
  * The state that a stage transfers to the next one of the same strategy, in host memory: the trained parameters and the
@@ -68,11 +66,13 @@ export async function writeStageTransfer(folder: string, { trainable, state }: S
       }
     }
     await writeJson(join(temporary, VALUES_FILE), state.values);
+    await writeResultManifest(temporary);
   });
 }
 
-/** Reads the state that {@link writeStageTransfer} wrote. */
+/** Reads the state that {@link writeStageTransfer} wrote. @throws `FILE_CHANGED` if a file is missing or changed */
 export async function readStageTransfer(folder: string): Promise<StageTransfer> {
+  await verifyResult(folder, () => true);
   const read = async (file: string): Promise<HostTensors> => {
     const tensors = await loadTensors(join(folder, file));
     const host = await copyToHost(tensors);
@@ -80,7 +80,7 @@ export async function readStageTransfer(folder: string): Promise<StageTransfer> 
     return host;
   };
   const file = join(folder, VALUES_FILE);
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+  const text = await readText(file).catch((cause: unknown) => {
     throw fileError(cause, file);
   });
   return {

@@ -1,6 +1,5 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { abandon, copyCompanionFiles, listCheckpoints, writeFolder, writeModel } from '../checkpoint/index.js';
+import { abandon, cleanCheckpoints, copyCompanionFiles, listCheckpoints, writeModel } from '../checkpoint/index.js';
 import type { ResolvedStage } from '../config/resolve-stages.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
 import type { ResolvedConfig } from '../config/types.js';
@@ -13,6 +12,7 @@ import {
   type StepReport,
 } from '../contract/index.js';
 import { provide, type ServiceRegistration } from '../container.js';
+import { exists, writeFolder, writeResultManifest } from '../files/index.js';
 import type { RunStage } from '../training/train-run.js';
 import { TEMPLATE_TIME, type StageComposition } from './compose/index.js';
 import {
@@ -22,7 +22,7 @@ import {
   writeStageTransfer,
   type StageTransfer,
 } from './stage-transfer.js';
-import { checkOutputFolder, claimOutputFolder, templateTimeIn } from './output-folder.js';
+import { checkOutputFolder, claimOutputFolder, prepareOutputFolder, templateTimeIn } from './output-folder.js';
 import { findResume, stageFolder, writeDone, type StageResume } from './stage-folders.js';
 
 /** Composes and trains one run, or one stage of a run, with additional services. */
@@ -65,7 +65,7 @@ export async function* runStages(
   return run.report();
 }
 
-/** Checks the output folder and the data of a staged run, and finds the stage at which it starts. Writes nothing. */
+/** Checks the output folder and the data of a staged run, and finds the stage at which it starts. */
 async function openStagedRun(stages: readonly ResolvedStage[], runner: StageRunner): Promise<StagedRun> {
   const [first] = stages;
   if (first === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
@@ -74,6 +74,7 @@ async function openStagedRun(stages: readonly ResolvedStage[], runner: StageRunn
     stages: stages.map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })),
   };
   await checkOutputFolder(config);
+  await prepareOutputFolder(config);
   const resume = await findResume(
     config,
     stages.map(({ name }) => name ?? ''),
@@ -232,6 +233,7 @@ class StagedRun {
    */
   private async claimOutput(index: number, warn: (message: string) => void): Promise<void> {
     if (!this.isClaimed) await claimOutputFolder(this.config);
+    if (!this.isClaimed && this.root !== null) await cleanCheckpoints(this.root);
     this.isClaimed = true;
     const folder = this.folderOf(index);
     if (this.root !== null && folder !== null && this.resume !== null && this.resumeOf(index) === null)
@@ -278,7 +280,7 @@ function modelBefore(root: string, names: readonly string[], index: number): str
   for (let before = index - 1; before >= 0; before--) {
     for (const name of [MERGED_FOLDER, 'model']) {
       const folder = join(stageFolder(root, before, names[before] ?? ''), name);
-      if (existsSync(join(folder, 'config.json'))) return folder;
+      if (exists(join(folder, 'config.json'))) return folder;
     }
   }
   return null;
@@ -288,12 +290,12 @@ function modelBefore(root: string, names: readonly string[], index: number): str
  * Reads the previous stage's state. Returns null if that stage trained the model itself, which is in its model folder.
  */
 async function readTransferFolder(folder: string): Promise<StageTransfer | null> {
-  return existsSync(folder) ? readStageTransfer(folder) : null;
+  return exists(folder) ? readStageTransfer(folder) : null;
 }
 
 /** Moves the folder of a stage that is trained again into a new folder `abandoned-<n>/`, if it has a result. */
 async function abandonStage(root: string, folder: string, warn: (message: string) => void): Promise<void> {
-  const hasResult = ['adapter', 'model'].some((name) => existsSync(join(folder, name)));
+  const hasResult = ['adapter', 'model'].some((name) => exists(join(folder, name)));
   if (!hasResult && (await listCheckpoints(folder)).length === 0) return;
   const abandoned = await abandon(root, [folder]);
   warn(`The run continues from an earlier stage: ${folder} was moved to ${abandoned} and is not used.`);
@@ -304,6 +306,7 @@ async function saveMerged(folder: string, loaded: LoadedModel | null, chatTempla
   await writeFolder(folder, async (temporary) => {
     await writeModel(temporary, loaded.model);
     await copyCompanionFiles(temporary, loaded, chatTemplatePath);
+    await writeResultManifest(temporary);
   });
 }
 

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import {
   assignFromHost,
   checkpointFolder,
@@ -8,7 +7,9 @@ import {
   type HostTensors,
   type RunState,
 } from '../checkpoint/index.js';
+import { isWhetstoneError, WhetstoneError } from '../contract/errors.js';
 import type { Attachment } from '../contract/strategy.js';
+import { exists } from '../files/index.js';
 import type { EvaluationWeights } from './evaluation-weights.js';
 import type { RunProgress } from './progress.js';
 import type { StepPlan } from './step-plan.js';
@@ -50,6 +51,21 @@ const withRequests = (state: RunState, { requests }: TrainRun['hooks']): RunStat
   ...state,
   owed: { ...state.owed, requests: requests.pending() },
 });
+
+/** Restores the best weights. @throws `CHECKPOINT_INVALID` with a way out if they are damaged */
+async function readVerified(folder: string, run: TrainRun, owner: Attachment): Promise<void> {
+  try {
+    await readBest(folder, run.loaded.model, owner);
+  } catch (error) {
+    if (!isWhetstoneError(error) || error.code !== 'CHECKPOINT_INVALID') throw error;
+    throw WhetstoneError.with(error, {
+      message: `The best weights cannot be restored: ${error.message}`,
+      hint:
+        `Restore ${folder} from a backup and resume. Without it, remove the folder and resume: the run then ends ` +
+        'with its last weights.',
+    });
+  }
+}
 
 type Facts = Parameters<TrainRun['checkpoints']['save']>[3];
 
@@ -111,12 +127,12 @@ class Checkpoints implements RunCheckpoints {
     const { best, step } = this.progress.state;
     if (best === null || best.step === step) return false;
     const folder = this.bestFolder();
-    if (folder !== null && !existsSync(folder)) {
+    if (folder !== null && !exists(folder)) {
       run.warn(`The checkpoint with the best weights was removed (${folder}): the last weights are used.`);
       return false;
     }
     if (folder === null) assignFromHost(owner.trainable, this.bestOnHost);
-    else await readBest(folder, run.loaded.model, owner);
+    else await readVerified(folder, run, owner);
     return true;
   }
 

@@ -8,7 +8,9 @@ import type { RunReport, StepReport } from '../contract/report.js';
 import type { Attachment } from '../contract/strategy.js';
 import type { PendingRequests } from '../hooks/types.js';
 import { barrier, createStepSync } from '../distributed/step-sync.js';
+import { checkCompanions, checkOwnFile } from '../files/index.js';
 import { attachStrategies, wrapData, type Attached } from './attach.js';
+import { warnAboutSpace } from './checkpoint-space.js';
 import { positionOf } from './continue-epoch.js';
 import { createEvaluationWeights, findProvider, type EvaluationWeights } from './evaluation-weights.js';
 import { exportResult } from './export-result.js';
@@ -84,6 +86,7 @@ const continues = ({ run, progress }: Training): boolean =>
 /** Creates the components of the run, resumes from a checkpoint, and claims the output folder. */
 async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Training> {
   const [{ instance: owner }, ...companions] = attachments;
+  await checkCopiedFiles(run, owner);
   const data = wrapData(run.trainData, attachments);
   const plan = planSteps(run.config.training, data.batchesPerEpoch);
   const baseRate = run.config.optimizer.learningRate;
@@ -111,6 +114,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
   if (resumedFrom !== null && run.outputFolder !== null)
     await run.checkpoints.continueFrom(resumedFrom, run.outputFolder, run.warn);
   progress.change({ ...positionOf(progress.state, data, plan, run.config), attempts: withNewAttempt(progress.state) });
+  await warnAboutSpace(run, sources, plan, progress);
   await sync.broadcastParameters(owner, run.backend);
   return {
     run,
@@ -134,6 +138,16 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
       progress.state.learningRate?.value ?? baseRate * schedule(updates - progress.state.stepShift),
     startedEpoch: null,
   };
+}
+
+/** Checks the files of the base model that the result will contain. @throws `FILE_UNREADABLE` if one is not its own */
+async function checkCopiedFiles({ config, loaded, stage, outputFolder }: TrainRun, owner: Attachment): Promise<void> {
+  const { folder } = loaded.model;
+  if (folder === null || outputFolder === null) return;
+  // A stage may merge its adapter into the model, and write that.
+  if (owner.exportAdapter === undefined || stage !== undefined)
+    await checkCompanions(folder, { templates: config.chatTemplatePath === null });
+  else await checkOwnFile(folder, 'generation_config.json');
 }
 
 /**

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
+import { readText } from '@whetstone/core/files';
 import type { SynonymDictionary } from './synonyms.js';
 import { isRecord } from '@whetstone/core/util';
 
@@ -12,8 +13,9 @@ import { isRecord } from '@whetstone/core/util';
 export async function readDictionary(file: string): Promise<SynonymDictionary> {
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = await readText(file);
   } catch (cause) {
+    if (isWhetstoneError(cause)) throw cause;
     throw new WhetstoneError('FILE_UNREADABLE', `The dictionary cannot be read: ${(cause as Error).message}`, {
       place: { file },
       cause,

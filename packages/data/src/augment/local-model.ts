@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { PluginContext, TextGenerator } from '@whetstone/core/contract';
+import { exists } from '@whetstone/core/files';
 import { answerFrom, type Ask } from './answer-cache.js';
 import type { ParaphraseOptions } from './options.js';
 
@@ -22,7 +22,7 @@ export function createLocalModel(
   { openGenerator, baseFolder, seed }: Pick<PluginContext, 'openGenerator' | 'baseFolder' | 'seed'>,
 ): LocalModel {
   const file = path.resolve(baseFolder, model);
-  const source = existsSync(file) ? file : model;
+  const source = exists(file) ? file : model;
   let opened: TextGenerator | null = null;
   return {
     ask: (prompt) =>

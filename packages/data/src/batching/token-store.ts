@@ -1,6 +1,7 @@
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { writeError, writeFullySync } from '@whetstone/core/files';
 import { GrowingInts } from './growing-ints.js';
 import { runsOf, type WeightRuns } from './token-weights.js';
 
@@ -65,13 +66,21 @@ export function readPage(page: Page, start: number, end: number): Int32Array {
   return result;
 }
 
+function createTemporary(): { readonly folder: string; readonly file: number } {
+  try {
+    const folder = mkdtempSync(path.join(tmpdir(), 'whetstone-tokens-'));
+    return { folder, file: openSync(path.join(folder, 'tokens'), 'w+') };
+  } catch (cause) {
+    throw writeError(cause, tmpdir());
+  }
+}
+
 /**
  * Opens a temporary file for pages that do not fit into memory. It is deleted at once if the system allows that,
  * otherwise at the end of the process.
  */
 export function openOverflow(): number {
-  const folder = mkdtempSync(path.join(tmpdir(), 'whetstone-tokens-'));
-  const file = openSync(path.join(folder, 'tokens'), 'w+');
+  const { folder, file } = createTemporary();
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
   try {
     remove();
@@ -117,8 +126,7 @@ export function createTokenStore({
     }
     overflow ??= openOverflow();
     const bytes = new Uint8Array(current.buffer, 0, used * 4);
-    for (let done = 0; done < bytes.length;)
-      done += writeSync(overflow, bytes, done, bytes.length - done, written + done);
+    writeFullySync(overflow, bytes, written, tmpdir());
     pages[last] = { file: overflow, position: written };
     written += bytes.length;
   }

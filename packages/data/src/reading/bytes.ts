@@ -1,10 +1,12 @@
 import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
+import { checkRegular } from '@whetstone/core/files';
 
 const GZIP_MAGIC = [0x1f, 0x8b];
 
 function readFailed(file: string, cause: unknown): WhetstoneError {
+  if (isWhetstoneError(cause)) return cause;
   const code = (cause as { code?: string }).code;
   if (code === 'ENOENT')
     return new WhetstoneError('FILE_NOT_FOUND', 'The data file does not exist.', { place: { file }, cause });
@@ -19,6 +21,7 @@ export type OnBytes = (bytes: number) => void;
 
 async function* rawBytes(file: string, onBytes: OnBytes | undefined, chunkBytes: number): AsyncGenerator<Buffer> {
   try {
+    await checkRegular(file);
     for await (const chunk of createReadStream(file, { highWaterMark: chunkBytes })) {
       onBytes?.((chunk as Buffer).length);
       yield chunk as Buffer;

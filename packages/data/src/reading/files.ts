@@ -1,7 +1,8 @@
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import path from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { statOf } from '@whetstone/core/files';
 
 /** Extensions of the files that are read from a folder. */
 const DATA_FILE_EXTENSIONS = ['jsonl', 'ndjson', 'json', 'csv', 'tsv', 'parquet', 'txt'] as const;
@@ -10,8 +11,9 @@ const folderPattern = `**/*.{${DATA_FILE_EXTENSIONS.join(',')}}{,.gz}`;
 
 async function expand(pattern: string, baseFolder: string): Promise<string[]> {
   const literal = path.resolve(baseFolder, pattern);
-  if (existsSync(literal)) {
-    if (!statSync(literal).isDirectory()) return [literal];
+  const found = await statOf(literal);
+  if (found !== null) {
+    if (!found.isDirectory()) return [literal];
     return glob(folderPattern, { cwd: literal, absolute: true });
   }
   if (!isDynamicPattern(pattern)) return [];

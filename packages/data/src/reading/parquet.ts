@@ -7,17 +7,20 @@ import {
 } from 'hyparquet';
 
 import { compressors } from 'hyparquet-compressors';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
+import { checkRegular } from '@whetstone/core/files';
 import { DEFAULT_MAX_GROUP_BYTES } from '../choices.js';
 import type { OnBytes } from './bytes.js';
 import { converterOf, jsonFromBytes, withRawDecimals } from './parquet-values.js';
 import type { Row } from './row.js';
 
 const unreadable = (file: string, cause: unknown): WhetstoneError =>
-  new WhetstoneError('FILE_UNREADABLE', `The Parquet file cannot be read: ${(cause as Error).message}`, {
-    place: { file },
-    cause,
-  });
+  isWhetstoneError(cause)
+    ? cause
+    : new WhetstoneError('FILE_UNREADABLE', `The Parquet file cannot be read: ${(cause as Error).message}`, {
+        place: { file },
+        cause,
+      });
 
 /** Uncompressed bytes that are decoded at once; larger row groups are decoded in several steps, if possible. */
 const DECODED_BYTES = 64 * 1024 * 1024;
@@ -81,6 +84,7 @@ export async function* readParquet(
   let buffer: Awaited<ReturnType<typeof asyncBufferFromFile>>;
   let metadata: FileMetaData;
   try {
+    await checkRegular(file);
     buffer = await asyncBufferFromFile(file);
     metadata = await parquetMetadataAsync(buffer);
   } catch (cause) {

@@ -1,6 +1,7 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { WhetstoneError, type Json } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError, type Json } from '@whetstone/core/contract';
+import { ADDITIONAL_TEMPLATES, readText, statOf } from '@whetstone/core/files';
 
 /** Chat templates of a model by name: `default`, and `tool_use` for conversations with tools. */
 export interface NamedTemplates {
@@ -22,15 +23,12 @@ export async function readTemplates(
   chatTemplatePath?: string | null,
 ): Promise<NamedTemplates | null> {
   if (chatTemplatePath !== undefined && chatTemplatePath !== null) {
-    const isFolder = await stat(chatTemplatePath).then(
-      (found) => found.isDirectory(),
-      () => false,
-    );
+    const isFolder = (await statOf(chatTemplatePath))?.isDirectory() === true;
     const file = isFolder ? join(chatTemplatePath, 'chat_template.jinja') : chatTemplatePath;
     return single(file, await readTemplate(file));
   }
   const file = join(folder, 'chat_template.jinja');
-  const found = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+  const found = await readText(file).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return null;
     throw unreadable(file, cause);
   });
@@ -60,9 +58,6 @@ function configured(written: Json | undefined, file: string): NamedTemplates | n
   return templates.size === 0 ? null : { templates, file };
 }
 
-/** The folder of a model with further templates: `tool_use.jinja` is the template `tool_use`. */
-export const ADDITIONAL_TEMPLATES = 'additional_chat_templates';
-
 async function additional(folder: string): Promise<[string, string][]> {
   const path = join(folder, ADDITIONAL_TEMPLATES);
   const names = await readdir(path).catch((cause: NodeJS.ErrnoException) => {
@@ -81,12 +76,13 @@ const single = (file: string, template: string): NamedTemplates => ({
 });
 
 async function readTemplate(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+  return readText(file).catch((cause: NodeJS.ErrnoException) => {
     throw unreadable(file, cause);
   });
 }
 
 function unreadable(file: string, cause: Error): WhetstoneError {
+  if (isWhetstoneError(cause)) return cause;
   return new WhetstoneError('TEMPLATE_FAILED', 'The chat template cannot be read.', {
     place: { file },
     cause,

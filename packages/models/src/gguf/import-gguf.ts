@@ -1,9 +1,18 @@
-import { mkdir, open, readdir, rename, rm, rmdir, statfs, writeFile, type FileHandle } from 'node:fs/promises';
+import { readdir, statfs, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
-import { fileError, makeFolder, removeStale, temporaryName } from '@whetstone/core/files';
+import {
+  ADDITIONAL_TEMPLATES,
+  checkWritable,
+  fileError,
+  makeFolder,
+  openRegular,
+  writeError,
+  writeFolder,
+  writeResultManifest,
+  writeText,
+} from '@whetstone/core/files';
 import { bytesPerElement, writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
-import { ADDITIONAL_TEMPLATES } from '../chat-template/index.js';
 import { canDequantize, dequantize } from './dequantize.js';
 import type { GgufHeader, GgufTensor } from './header.js';
 import { readMetadata } from './metadata.js';
@@ -62,17 +71,15 @@ export async function importGguf(
 ): Promise<ImportReport> {
   const output = resolve(outputFolder);
   await checkOutputFolder(output);
-  const handle = await open(file, 'r').catch((cause: unknown) => {
+  const handle = await openRegular(file).catch((cause: unknown) => {
     throw fileError(cause, file);
   });
-  const temporary = temporaryName(output);
   try {
     const header = await readGgufHeader(handle, file);
     const plan = await planImport(handle, file, header, options.dtype);
-    await makeFolder(dirname(output));
-    await removeStale(output);
+    await checkWritable(output);
+    await makeParent(output);
     await checkDiskSpace(dirname(output), plan.parameters * bytesPerElement[storedAs[plan.dtype]]);
-    await mkdir(temporary);
     const tensors = plan.weights.map(({ source, target }, index): TensorToWrite => ({
       name: target.name,
       dtype: storedAs[plan.dtype],
@@ -89,10 +96,11 @@ export async function importGguf(
         return values;
       },
     }));
-    await writeWeights(temporary, tensors);
-    await writeTexts(temporary, plan.config, plan.tokenizer);
-    await rmdir(output).catch(() => undefined);
-    await rename(temporary, output);
+    await writeFolder(output, async (temporary) => {
+      await writeWeights(temporary, tensors);
+      await writeTexts(temporary, plan.config, plan.tokenizer);
+      await writeResultManifest(temporary);
+    });
     return {
       folder: output,
       architecture: plan.architecture,
@@ -103,10 +111,17 @@ export async function importGguf(
       notes: plan.notes,
     };
   } catch (cause) {
-    await rm(temporary, { recursive: true, force: true });
     throw fileError(cause, output);
   } finally {
     await handle.close();
+  }
+}
+
+async function makeParent(folder: string): Promise<void> {
+  try {
+    await makeFolder(dirname(folder));
+  } catch (cause) {
+    throw writeError(cause, dirname(folder));
   }
 }
 
@@ -209,21 +224,22 @@ function notesOn(
 
 async function writeTexts(folder: string, config: Json, tokenizer: TokenizerOutput): Promise<void> {
   const json = (value: Json): string => `${JSON.stringify(value, null, 2)}\n`;
-  await writeFile(join(folder, 'config.json'), json(config));
-  await writeFile(join(folder, 'tokenizer.json'), json(tokenizer.tokenizer));
-  await writeFile(join(folder, 'tokenizer_config.json'), json(tokenizer.tokenizerConfig));
-  await writeFile(join(folder, 'special_tokens_map.json'), json(tokenizer.specialTokensMap));
-  await writeFile(join(folder, 'generation_config.json'), json(tokenizer.generationConfig));
-  if (tokenizer.chatTemplate !== null) await writeFile(join(folder, 'chat_template.jinja'), tokenizer.chatTemplate);
+  await writeText(join(folder, 'config.json'), json(config));
+  await writeText(join(folder, 'tokenizer.json'), json(tokenizer.tokenizer));
+  await writeText(join(folder, 'tokenizer_config.json'), json(tokenizer.tokenizerConfig));
+  await writeText(join(folder, 'special_tokens_map.json'), json(tokenizer.specialTokensMap));
+  await writeText(join(folder, 'generation_config.json'), json(tokenizer.generationConfig));
+  if (tokenizer.chatTemplate !== null) await writeText(join(folder, 'chat_template.jinja'), tokenizer.chatTemplate);
   if (tokenizer.namedTemplates.size === 0) return;
-  await mkdir(join(folder, ADDITIONAL_TEMPLATES), { recursive: true });
+  await makeFolder(join(folder, ADDITIONAL_TEMPLATES));
   for (const [name, template] of tokenizer.namedTemplates)
-    await writeFile(join(folder, ADDITIONAL_TEMPLATES, `${name}.jinja`), template);
+    await writeText(join(folder, ADDITIONAL_TEMPLATES, `${name}.jinja`), template);
 }
 
 async function checkOutputFolder(folder: string): Promise<void> {
   const entries = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return [];
+    if (cause.code !== 'ENOTDIR') throw fileError(cause, folder);
     throw new WhetstoneError('OUTPUT_EXISTS', 'The output path exists and is not a folder.', {
       place: { file: folder },
       cause,
@@ -238,7 +254,9 @@ async function checkOutputFolder(folder: string): Promise<void> {
 }
 
 async function checkDiskSpace(folder: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(folder);
+  const { bavail, bsize } = await statfs(folder).catch((cause: unknown) => {
+    throw fileError(cause, folder);
+  });
   const free = bavail * bsize;
   if (free < bytes + 32e6) {
     const gigabytes = (count: number): string => `${(count / 1e9).toFixed(2)} GB`;

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { WhetstoneError, type Json } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError, type Json } from '@whetstone/core/contract';
+import { readText } from '@whetstone/core/files';
 import { isRecord } from '@whetstone/core/util';
 
 export interface AddedTokenConfig {
@@ -66,9 +66,10 @@ type JsonObject = Record<string, unknown>;
 async function readJson(file: string, required: boolean): Promise<JsonObject | undefined> {
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = await readText(file);
   } catch (cause) {
     if (!required && (cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (isWhetstoneError(cause)) throw cause;
     throw new WhetstoneError('TOKENIZER_INVALID', 'The tokenizer file cannot be read.', {
       place: { file },
       cause,

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   WhetstoneError,
@@ -7,6 +6,7 @@ import {
   type Json,
   type Plugin,
 } from '@whetstone/core/contract';
+import { exists, readTextSync } from '@whetstone/core/files';
 import { isRecord } from '@whetstone/core/util';
 import { furtherFormats, strategies } from '../plugins.js';
 import { configFile, peftTypeOf } from './adapter-files.js';
@@ -75,17 +75,25 @@ export interface AdapterOrigin {
 /**
  * Returns the strategy that `whetstone.json` of an adapter folder names, or the configuration of the run that wrote the
  * folder; null if there is neither.
+ *
+ * @throws the errors of `fileError` if one of the files cannot be read
  */
 export function strategyOfAdapter(folder: string): AdapterOrigin | null {
-  for (const file of ['whetstone.json', 'config.resolved.json', '../config.resolved.json']) {
-    try {
-      const content: unknown = JSON.parse(readFileSync(join(folder, file), 'utf8'));
-      const strategy = isRecord(content) ? content['strategy'] : null;
-      if (!isRecord(strategy) || typeof strategy['use'] !== 'string') continue;
-      return { use: strategy['use'], version: typeof strategy['version'] === 'string' ? strategy['version'] : null };
-    } catch {
-      // The folder was not written by a run, or was moved.
-    }
+  for (const name of ['whetstone.json', 'config.resolved.json', '../config.resolved.json']) {
+    const file = join(folder, name);
+    const content = exists(file) ? parseJson(readTextSync(file)) : null;
+    const strategy = isRecord(content) ? content['strategy'] : null;
+    if (!isRecord(strategy) || typeof strategy['use'] !== 'string') continue;
+    return { use: strategy['use'], version: typeof strategy['version'] === 'string' ? strategy['version'] : null };
   }
   return null;
+}
+
+/** Returns a JSON value; null if the text is not JSON: the file was not written by a run. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return null;
+  }
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type AdapterFiles } from '@whetstone/core/contract';
-import { readJsonObject } from '@whetstone/core/files';
+import { readJsonObject, verifyResult } from '@whetstone/core/files';
 import { openSafetensors } from '@whetstone/core/safetensors';
 import { adapterFromMlx, isMlxConfig, mlxFiles } from './mlx.js';
 
@@ -15,9 +15,11 @@ export interface ReadAdapter extends AdapterFiles {
  * which is converted. Also throws file errors.
  *
  * @throws `ADAPTER_INVALID` if adapter_config.json is missing or invalid
+ * @throws `FILE_CHANGED` if Whetstone wrote the folder and a file is missing or changed
  */
 export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
   const config = await readAdapterConfig(folder);
+  await verifyResult(folder);
   const isMlx = isMlxConfig(config);
   const reader = await openSafetensors(join(folder, isMlx ? mlxFiles.tensors : 'adapter_model.safetensors'));
   const tensors = new Map<string, Tensor>();

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { addN, clone, dispose, keep, scalar, square, sub, sum, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import {
   defaultsOf,
@@ -9,6 +8,7 @@ import {
   type Strategy,
   type StrategyRun,
 } from '@whetstone/core/contract';
+import { checkWritableFile, exists as isPresent } from '@whetstone/core/files';
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { addFisher, consolidationPenalty, type Consolidation } from './consolidation.js';
 import { checkFisherFile, readFisherFile, writeFisherFile, type FisherTask } from './fisher-file.js';
@@ -53,7 +53,7 @@ async function prepare(
 ): Promise<Prepared> {
   const { fisherFile, samples, batchSize, onlineDecay, logger } = options;
   const batches = await openBatches(options, run);
-  const exists = fisherFile !== undefined && existsSync(fisherFile);
+  const exists = fisherFile !== undefined && isPresent(fisherFile);
   if (batches === null && !exists) throw missingOldTask(fisherFile);
   const stored = exists ? await readFisherFile(fisherFile, weights.shapes()) : null;
   try {
@@ -70,6 +70,8 @@ async function prepare(
     logger?.info('ewc: the Fisher information of this data is read from the file', { fisherFile });
     return { consolidation: stored.consolidation, batches };
   }
+  const writes = fisherFile !== undefined && (run.worker?.rank ?? 0) === 0;
+  if (writes) await checkWritableFile(fisherFile);
   const onProgress =
     logger === undefined ? undefined : reportProgress(logger, Math.min(samples, batches.summary.conversations));
   const estimated = await weights.withProbes((probes) =>
@@ -78,7 +80,7 @@ async function prepare(
   const fisher = stored === null ? estimated : addFisher(stored.consolidation.fisher, estimated, onlineDecay);
   if (stored !== null) disposeAll(stored.consolidation.fisher, stored.consolidation.anchor, estimated);
   const consolidation = { fisher, anchor: copyValues(weights) };
-  if (fisherFile !== undefined && (run.worker?.rank ?? 0) === 0)
+  if (writes)
     await writeFisherFile(fisherFile, consolidation, {
       model: run.modelFolder,
       tasks: [...(stored?.provenance.tasks ?? []), task],
@@ -177,7 +179,7 @@ export function ewcStrategy(given: EwcOptions): Strategy {
   return {
     role: 'companion',
     plan: async (_model, owner) => {
-      const exists = fisherFile !== undefined && existsSync(fisherFile);
+      const exists = fisherFile !== undefined && isPresent(fisherFile);
       if (options.batches === undefined && options.data === undefined && !exists) throw missingOldTask(fisherFile);
       const shapes = owner === null ? null : plannedShapes(on, owner);
       if (shapes !== null && exists) await checkFisherFile(fisherFile, shapes);

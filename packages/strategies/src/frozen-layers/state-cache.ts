@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tensor2d, tidy, type Tensor2D } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type ForwardInput, type FrozenPrefix } from '@whetstone/core/contract';
+import { writeError, writeFullySync } from '@whetstone/core/files';
 import { bytesOf } from '@whetstone/core/util';
 import { IGNORED_SEGMENT, segmentsOf, type Segment } from './segments.js';
 
@@ -187,6 +188,15 @@ function rowsOf(segments: readonly Segment[]): ForwardInput {
   };
 }
 
+function openTemporary(): { readonly folder: string; readonly descriptor: number } {
+  try {
+    const folder = mkdtempSync(join(tmpdir(), 'whetstone-states-'));
+    return { folder, descriptor: openSync(join(folder, 'states.bin'), 'w+') };
+  } catch (cause) {
+    throw writeError(cause, tmpdir());
+  }
+}
+
 /** Creates an append-only temporary file with random access. The file is created with the first write. */
 function createDisk(): {
   readonly bytes: number;
@@ -195,7 +205,7 @@ function createDisk(): {
   clear(): void;
   dispose(): void;
 } {
-  let open: { readonly folder: string; readonly descriptor: number } | null = null;
+  let open: ReturnType<typeof openTemporary> | null = null;
   let end = 0;
   const dispose = (): void => {
     if (open === null) return;
@@ -209,13 +219,9 @@ function createDisk(): {
       return end;
     },
     write: (values) => {
-      if (open === null) {
-        const folder = mkdtempSync(join(tmpdir(), 'whetstone-states-'));
-        open = { folder, descriptor: openSync(join(folder, 'states.bin'), 'w+') };
-      }
+      open ??= openTemporary();
       const bytes = bytesOf(values);
-      for (let done = 0; done < bytes.length;)
-        done += writeSync(open.descriptor, bytes, done, bytes.length - done, end + done);
+      writeFullySync(open.descriptor, bytes, end, open.folder);
       const stored = { offset: end, length: values.length };
       end += bytes.length;
       return stored;

@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import {
   defaultsOf,
+  isWhetstoneError,
   WhetstoneError,
   type Attachment,
   type LanguageModel,
@@ -44,7 +45,10 @@ function quantise(model: LanguageModel, storage: WeightStorage): () => void {
  */
 async function fullyTrainedModules({ adapter, modulesToSave }: QloraOptions): Promise<readonly string[]> {
   if (adapter === null) return modulesToSave ?? [];
-  const config = await readAdapterConfig(adapter).catch(() => ({}));
+  const config = await readAdapterConfig(adapter).catch((error: unknown) => {
+    if (isWhetstoneError(error) && error.code === 'ADAPTER_INVALID') return {};
+    throw error;
+  });
   return readFields({ config, tensors: new Map(), folder: adapter }).strings('modules_to_save') ?? [];
 }
 

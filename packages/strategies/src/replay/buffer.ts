@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { WhetstoneError, type Tokenizer } from '@whetstone/core/contract';
-import { checkFormatVersion, fileError, writeAtomically } from '@whetstone/core/files';
+import { checkFormatVersion, fileError, readText, writeAtomically, writeFully } from '@whetstone/core/files';
 import { createRandom, shuffle } from '@whetstone/core/random';
 import { fromPlainRow, plainRow, type ReplayRow } from './rows.js';
 
@@ -102,9 +101,10 @@ export async function writeBuffer(
   const tokenTexts = tokenizer === undefined ? {} : { tokenTexts: hashOfTexts(rows, tokenizer) };
   const header = { format: FORMAT, version: FORMAT_VERSION, offered, threshold, ...tokenTexts };
   await writeAtomically(file, async (handle) => {
-    await handle.write(`${JSON.stringify(header)}\n`);
-    for (const [index, row] of rows.entries())
-      await handle.write(`${JSON.stringify({ ...plainRow(row), key: keys[index] })}\n`);
+    const write = (line: object): Promise<void> =>
+      writeFully(handle, new TextEncoder().encode(`${JSON.stringify(line)}\n`));
+    await write(header);
+    for (const [index, row] of rows.entries()) await write({ ...plainRow(row), key: keys[index] });
   });
 }
 
@@ -116,7 +116,7 @@ export async function writeBuffer(
  * @throws `VERSION_UNSUPPORTED` if a later version wrote it
  */
 export async function readBuffer(file: string, { vocabularySize, tokenizer }: BufferVocabulary): Promise<ReplayBuffer> {
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+  const text = await readText(file).catch((cause: unknown) => {
     throw fileError(cause, file);
   });
   const [head = '', ...lines] = text.split('\n').filter((line) => line !== '');

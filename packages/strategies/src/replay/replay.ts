@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { tidy } from '@tensorflow/tfjs-core';
 import {
   defaultsOf,
@@ -10,6 +9,7 @@ import {
   type Strategy,
   type StrategyRun,
 } from '@whetstone/core/contract';
+import { checkWritableFile, exists } from '@whetstone/core/files';
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { createRandom } from '@whetstone/core/random';
 import { configSchema, type ReplayOptions } from './options.js';
@@ -49,7 +49,7 @@ async function fillBuffer(
 ): Promise<ReplayBuffer> {
   const { bufferFile, bufferSize } = options;
   const stored =
-    bufferFile !== undefined && existsSync(bufferFile) ? await readBuffer(bufferFile, vocabulary) : emptyBuffer;
+    bufferFile !== undefined && exists(bufferFile) ? await readBuffer(bufferFile, vocabulary) : emptyBuffer;
   const reservoir = openReservoir(stored, bufferSize, run.seed);
   const batches = await openBatches(options, run);
   if (batches !== null) for await (const batch of batches.epoch(0)) reservoir.offer(samplesOf(batch));
@@ -98,6 +98,7 @@ export function replayStrategy(given: ReplayOptions): Strategy {
         vocabularySize: model.vocabularySize,
         ...(run.tokenizer === undefined ? {} : { tokenizer: run.tokenizer }),
       };
+      if (bufferFile !== undefined && (run.worker?.rank ?? 0) === 0) await checkWritableFile(bufferFile);
       const buffer = await fillBuffer(run, options, vocabulary);
       const replayed = new ReplayedRows(buffer, options.priority === 'loss' ? lossesOf(model, buffer.rows) : null);
       const mixture = new Mixture(replayed, options, run, vocabulary);

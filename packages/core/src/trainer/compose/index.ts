@@ -13,7 +13,13 @@ import {
 import type { RunServices } from '../../container.js';
 import type { RunStage, TrainRun } from '../../training/train-run.js';
 import type { PluginMaker } from '../create-plugin.js';
-import { checkOutputFolder, claimOutputFolder, saveDataManifest, saveTemplateTime } from '../output-folder.js';
+import {
+  checkOutputFolder,
+  claimOutputFolder,
+  prepareOutputFolder,
+  saveDataManifest,
+  saveTemplateTime,
+} from '../output-folder.js';
 import { useBackend } from './backend.js';
 import { createHooks, type ApplicationCallbacks } from './callbacks.js';
 import { RUN_CLUSTER, type RunCluster } from './cluster.js';
@@ -65,6 +71,7 @@ export async function composeRun(options: ComposeOptions): Promise<ComposedRun> 
   throwIfAborted(context);
   const cluster = await services.resolve(RUN_CLUSTER);
   try {
+    if (cluster.writes) await prepareOutputFolder(context.resolution.config);
     return await compose(options, cluster);
   } catch (error) {
     throw await cluster.explain(error);

@@ -1,4 +1,5 @@
-import { writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { writeFullySync } from '@whetstone/core/files';
 import { GrowingInts } from '../../batching/growing-ints.js';
 import { openOverflow, readPage, type Page } from '../../batching/token-store.js';
 
@@ -32,8 +33,7 @@ export function createSketchStore({
     if (pages.length === 0 || kept * pageValues <= memoryValues) return new Int32Array(pageValues);
     overflow ??= openOverflow();
     const bytes = new Uint8Array(current.buffer, 0, used * 4);
-    for (let done = 0; done < bytes.length;)
-      done += writeSync(overflow, bytes, done, bytes.length - done, written + done);
+    writeFullySync(overflow, bytes, written, tmpdir());
     pages[pages.length - 1] = { file: overflow, position: written };
     written += bytes.length;
     return current;

@@ -1,5 +1,7 @@
-import { closeSync, createReadStream, writeSync } from 'node:fs';
+import { closeSync, createReadStream } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
+import { writeFullySync } from '@whetstone/core/files';
 import { parseExact, stringifyExact } from '@whetstone/core/util';
 import { openOverflow } from '../../batching/token-store.js';
 
@@ -20,7 +22,7 @@ export function createSpool<T>(memoryCharacters = MEMORY_CHARACTERS): Spool<T> {
   const flush = (): void => {
     file ??= openOverflow();
     const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
-    for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done, bytes.length - done, written + done);
+    writeFullySync(file, bytes, written, tmpdir());
     written += bytes.length;
     lines = [];
     characters = 0;

@@ -1,0 +1,133 @@
+import '@tensorflow/tfjs-backend-cpu';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs-core';
+import { provide, Trainer } from '@whetstone/core';
+import { EVAL_DATA, LOGGER, MODEL_LOADER, TENSOR_BACKEND, TRAIN_DATA } from '@whetstone/core/contract';
+import { createRandomModel, importGguf, loadLanguageModel, saveModelFolder } from '@whetstone/models';
+import { beforeAll, expect, it } from 'vitest';
+import { merge } from '../../packages/cli/src/commands/merge.js';
+import { createTinyModel } from '../../packages/cli/src/tiny-model.js';
+import { goldenPath } from '../support/golden.js';
+import { modelAsGguf } from '../support/model-as-gguf.js';
+import { loadedOf, shuffledSource, tinyLlama } from '../support/training.js';
+import { builtIns, recordingLogger } from '../trainer/support.js';
+import { allFaults, sweep, type Scenario } from './sweep.js';
+
+/** `npm run test:faults` goes through every operation and every kind of fault; the normal suite through a sample. */
+const isComplete = process.env['WHETSTONE_TEST_FAULTS'] === 'all';
+
+beforeAll(() => tf.setBackend('cpu'));
+
+/** A base model with a tokenizer, whose contents no run reads. */
+async function writeBase(root: string): Promise<void> {
+  const model = createRandomModel(tinyLlama, 1);
+  await saveModelFolder(model, join(root, 'base'));
+  model.dispose();
+  for (const name of ['tokenizer.json', 'tokenizer_config.json']) await writeFile(join(root, 'base', name), '{}\n');
+  await mkdir(join(root, 'base', 'additional_chat_templates'));
+  await writeFile(join(root, 'base', 'additional_chat_templates', 'tool_use.jinja'), 'tools');
+}
+
+async function train(root: string, config: object, attempt: 'first' | 'again'): Promise<void> {
+  const { training = {}, output = {}, ...rest } = config as { readonly training?: object; readonly output?: object };
+  const trainer = new Trainer(
+    {
+      model: join(root, 'base'),
+      data: { train: 'unused.jsonl', eval: 'unused.jsonl' },
+      optimizer: { learningRate: 0.01 },
+      callbacks: [],
+      loggers: [],
+      ...rest,
+      training: { ...training, resumeFromCheckpoint: attempt === 'again' },
+      output: { folder: join(root, 'run'), ...output },
+    },
+    {
+      plugins: builtIns,
+      defaults: { dataSource: 'conversations' },
+      services: [
+        provide(TENSOR_BACKEND, { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined }),
+        provide(MODEL_LOADER, { load: async (folder) => loadedOf(await loadLanguageModel(folder)) }),
+        provide(TRAIN_DATA, shuffledSource(8, 2)),
+        provide(EVAL_DATA, shuffledSource(4, 2, 9)),
+        provide(LOGGER, recordingLogger()),
+      ],
+    },
+  );
+  await trainer.run();
+}
+
+const training = { maxSteps: 4, saveStrategy: 'steps', saveSteps: 2, evalStrategy: 'steps', evalSteps: 1 };
+
+const scenarios: Readonly<Record<string, Scenario>> = {
+  'a run with the best model': {
+    prepare: writeBase,
+    run: (root, attempt) =>
+      train(
+        root,
+        { strategy: 'full', training: { ...training, saveTotalLimit: 1, loadBestModelAtEnd: true } },
+        attempt,
+      ),
+    results: ['run/model'],
+    owned: ['run'],
+  },
+  'a run with an adapter': {
+    prepare: writeBase,
+    run: (root, attempt) =>
+      train(root, { strategy: { use: 'lora', options: { rank: 2 } }, loggers: ['metrics-jsonl'], training }, attempt),
+    results: ['run/adapter'],
+    owned: ['run'],
+  },
+  'an overwritten run': {
+    prepare: async (root) => {
+      await writeBase(root);
+      await train(root, { strategy: 'full', training: { ...training, maxSteps: 2 } }, 'first');
+    },
+    run: (root, attempt) =>
+      train(root, { strategy: { use: 'lora', options: { rank: 2 } }, training, output: { overwrite: true } }, attempt),
+    results: ['run/adapter'],
+    owned: ['run'],
+  },
+  'a merge': {
+    prepare: async (root) => {
+      await createTinyModel(join(root, 'base'), { hiddenSize: 32, layers: 1 });
+      await train(root, { strategy: { use: 'lora', options: { rank: 2 } }, training: { maxSteps: 1 } }, 'first');
+    },
+    run: async (root) =>
+      merge(join(root, 'base'), join(root, 'run', 'adapter'), join(root, 'out', 'merged'), {
+        backend: 'cpu',
+        dtype: 'float32',
+        tolerance: 1e-3,
+        base: 'original',
+        json: true,
+        plugin: [],
+      }),
+    results: ['out/merged'],
+    owned: ['out'],
+  },
+  'an import': {
+    prepare: async (root) => writeFile(join(root, 'model.gguf'), await modelAsGguf(goldenPath('models', 'llama'))),
+    run: (root) => importGguf(join(root, 'model.gguf'), join(root, 'out', 'model')),
+    results: ['out/model'],
+    owned: ['out'],
+  },
+};
+
+/** The normal suite takes a full disk and a kill, at every so many operations. */
+const sampleOf = (name: string): number => (/run/.test(name) ? 97 : 7);
+
+it.each(Object.keys(scenarios))(
+  '%s is complete or fails with a code, wherever a file operation fails',
+  { timeout: isComplete ? 3_600_000 : 240_000 },
+  async (name) => {
+    const scenario = scenarios[name];
+    if (scenario === undefined) throw new Error(`There is no scenario ${name}.`);
+    const sampled = allFaults.filter(({ kind, lasting }) => kind === 'kill' || (kind === 'ENOSPC' && lasting === true));
+    const { problems, runs } = isComplete
+      ? await sweep(scenario, allFaults)
+      : await sweep(scenario, sampled, sampleOf(name));
+    if (isComplete) process.stderr.write(`${name}: ${runs} runs\n`);
+    expect(problems).toEqual([]);
+    expect(runs).toBeGreaterThan(isComplete ? 100 : 3);
+  },
+);
