@@ -133,6 +133,7 @@ describe('rotary scaling', () => {
       metadata: readMetadata('m.gguf', header),
       factors,
       dtype: 'float32',
+      tiesHead: true,
     })['rope_scaling'];
   };
   /** Llama 3's rule as Meta published it: wavelengths above 8192 / 1 are stretched, those below 8192 / 4 are not. */

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 OUT = Path(__file__).parent / "cases" / "models"
 IDS = [[1, 5, 3, 11, 7, 2], [4, 4, 9, 0, 12, 6]]
@@ -37,6 +38,19 @@ def head(tensors, embedding, **changes):
     generator = torch.Generator().manual_seed(99)
     own = torch.randn(tensors[embedding].shape, generator=generator) * 0.5
     return {**tensors, "lm_head.weight": own, **changes}
+
+
+def descriptions():
+    """What config.json contains for each method of quantisation, with the defaults of transformers."""
+    needed = {"gptq": {"bits": 4}, "bitsandbytes_4bit": {"load_in_4bit": True}, "bitsandbytes_8bit": {"load_in_8bit": True}}
+    found = {}
+    for method, config in AUTO_QUANTIZATION_CONFIG_MAPPING.items():
+        try:
+            found[method] = config(**needed.get(method, {})).to_dict()
+        except (ImportError, TypeError, ValueError, NameError):
+            found[method] = {"quant_method": method}  # its package is not installed
+        found[method]["quant_method"] = method.removesuffix("_4bit").removesuffix("_8bit")
+    return found
 
 
 def main():
@@ -69,6 +83,7 @@ def main():
         with torch.no_grad():
             logits[name] = [round(v, 6) for v in model(torch.tensor(IDS)).logits.flatten().tolist()]
     (OUT / "logits.json").write_text(json.dumps({"ids": IDS, "logits": logits}) + "\n")
+    (OUT / "quantization.json").write_text(json.dumps(descriptions(), indent=1, default=str, sort_keys=True) + "\n")
 
 
 main()

@@ -1,4 +1,5 @@
 import '@tensorflow/tfjs-backend-cpu';
+import { readFileSync } from 'node:fs';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +7,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isWhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
 import { openSafetensors, writeWeights, type TensorToWrite } from '@whetstone/core/safetensors';
-import { loadLanguageModel, readOutline, saveModelFolder } from '@whetstone/models';
+import { importGguf, loadLanguageModel, readOutline, saveModelFolder } from '@whetstone/models';
+import { modelAsGguf } from '../support/model-as-gguf.js';
 import { forwardInputOf, largestDifference } from '../support/model-numbers.js';
 import { casePath } from './support.js';
 
@@ -99,6 +101,29 @@ describe('a tied head', () => {
   });
 });
 
+describe('a head in a GGUF file', () => {
+  /** Imports a case from a GGUF file, for which config.json must contain the defaults of transformers. */
+  const imported = async (name: string): Promise<string> => {
+    const defaults = { rms_norm_eps: 1e-6, rope_theta: 10_000, layer_norm_epsilon: 1e-5, n_inner: 32 };
+    const file = join(folder, `${name}.gguf`);
+    await writeFile(file, await modelAsGguf(await changed(name, (tensors) => tensors, defaults)));
+    const out = join(folder, `imported-${name}`);
+    await importGguf(file, out);
+    return out;
+  };
+
+  it.each(['tied-other-head', 'gpt2-other-head'])('%s is used if it differs from the embedding', async (name) => {
+    expect(await expectLogits(await imported(name), name)).toEqual([]);
+  });
+
+  it('that repeats the embedding is tied', async () => {
+    const out = await imported('tied-equal-head');
+    expect(await expectLogits(out, 'tied-equal-head')).toEqual([]);
+    const config = JSON.parse(await readFile(join(out, 'config.json'), 'utf8')) as Record<string, Json>;
+    expect(config['tie_word_embeddings']).toBe(true);
+  });
+});
+
 describe('names that a wrapper adds when it saves', () => {
   it.each<[string, (name: string) => string]>([
     ['_orig_mod.', (name) => `_orig_mod.${name}`],
@@ -111,6 +136,31 @@ describe('names that a wrapper adds when it saves', () => {
       tensors.map((tensor) => ({ ...tensor, name: rename(tensor.name) })),
     );
     expect(await expectLogits(path, 'tied-equal-head')).toEqual([expect.stringContaining(removed)]);
+  });
+
+  it.each<[string, string, (name: string) => string]>([
+    ['model.', 'tied-equal-head', (name) => `model.${name}`],
+    ['net.', 'tied-equal-head', (name) => `net.${name}`],
+    ['model.', 'tied-equal-head', (name) => `model.module._orig_mod.${name}`],
+    ['model.', 'tied-equal-head', (name) => `_forward_module.model.${name.replace('mlp.', 'mlp._orig_mod.')}`],
+    ['model.', 'tied-equal-head', (name) => `module._fsdp_wrapped_module.model._orig_mod.${name}`],
+    ['model.', 'tied-only-head', (name) => `model.${name}`],
+    ['model.', 'tied-other-head', (name) => `model.${name}`],
+    ['model.', 'gpt2-other-head', (name) => `model.${name}`],
+    ['model.', 'gpt2-other-head', (name) => `model.${name.replace('transformer.', '')}`],
+    ['backbone.model.', 'gemma-gelu', (name) => `backbone.model.${name}`],
+  ])('%s of a module that contains the model is removed and reported, in %s', async (removed, name, rename) => {
+    const path = await changed(name, (tensors) => tensors.map((tensor) => ({ ...tensor, name: rename(tensor.name) })));
+    expect(await expectLogits(path, name)).toContainEqual(expect.stringContaining(` start with ${removed},`));
+  });
+
+  it('stay if a tensor lies outside of the module', async () => {
+    const outside: TensorToWrite = { name: 'loss.weight', dtype: 'F32', shape: [1], data: new Float32Array(1) };
+    const path = await changed('tied-only-head', (tensors) => [
+      ...tensors.map((tensor) => ({ ...tensor, name: `model.${tensor.name}` })),
+      outside,
+    ]);
+    expect((await rejection(path)).code).toBe('MODEL_TENSOR_MISSING');
   });
 
   it('stay if the file contains both names', async () => {
@@ -152,6 +202,38 @@ describe('a quantised folder', () => {
     expect(code).toBe('MODEL_QUANTIZED');
     expect(text).toContain(method);
     expect(text).toContain('qlora');
+  });
+
+  // As transformers writes them, see make_models.py: quant_method is not among the first fields.
+  const descriptions = JSON.parse(readFileSync(casePath('models/quantization.json'), 'utf8')) as Record<string, Json>;
+  it.each(Object.entries(descriptions))('of %s is named, as transformers describes it', async (method, description) => {
+    const { code, text } = await rejection(
+      await changed('tied-equal-head', first('.x'), { quantization_config: description }),
+    );
+    expect(code).toBe('MODEL_QUANTIZED');
+    expect(text).toContain(`quantization_config of ${method.replace(/_[48]bit$/, '')}`);
+  });
+
+  it('of bitnet is named, although its weights are not quantised before they are used', async () => {
+    const config = { quantization_config: { quant_method: 'bitnet', linear_class: 'autobitlinear' } };
+    const { code, text } = await rejection(await changed('tied-equal-head', none, config));
+    expect(code).toBe('MODEL_QUANTIZED');
+    expect(text).toContain('bitnet');
+  });
+
+  it('with scales in the types of mxfp8 is named', async () => {
+    const path = await changed('tied-equal-head', none, { quantization_config: { quant_method: 'mxfp8' } });
+    const file = join(path, 'model.safetensors');
+    const bytes = await readFile(file);
+    const length = Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.toString('utf8', 8, 8 + length)) as Record<string, object>;
+    const at = bytes.length - 8 - length;
+    header['model.norm.weight_scale_inv'] = { dtype: 'F8_E8M0', shape: [4], data_offsets: [at, at + 4] };
+    const text = Buffer.from(JSON.stringify(header));
+    const size = Buffer.alloc(8);
+    size.writeBigUInt64LE(BigInt(text.length));
+    await writeFile(file, Buffer.concat([size, text, bytes.subarray(8 + length), Buffer.alloc(4)]));
+    expect((await rejection(path)).text).toContain('mxfp8');
   });
 
   it('whose weights are not quantised is read, and saved without the description', async () => {

@@ -12,6 +12,9 @@ export const bytesPerElement = {
   I8: 1,
   F8_E5M2: 1,
   F8_E4M3: 1,
+  F8_E8M0: 1,
+  F8_E5M2FNUZ: 1,
+  F8_E4M3FNUZ: 1,
   I16: 2,
   U16: 2,
   F16: 2,
@@ -75,13 +78,16 @@ export function viewAs(dtype: SafetensorsDtype, bytes: Uint8Array): TensorData {
     case 'U8':
     case 'F8_E5M2':
     case 'F8_E4M3':
+    case 'F8_E8M0':
+    case 'F8_E5M2FNUZ':
+    case 'F8_E4M3FNUZ':
       return new Uint8Array(buffer, byteOffset, length);
   }
 }
 
 /** Returns whether {@link widenInto} can convert a dtype to float32. */
 export function isNumeric(dtype: SafetensorsDtype): boolean {
-  return dtype !== 'F8_E5M2' && dtype !== 'F8_E4M3';
+  return !dtype.startsWith('F8_');
 }
 
 /**

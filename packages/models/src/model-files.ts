@@ -5,7 +5,7 @@ import { openWeights, type TensorReader } from '@whetstone/core/safetensors';
 import { parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
 import { embeddingName, HEAD_NAME } from './architectures/parameters.js';
 import { quantizationOf, quantizedError, withoutQuantization } from './quantized-folder.js';
-import { withoutWrappers } from './stored-names.js';
+import { withoutPrefix, withoutWrappers } from './stored-names.js';
 
 /** The files of a model, whose tensors match its architecture. */
 export interface ModelFiles {
@@ -32,11 +32,19 @@ export async function openModelFiles(
   const shape = readShape(config, join(folder, 'config.json'), known);
   const reader = await openWeights(folder);
   try {
-    return await matchFiles(folder, config, shape, withoutWrappers(reader, onNotice), onNotice);
+    const unwrapped = withoutPrefix(withoutWrappers(reader, onNotice), possibleNames(shape), onNotice);
+    return await matchFiles(folder, config, shape, unwrapped, onNotice);
   } catch (error) {
     await reader.close();
     throw error;
   }
+}
+
+/** Returns the names that the tensors of a model may have: with the prefix of its architecture first, then without. */
+function possibleNames(shape: DecoderShape): readonly string[] {
+  const names = [...parameterShapes(shape).map(({ name }) => name), `${HEAD_NAME}.weight`];
+  const prefix = `${shape.names.prefix}.`;
+  return [...names, ...names.flatMap((name) => (name.startsWith(prefix) ? [name.slice(prefix.length)] : []))];
 }
 
 async function matchFiles(

@@ -12,8 +12,18 @@ const tensorEndings: readonly (readonly [RegExp, string])[] = [
   [/\.weight_scale(_inv)?$/, 'fp8'],
   [/_(blocks|scales)$/, 'mxfp4'],
   [/\.weight_packed$/, 'compressed-tensors'],
+  [/\.(codes|codebooks)$/, 'AQLM'],
+  [/\.(centroids|indices)(\.weight)?$/, 'VPTQ'],
+  [/\.weight\._(data|scale)$/, 'quanto'],
+  [/\.W_q$/, 'HQQ'],
+  [/\.weight_scales$/, 'EETQ'],
+  [/\.dense_weights$/, 'SpQR'],
+  [/\._?weight_qdata$/, 'torchao'],
   [/\.(scales|biases)$/, 'MLX'],
 ];
+
+/** Methods that quantise weights stored as floating-point numbers whenever the model computes. */
+const quantisedInUse = new Set(['bitnet']);
 
 /** The dtypes of weights that are not quantised. */
 const plainDtypes = new Set<string>(['F64', 'F32', 'F16', 'BF16']);
@@ -32,12 +42,35 @@ export function quantizationOf(
 ): string | null {
   const dtype = [...names].map((name) => reader.tensors.get(name)?.dtype).find((one) => one && !plainDtypes.has(one));
   const method = methodOf(reader);
-  const described = configFields.flatMap((field) => {
+  const [described] = descriptionsIn(config);
+  const isDescribed = described !== undefined && (mismatch || quantisedInUse.has(described.method ?? ''));
+  if (dtype === undefined && method === null && !isDescribed) return null;
+  return described?.text ?? (method === null ? `weights of type ${dtype}` : `tensors of ${method}`);
+}
+
+/** A quantisation that config.json describes. */
+interface Description {
+  /** The name that transformers has for it; null if it has none. */
+  readonly method: string | null;
+  readonly text: string;
+}
+
+function descriptionsIn(config: Readonly<Record<string, Json>>): readonly Description[] {
+  return configFields.flatMap((field) => {
     const value = config[field];
-    return isRecord(value) ? [`${field} ${JSON.stringify(value).slice(0, 120)}`] : [];
+    if (!isRecord(value)) return [];
+    const method = methodIn(value);
+    return [
+      { method, text: `${field}${method === null ? '' : ` of ${method}`}: ${JSON.stringify(value).slice(0, 120)}` },
+    ];
   });
-  if (dtype === undefined && method === null && !(mismatch && described.length > 0)) return null;
-  return described[0] ?? (method === null ? `weights of type ${dtype}` : `tensors of ${method}`);
+}
+
+/** Returns the method that a description names. That of bitsandbytes may name the number of bits instead. */
+function methodIn(description: Readonly<Record<string, unknown>>): string | null {
+  const method = description['quant_method'];
+  if (typeof method === 'string') return method;
+  return description['load_in_4bit'] === true || description['load_in_8bit'] === true ? 'bitsandbytes' : null;
 }
 
 /** Returns which library writes the tensors of a file that only quantised weights have; null if there are none. */

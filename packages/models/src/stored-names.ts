@@ -31,6 +31,44 @@ export function withoutWrappers(reader: TensorReader, onNotice: (message: string
     `The names of the model's tensors contain ${[...removed].join(' and ')}, which a wrapper of the model adds ` +
       'when it is saved. They are read without it.',
   );
+  return renamed(reader, storedNames);
+}
+
+/**
+ * Returns a reader without a prefix that the names of all tensors share: that of a module which contains the model,
+ * such as `model.` of a LightningModule (`model.model.layers…`). Reads the names as they are if some of them are
+ * expected, or if a tensor lies outside of that module.
+ *
+ * @param expected names of tensors of the model
+ * @param onNotice receives a message that names the prefix
+ */
+export function withoutPrefix(
+  reader: TensorReader,
+  expected: readonly string[],
+  onNotice: (message: string) => void,
+): TensorReader {
+  const stored = [...reader.tensors.keys()];
+  if (expected.some((name) => reader.tensors.has(name))) return reader;
+  const prefix = prefixOf(stored, expected);
+  if (prefix === '' || !stored.every((name) => name.startsWith(prefix))) return reader;
+  onNotice(
+    `The names of all tensors of the model start with ${prefix}, the name of a module that contained the model when ` +
+      'it was saved. They are read without it.',
+  );
+  return renamed(reader, new Map(stored.map((name) => [name.slice(prefix.length), name])));
+}
+
+/** Returns what stands before the first expected name with which a stored name ends; empty if there is none. */
+function prefixOf(stored: readonly string[], expected: readonly string[]): string {
+  for (const name of expected) {
+    const found = stored.find((one) => one.endsWith(`.${name}`));
+    if (found !== undefined) return found.slice(0, -name.length);
+  }
+  return '';
+}
+
+/** Returns a reader of tensors under other names. `storedNames`: the name in the file, by the other name. */
+function renamed(reader: TensorReader, storedNames: ReadonlyMap<string, string>): TensorReader {
   const stored = (name: string): string => storedNames.get(name) ?? name;
   return {
     ...reader,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdir, statfs, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
@@ -167,7 +168,10 @@ async function planImport(
         .map(({ name, type }) => ({ message: `stored as ${type.name}`, place: { file, tensor: name } })),
     });
   }
-  const mapped = sources.map((source) => ({ source, target: mapWeight(file, metadata, source) }));
+  const repeated = await repeatedHead(handle, file, header);
+  const mapped = sources
+    .filter((source) => source !== repeated)
+    .map((source) => ({ source, target: mapWeight(file, metadata, source) }));
   const weights = mapped.flatMap(({ source, target }) => (target === null ? [] : [{ source, target }]));
   const factors = new Map<string, Float32Array>();
   for (const { source, target } of mapped)
@@ -179,7 +183,8 @@ async function planImport(
   const sourceTypes: Record<string, number> = {};
   for (const { type } of sources) sourceTypes[type.name] = (sourceTypes[type.name] ?? 0) + 1;
   const dtype = requestedDtype ?? defaultDtype(sources);
-  const config = createConfig({ file, header, metadata, factors, dtype });
+  const tiesHead = repeated !== null || !header.tensors.has('output.weight');
+  const config = createConfig({ file, header, metadata, factors, dtype, tiesHead });
   const tokenizer = createTokenizerFiles(file, metadata);
   return {
     architecture: String(config['model_type']),
@@ -191,6 +196,19 @@ async function planImport(
     parameters: weights.reduce((sum, { source }) => sum + elementsOf(source), 0),
     notes: notesOn(config, tokenizer, sourceTypes, dtype),
   };
+}
+
+/** Returns the tensor of the head if it repeats that of the embedding, as files of tied models may; null otherwise. */
+async function repeatedHead(handle: FileHandle, file: string, { tensors }: GgufHeader): Promise<GgufTensor | null> {
+  const [head, embedding] = [tensors.get('output.weight'), tensors.get('token_embd.weight')];
+  if (head === undefined || embedding === undefined) return null;
+  if (head.type.name !== embedding.type.name || head.shape.join() !== embedding.shape.join()) return null;
+  // One after the other, so that only one tensor is in memory.
+  const hashOf = async (tensor: GgufTensor): Promise<string> =>
+    createHash('sha256')
+      .update(await readTensorBytes(handle, file, tensor))
+      .digest('hex');
+  return (await hashOf(head)) === (await hashOf(embedding)) ? head : null;
 }
 
 function defaultDtype(sources: readonly GgufTensor[]): ImportDtype {

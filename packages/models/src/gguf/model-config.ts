@@ -10,6 +10,8 @@ export interface ConfigInputs {
   /** Values of the tensors `rope_freqs`, `rope_factors_long` and `rope_factors_short`, by name. */
   readonly factors: ReadonlyMap<string, Float32Array>;
   readonly dtype: string;
+  /** Whether the head shares the weight of the embedding: the file has none, or repeats the embedding. */
+  readonly tiesHead: boolean;
 }
 
 type Config = Record<string, Json>;
@@ -56,7 +58,7 @@ export function createConfig(inputs: ConfigInputs): Config {
 }
 
 /** Returns the fields that all architectures except GPT-2 share. */
-function sharedFields({ metadata, header }: ConfigInputs): Config {
+function sharedFields({ metadata, tiesHead }: ConfigInputs): Config {
   const heads = metadata.number('arch.attention.head_count');
   const hidden = metadata.number('arch.embedding_length');
   return {
@@ -72,7 +74,7 @@ function sharedFields({ metadata, header }: ConfigInputs): Config {
     max_position_embeddings: metadata.number('arch.context_length'),
     rms_norm_eps: rounded(metadata.number('arch.attention.layer_norm_rms_epsilon')),
     rope_theta: rounded(metadata.optionalNumber('arch.rope.freq_base') ?? 10_000),
-    tie_word_embeddings: !header.tensors.has('output.weight'),
+    tie_word_embeddings: tiesHead,
     attention_dropout: 0,
     initializer_range: 0.02,
   };
@@ -165,7 +167,7 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
       ...ropeScaling(inputs),
     };
   },
-  gpt2: ({ metadata }) => ({
+  gpt2: ({ metadata, tiesHead }) => ({
     model_type: 'gpt2',
     activation_function: 'gelu_new',
     n_embd: metadata.number('arch.embedding_length'),
@@ -174,7 +176,7 @@ const makers: Readonly<Record<string, (inputs: ConfigInputs) => Config>> = {
     n_inner: metadata.number('arch.feed_forward_length'),
     n_positions: metadata.number('arch.context_length'),
     layer_norm_epsilon: rounded(metadata.number('arch.attention.layer_norm_epsilon')),
-    tie_word_embeddings: true,
+    tie_word_embeddings: tiesHead,
     attn_pdrop: 0,
     embd_pdrop: 0,
     resid_pdrop: 0,

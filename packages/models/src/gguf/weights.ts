@@ -46,6 +46,7 @@ const gpt2Top: NameMap = {
   token_embd: 'transformer.wte',
   position_embd: 'transformer.wpe',
   output_norm: 'transformer.ln_f',
+  output: 'lm_head',
 };
 
 interface Layout {
@@ -86,8 +87,6 @@ export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor):
   const layout = layouts[metadata.architecture];
   if (layout === undefined) throw unknownArchitecture(file, metadata.architecture);
   if (notStored.has(tensor.name) || tensor.name.endsWith('.attn_rot_embd.weight')) return null;
-  // GPT-2's head is always tied, but some files repeat the embedding.
-  if (metadata.architecture === 'gpt2' && tensor.name === 'output.weight') return null;
   const match = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/.exec(tensor.name);
   const [, block, family, kind] = match ?? [];
   const target = family === undefined ? undefined : block === undefined ? layout.top[family] : layout.layers[family];
