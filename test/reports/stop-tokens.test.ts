@@ -1,14 +1,17 @@
 import '@tensorflow/tfjs-backend-cpu';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Json, LoadedModel } from '@whetstone/core/contract';
 import { stopTokensOf } from '@whetstone/core/files';
+import { MODEL_LOADER, provide, TRAIN_DATA } from '@whetstone/core';
 import { createRandomModel, loadModel, saveModelFolder } from '@whetstone/models';
+import { batchSourceOf, randomRows } from '@whetstone/testing';
 import { exportResult } from '../../packages/core/src/training/export-result.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
+import { tinyTrainer } from '../trainer/support.js';
 
 /** Ids of the tokenizer's added tokens. */
 const IDS = { end: 10, turn: 11, call: 12 };
@@ -35,7 +38,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 /** Writes and loads a model whose turns end with `<turn>`; `eos` and `generation` are its stop lists. */
 async function modelWith(
   template: string,
-  lists: { readonly eos?: Json; readonly generation?: Json; readonly tokenizerEnd?: string },
+  lists: { readonly eos?: Json; readonly generation?: Json | string; readonly tokenizerEnd?: string },
 ): Promise<LoadedModel> {
   const base = await mkdtemp(join(folder, 'base-'));
   const random = createRandomModel({ ...llama, ...(lists.eos === undefined ? {} : { eos_token_id: lists.eos }) }, 1);
@@ -68,7 +71,10 @@ async function modelWith(
     JSON.stringify({ eos_token: lists.tokenizerEnd ?? '<end>', chat_template: template }),
   );
   if (lists.generation !== undefined)
-    await writeFile(join(base, 'generation_config.json'), JSON.stringify(lists.generation));
+    await writeFile(
+      join(base, 'generation_config.json'),
+      typeof lists.generation === 'string' ? lists.generation : JSON.stringify(lists.generation),
+    );
   return loadModel(base);
 }
 
@@ -100,6 +106,23 @@ describe('stop tokens of the exported result', () => {
     loaded.model.dispose();
   });
 
+  it('leave other numbers as they were written: transformers refuses a temperature that is an integer', async () => {
+    const loaded = await modelWith(chat, { generation: '{"temperature": 2.0, "eos_token_id": 10, "top_p": 1e-05}' });
+    const attachment = await loraStrategy({ rank: 1 }).attach(loaded.model, {
+      seed: 1,
+      totalSteps: 1,
+      modelFolder: null,
+    });
+    const root = await mkdtemp(join(folder, 'numbers-'));
+    const result = await exportResult(root, loaded, attachment, null, null);
+    const text = await readFile(join(result, 'generation_config.json'), 'utf8');
+    expect(text).toContain('"temperature": 2.0,');
+    expect(text).toMatch(/"top_p": (1e-05|0\.00001)/);
+    expect(JSON.parse(text)).toEqual({ temperature: 2, eos_token_id: [10, 11], top_p: 1e-5 });
+    attachment.dispose();
+    loaded.model.dispose();
+  });
+
   it('are as before if the model lists them', async () => {
     const loaded = await modelWith(chat, { eos: [IDS.turn, IDS.end] });
     const attachment = await loraStrategy({ rank: 1 }).attach(loaded.model, {
@@ -112,6 +135,57 @@ describe('stop tokens of the exported result', () => {
     await expect(readFile(join(result, 'generation_config.json'))).rejects.toThrow('ENOENT');
     attachment.dispose();
     loaded.model.dispose();
+  });
+});
+
+describe('stop tokens of the folders that a run writes in between', () => {
+  /** Trains two steps and saves after each. */
+  const train = async (loaded: LoadedModel, more: object): Promise<string> => {
+    const root = await mkdtemp(join(folder, 'run-'));
+    const { folder: model } = loaded.model;
+    loaded.model.dispose();
+    const services = [
+      provide(MODEL_LOADER, { load: loadModel }),
+      provide(TRAIN_DATA, batchSourceOf(randomRows(4, 13, 3), 2)),
+    ];
+    const training = { maxSteps: 2, saveStrategy: 'steps', saveSteps: 1 };
+    await tinyTrainer({ model, output: { folder: root }, training, ...more }, { services }).run();
+    return root;
+  };
+
+  it('a checkpoint of an adapter', async () => {
+    const root = await train(await modelWith(chat, { eos: IDS.end }), {
+      strategy: { use: 'lora', options: { rank: 1 } },
+    });
+    for (const name of ['checkpoint-1', 'checkpoint-2', 'adapter']) {
+      expect(await readJson(root, name, 'generation_config.json')).toEqual({ bos_token_id: 1, eos_token_id: [10, 11] });
+      expect(await readFile(join(root, name, 'README.md'), 'utf8')).toContain('`<turn>` (token 11)');
+      expect(await readJson(root, name, 'whetstone.json')).toEqual(await readJson(root, 'adapter', 'whetstone.json'));
+    }
+  });
+
+  it('a checkpoint of a model', async () => {
+    const root = await train(await modelWith(chat, { generation: { do_sample: true, eos_token_id: [10] } }), {});
+    for (const name of ['checkpoint-1', 'checkpoint-2', 'model'])
+      expect(await readJson(root, name, 'generation_config.json')).toEqual({
+        do_sample: true,
+        eos_token_id: [10, 11],
+      });
+  });
+
+  it('a checkpoint of a model whose settings list all stop tokens', async () => {
+    const generation = { do_sample: true, eos_token_id: [11, 10] };
+    const root = await train(await modelWith(chat, { eos: 10, generation }), {});
+    expect(await readJson(root, 'checkpoint-1', 'generation_config.json')).toEqual(generation);
+  });
+
+  it('the merged model of a stage', async () => {
+    const loaded = await modelWith(chat, { eos: IDS.end });
+    const stages = [{ name: 'one', strategy: { use: 'lora', options: { rank: 1 } } }, { name: 'two' }];
+    const root = await train(loaded, { stages });
+    const merged = (await readdir(root, { recursive: true })).filter((path) => path.endsWith('merged'));
+    expect(merged).toHaveLength(1);
+    expect(await readJson(root, merged[0] ?? '', 'generation_config.json')).toMatchObject({ eos_token_id: [10, 11] });
   });
 });
 

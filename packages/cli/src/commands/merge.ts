@@ -131,7 +131,7 @@ async function saveMerged(
   const { added, generationConfig } = await stopTokensOf(opened);
   const companionFiles = {
     ...opened.companionFiles,
-    ...(added.length === 0 ? {} : { 'generation_config.json': `${JSON.stringify(generationConfig, null, 2)}\n` }),
+    ...(added.length === 0 ? {} : { 'generation_config.json': generationConfig }),
     ...(await templateOf(to.adapter)),
   };
   await saveModelFolder(model, to.folder, { dtype, replaced: weights, signal: to.signal, companionFiles });

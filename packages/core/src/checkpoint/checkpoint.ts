@@ -17,12 +17,16 @@ import { forEachContent, type ChangingObjects } from './run-contents.js';
 import { parseRunState, STATE_FILE, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
 import { loadTensors, saveTensors } from './saved-tensors.js';
 import {
+  copyGenerationConfig,
   copyTemplate,
   readTrained,
   writeCompanions,
   writeEvaluationWeights,
+  writeOrigin,
   writeRestOfTrainable,
+  writeStopTokens,
   writeTrained,
+  type AdapterOrigin,
 } from './weights.js';
 import { isRecord } from '../util/index.js';
 
@@ -31,6 +35,8 @@ export interface CheckpointSources extends ChangingObjects {
   readonly config: ResolvedConfig;
   readonly loaded: LoadedModel;
   readonly owner: { readonly instance: Pick<Strategy, 'changeableOptions'> };
+  /** What the folder of an adapter records; null without an adapter. */
+  readonly origin: AdapterOrigin | null;
   readonly backend: Pick<TensorBackendInfo, 'backend' | 'engine'>;
   readonly workers: Pick<Workers, 'count'>;
   readonly schedule: { readonly plugin: string };
@@ -74,6 +80,9 @@ export async function saveCheckpoint(
     if (state.best?.step === state.step) await writeEvaluationWeights(temporary, sources.evaluationWeights());
     await writeCompanions(temporary, sources.loaded);
     await copyTemplate(temporary, sources.config.chatTemplatePath);
+    if (sources.origin === null) await copyGenerationConfig(temporary, model);
+    else await writeOrigin(temporary, sources.origin);
+    await writeStopTokens(temporary, sources.loaded, sources.origin !== null);
     await writeJson(at('scheduler.json'), { plugin: sources.schedule.plugin, step: state.step });
     await writeJson(at('trainer_state.json'), trainerState(state, { ...facts, callbacks }));
     await writeJson(at(CONFIG_FILE), sources.config);

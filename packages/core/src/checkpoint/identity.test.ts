@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openWeights, writeWeights } from '../safetensors/index.js';
-import { hashBase } from './base-hash.js';
+import { hashBase } from '../safetensors/base-hash.js';
 import { compareRuns } from './identity.js';
 
 const model = fileURLToPath(new URL('../../../../test/versions/0.1.0/model', import.meta.url));

@@ -1,5 +1,5 @@
 /** Writes checkpoints atomically, verifies them before use, and restores them exactly. */
-export { hashBase } from './base-hash.js';
+export { hashBase } from '../safetensors/index.js';
 export { sizesOf } from './batch-sizes.js';
 export type { CheckpointSources } from './checkpoint.js';
 export { abandon, checkpointFolder, cleanCheckpoints, isAbandoned, listCheckpoints } from './folders.js';
@@ -23,6 +23,8 @@ export {
   readBest,
   writeCompanions,
   writeModel,
+  writeOrigin,
   writeStopTokens,
   writeTrained,
+  type AdapterOrigin,
 } from './weights.js';

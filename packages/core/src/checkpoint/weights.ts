@@ -6,6 +6,7 @@ import type { Json } from '../contract/json.js';
 import type { LanguageModel, LoadedModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
 import {
+  checkOwnFile,
   copyCompanions,
   exists,
   fileError,
@@ -18,7 +19,7 @@ import { storageOf, storeBfloat16 } from '../ops/storage.js';
 import { openSafetensors, openWeights, writeWeights, type TensorReader } from '../safetensors/index.js';
 import { exportedAdapter } from './attachment-contents.js';
 import { assignStored } from './host-tensors.js';
-import { verifyCheckpoint } from './manifest.js';
+import { verifyCheckpoint, writeJson } from './manifest.js';
 import { loadTensors, saveTensors, tensorsToWrite } from './saved-tensors.js';
 
 const ADAPTER_WEIGHTS_FILE = 'adapter_model.safetensors';
@@ -27,6 +28,8 @@ const ADAPTER_CONFIG_FILE = 'adapter_config.json';
 const EVALUATION_FILE = 'evaluation_weights.safetensors';
 /** Trainable parameters that the exported files do not contain unchanged, for example those of a reparameterisation. */
 const TRAINABLE_FILE = 'trainable.safetensors';
+
+const GENERATION_FILE = 'generation_config.json';
 
 /** Writes the weights and config.json of a model. */
 export async function writeModel(
@@ -158,11 +161,45 @@ export async function copyCompanionFiles(
   await copyTemplate(folder, chatTemplatePath);
 }
 
+/** Names the strategy that trained an adapter, and its base model. `strategies/adapters` reads it. */
+const ORIGIN_FILE = 'whetstone.json';
+
+/** What an adapter folder records about the run that wrote it. */
+export interface AdapterOrigin {
+  /** The strategy; null if it does not come from a plugin of the configuration. */
+  readonly strategy: Json;
+  readonly base: BaseModel;
+}
+
+/** The base model of an adapter. */
+interface BaseModel {
+  /** The folder of the model; null for a model made in memory. */
+  readonly folder: string | null;
+  /** See `hashBase`; null if unknown. */
+  readonly hash: string | null;
+}
+
+/** Writes which strategy trained an adapter on which base model, so that commands find the one and check the other. */
+export async function writeOrigin(folder: string, { strategy, base }: AdapterOrigin): Promise<void> {
+  const origin = {
+    ...(strategy === null ? {} : { strategy }),
+    ...(base.hash === null ? {} : { base: { folder: base.folder, sha256: base.hash } }),
+  };
+  if (Object.keys(origin).length > 0) await writeJson(join(folder, ORIGIN_FILE), origin);
+}
+
+/** Copies the generation settings of the base model, which list its stop tokens. */
+export async function copyGenerationConfig(folder: string, { folder: base }: LanguageModel): Promise<void> {
+  if (base === null || !exists(join(base, GENERATION_FILE))) return;
+  await checkOwnFile(base, GENERATION_FILE);
+  await writeText(join(folder, GENERATION_FILE), await readText(join(base, GENERATION_FILE)));
+}
+
 /** Writes generation_config.json if the base model does not list all stop tokens, for an adapter also into its card. */
 export async function writeStopTokens(folder: string, loaded: LoadedModel, isAdapter: boolean): Promise<void> {
   const stops = await stopTokensOf(loaded);
   if (stops.added.length === 0) return;
-  await writeText(join(folder, 'generation_config.json'), `${JSON.stringify(stops.generationConfig, null, 2)}\n`);
+  await writeText(join(folder, GENERATION_FILE), stops.generationConfig);
   if (isAdapter) await appendFile(join(folder, 'README.md'), stopTokensNote(stops, loaded));
 }
 

@@ -42,6 +42,8 @@ export interface StrategyRun {
   readonly tokenizer?: Pick<Tokenizer, 'decode'>;
   /** The attachment of the owner; present for companions only. */
   readonly owner?: Attachment;
+  /** Logs a warning of the run. */
+  readonly warn?: (message: string) => void;
   /**
    * Reads additional data with the run's tokenizer, template and data options.
    *

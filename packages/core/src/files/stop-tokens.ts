@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { WhetstoneError } from '../contract/index.js';
-import type { Json } from '../contract/json.js';
 import type { LoadedModel } from '../contract/model.js';
 import { checkOwnFile } from './model-folder.js';
 import { exists } from './present.js';
+import { parseExact, stringifyExact } from '../util/index.js';
 import { readJsonObject } from './read.js';
+import { readText } from './regular.js';
 
 /** The tokens that end the assistant's turns, compared with the stop lists of a model's folder. */
 export interface StopTokens {
@@ -12,8 +13,8 @@ export interface StopTokens {
   readonly added: readonly number[];
   /** Those of `added` that are not the tokenizer's end token either, so that no program stops at them. */
   readonly unlisted: readonly number[];
-  /** The contents of generation_config.json with all stop tokens. */
-  readonly generationConfig: Readonly<Record<string, Json>>;
+  /** The text of generation_config.json with all stop tokens. Its other numbers are as they were written. */
+  readonly generationConfig: string;
 }
 
 const idsOf = (value: unknown): readonly number[] =>
@@ -41,26 +42,33 @@ export async function stopTokensOf({
   return {
     added,
     unlisted: added.filter((id) => id !== tokenizer.eosTokenId),
-    generationConfig: {
+    generationConfig: jsonLines({
       ...(stored ?? Object.fromEntries(fromModel)),
       ...(all.length === 0 ? {} : { eos_token_id: all.length === 1 ? (all[0] ?? null) : all }),
-    },
+    }),
   };
 }
 
+/** Formats a flat object as JSON, a line for each key. Numbers stay as they were written, such as 1.0. */
+function jsonLines(value: Readonly<Record<string, unknown>>): string {
+  const lines = Object.entries(value).map(([key, one]) => `  ${JSON.stringify(key)}: ${stringifyExact(one)}`);
+  return `{\n${lines.join(',\n')}\n}\n`;
+}
+
 /**
- * Reads generation_config.json of a model folder; null if it is missing.
+ * Reads generation_config.json of a model folder, with numbers as they are written; null if it is missing.
  *
  * @throws `MODEL_CONFIG_INVALID` if it is not a JSON object
  */
-async function readGenerationConfig(folder: string): Promise<Readonly<Record<string, Json>> | null> {
+async function readGenerationConfig(folder: string): Promise<Readonly<Record<string, unknown>> | null> {
   const file = join(folder, 'generation_config.json');
   if (!exists(file)) return null;
   // Its contents are written into the result.
   await checkOwnFile(folder, 'generation_config.json');
   const failed = (message: string, cause: unknown): WhetstoneError =>
     new WhetstoneError('MODEL_CONFIG_INVALID', `generation_config.json ${message}`, { place: { file }, cause });
-  return readJsonObject(file, { missing: (cause) => failed('is missing.', cause), invalid: failed });
+  await readJsonObject(file, { missing: (cause) => failed('is missing.', cause), invalid: failed });
+  return parseExact(await readText(file)) as Readonly<Record<string, unknown>>;
 }
 
 /** Returns a paragraph for the card of an adapter: how to stop at tokens that the base model does not list. */

@@ -1,5 +1,12 @@
 import { join } from 'node:path';
-import { abandon, cleanCheckpoints, copyCompanionFiles, listCheckpoints, writeModel } from '../checkpoint/index.js';
+import {
+  abandon,
+  cleanCheckpoints,
+  copyCompanionFiles,
+  listCheckpoints,
+  writeModel,
+  writeStopTokens,
+} from '../checkpoint/index.js';
 import type { ResolvedStage } from '../config/resolve-stages.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
 import type { ResolvedConfig } from '../config/types.js';
@@ -247,7 +254,11 @@ class StagedRun {
     this.transfer = transfer;
     if (folder !== null && transfer !== null) await writeStageTransfer(join(folder, TRANSFER_FOLDER), transfer);
     if (folder !== null && isMerged)
-      await saveMerged(join(folder, MERGED_FOLDER), this.loaded, this.config.chatTemplatePath);
+      await saveMerged(
+        join(folder, MERGED_FOLDER),
+        this.loaded,
+        this.stageAt(index).resolution.config.chatTemplatePath,
+      );
     this.reports.push(report);
     if (this.root !== null) await writeDone(this.root, this.names, this.reports);
     const isLast = index === this.stages.length - 1;
@@ -306,6 +317,7 @@ async function saveMerged(folder: string, loaded: LoadedModel | null, chatTempla
   await writeFolder(folder, async (temporary) => {
     await writeModel(temporary, loaded.model);
     await copyCompanionFiles(temporary, loaded, chatTemplatePath);
+    await writeStopTokens(temporary, loaded, false);
     await writeResultManifest(temporary);
   });
 }

@@ -3,17 +3,14 @@ import {
   copyCompanionFiles,
   copyTemplate,
   writeCompanions,
-  writeJson,
+  writeOrigin,
   writeStopTokens,
   writeTrained,
+  type AdapterOrigin,
 } from '../checkpoint/index.js';
 import type { LoadedModel } from '../contract/model.js';
 import type { Attachment } from '../contract/strategy.js';
 import { writeFolder, writeResultManifest } from '../files/index.js';
-import type { StrategyOrigin } from './named.js';
-
-/** Names the strategy that trained an adapter. Commands find its plugin by this file (`strategies/adapters`). */
-const ORIGIN_FILE = 'whetstone.json';
 
 /**
  * Writes the result of a run: `adapter/` in PEFT's layout, or `model/` as a Hugging Face folder. Returns the folder.
@@ -23,7 +20,7 @@ export async function exportResult(
   loaded: LoadedModel,
   owner: Attachment,
   chatTemplatePath: string | null,
-  origin: StrategyOrigin | null,
+  origin: AdapterOrigin | null,
 ): Promise<string> {
   const isAdapter = owner.exportAdapter !== undefined;
   const folder = join(root, isAdapter ? 'adapter' : 'model');
@@ -33,7 +30,7 @@ export async function exportResult(
     else {
       // The adapter needs added tokens and the run's template. Without them, it would receive different tokens.
       await writeCompanions(temporary, loaded);
-      if (origin !== null) await writeJson(join(temporary, ORIGIN_FILE), { strategy: origin });
+      if (origin !== null) await writeOrigin(temporary, origin);
       await copyTemplate(temporary, chatTemplatePath);
     }
     await writeStopTokens(temporary, loaded, isAdapter);

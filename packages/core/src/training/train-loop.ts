@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { hashBase, withNewAttempt, type CheckpointSources } from '../checkpoint/index.js';
+import { hashBase, withNewAttempt, type AdapterOrigin, type CheckpointSources } from '../checkpoint/index.js';
 import type { RunInfo } from '../contract/callback.js';
 import type { BatchSource } from '../contract/data.js';
 import { WhetstoneError } from '../contract/errors.js';
@@ -35,6 +35,8 @@ interface Training {
   readonly checkpoints: RunCheckpoints;
   readonly rollbacks: Rollbacks;
   readonly evaluationWeights: EvaluationWeights;
+  /** What the folder of an adapter records; null without an adapter. */
+  readonly origin: AdapterOrigin | null;
   readonly step: StepServices;
   /** Returns the learning rate of a step. `updates`: the number of steps before it. */
   learningRate(updates: number): number;
@@ -60,7 +62,8 @@ export const runTraining: RunTraining = async function* (run) {
     get totalSteps() {
       return current.loop?.progress.totalSteps ?? initialPlan.totalSteps;
     },
-    modelFolder: run.stage?.modelFolder ?? run.loaded.model.folder,
+    modelFolder: baseFolderOf(run),
+    warn: run.warn,
     tokenizer: run.loaded.tokenizer,
     ...(run.openData === undefined ? {} : { openData: run.openData }),
     worker: { rank: workers.rank, count: workers.count },
@@ -80,6 +83,19 @@ export const runTraining: RunTraining = async function* (run) {
   }
 };
 
+/** Returns the folder of the model on which the run trains: that of an earlier stage, or the configured one. */
+const baseFolderOf = (run: TrainRun): string | null => run.stage?.modelFolder ?? run.loaded.model.folder;
+
+/** Returns what the folder of an adapter records about this run. */
+async function originOf(run: TrainRun): Promise<AdapterOrigin> {
+  const folder = baseFolderOf(run);
+  const { origin } = run.owner;
+  return {
+    strategy: origin === undefined ? null : { ...origin },
+    base: { folder, hash: await hashBase(folder) },
+  };
+}
+
 const continues = ({ run, progress }: Training): boolean =>
   progress.state.step < progress.totalSteps && run.hooks.requests.stopReason === null;
 
@@ -92,11 +108,13 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
   const baseRate = run.config.optimizer.learningRate;
   const schedule = run.schedule.instance({ totalSteps: plan.totalSteps, learningRate: baseRate });
   const evaluationWeights = createEvaluationWeights(findProvider(run), owner);
+  const origin = owner.exportAdapter === undefined ? null : await originOf(run);
   const sources: CheckpointSources = {
     ...run,
     attachments,
     dataHash: data.summary.contentHash,
-    baseHash: owner.exportAdapter === undefined ? null : await hashBase(run.loaded.model.folder),
+    baseHash: origin?.base.hash ?? null,
+    origin,
     evaluationWeights: evaluationWeights.current,
   };
   const progress = createProgress(run, plan, data.batchesPerEpoch);
@@ -125,6 +143,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
     checkpoints,
     rollbacks,
     evaluationWeights,
+    origin,
     step: {
       model: run.loaded.model,
       owner,
@@ -269,7 +288,7 @@ async function evaluateAtEnd(loop: Training): Promise<void> {
 
 /** Saves the last checkpoint, puts the best or the evaluation weights into the model, and exports the result. */
 async function finish(loop: Training): Promise<RunReport> {
-  const { run, attachments, progress, checkpoints, evaluationWeights } = loop;
+  const { run, attachments, progress, checkpoints, evaluationWeights, origin } = loop;
   const { config, hooks, outputFolder, stage, workers } = run;
   const owner = attachments[0].instance;
   if (config.training.saveStrategy !== 'no') await checkpoints.save();
@@ -278,13 +297,7 @@ async function finish(loop: Training): Promise<RunReport> {
     progress.setFinalLoss(progress.state.best?.loss ?? (await measure(run, progress))?.loss ?? null);
   else evaluationWeights.keepInModel();
   if (outputFolder !== null)
-    await exportResult(
-      stage?.resultFolder ?? outputFolder,
-      run.loaded,
-      owner,
-      config.chatTemplatePath,
-      run.owner.origin ?? null,
-    );
+    await exportResult(stage?.resultFolder ?? outputFolder, run.loaded, owner, config.chatTemplatePath, origin);
   await stage?.exportState?.(owner);
   const report = progress.report(hooks.requests.stopReason);
   await hooks.onRunEnd(report);

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { isWhetstoneError } from '../contract/errors.js';
-import { openWeights, type TensorReader } from '../safetensors/index.js';
+import { openWeights } from './folder.js';
+import type { TensorReader } from './read.js';
 import { sizeOfShape } from '../util/index.js';
 
 /** The number of values that are hashed. All norms and the smallest matrices of a model fit. */
