@@ -10,6 +10,7 @@ import {
 } from '@whetstone/core/contract';
 import { loadLanguageModel } from '@whetstone/models';
 import { loadAdapter, mergeAdapter, readAdapterFolder } from '@whetstone/strategies';
+import { applyMergedWeights } from '@whetstone/strategies/internal';
 import { lnTuning } from '../../examples/ln-tuning/index.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
@@ -201,41 +202,65 @@ describe('adapters as PEFT writes them', () => {
   // Expected logits: PEFT, see make_adapters.py.
   const fixture = JSON.parse(readFileSync(casePath('adapters/logits.json'), 'utf8')) as {
     readonly ids: number[][];
+    readonly models: Readonly<Record<string, string>>;
     readonly logits: Readonly<Record<string, number[]>>;
   };
-  const logits = (): Float32Array => {
+  const logits = (of: LanguageModel): Float32Array => {
     const mask = fixture.ids.map((row) => row.map(() => 1));
     const input = forwardInputOf({ input_ids: fixture.ids, attention_mask: mask });
-    return tf.tidy(() => model.logits(input, 'all').dataSync<'float32'>());
+    return tf.tidy(() => of.logits(input, 'all').dataSync<'float32'>());
   };
+  const expectLogits = (of: LanguageModel, name: string): void =>
+    expect(largestDifference(logits(of), fixture.logits[name] ?? [])).toBeLessThan(5e-5);
+  const reading = async (name: string, use: (files: AdapterFiles) => unknown): Promise<void> => {
+    const files = await readAdapterFolder(casePath(`adapters/${name}`));
+    try {
+      await use(files);
+    } finally {
+      files.dispose();
+    }
+  };
+  const modelOf = (name: string): Promise<LanguageModel> =>
+    loadLanguageModel(goldenPath('models', fixture.models[name] ?? ''));
   /** Names of the adapter within keys, as in a state dict of PEFT. */
   const named = ({ tensors, ...rest }: AdapterFiles): AdapterFiles => ({
     ...rest,
     tensors: new Map(
       [...tensors].map(([key, one]) => [
-        key.replace(/(lora_(embedding_)?[AB]|lora_magnitude_vector)/, '$1.default'),
+        key.replace(/(lora_(embedding_)?[AB]|lora_magnitude_vector|trainable_tokens_delta|ia3_l)/, '$1.default'),
         one,
       ]),
     ),
   });
 
   it.each(Object.keys(fixture.logits))(
-    '%s computes the same logits, also with the name of the adapter in its keys',
+    '%s computes the same logits, also merged, and with the name of the adapter in its keys',
     async (name) => {
-      const files = await readAdapterFolder(casePath(`adapters/${name}`));
-      for (const each of [files, named(files)]) {
-        const adapter = await loadAdapter(model, each);
-        expect(largestDifference(logits(), fixture.logits[name] ?? [])).toBeLessThan(5e-5);
-        adapter.dispose();
-      }
-      files.dispose();
+      const loaded = await modelOf(name);
+      await reading(name, async (files) => {
+        const before = logits(loaded);
+        const tensors = tf.memory().numTensors;
+        for (const each of [files, named(files)]) {
+          const adapter = await loadAdapter(loaded, each);
+          expectLogits(loaded, name);
+          adapter.dispose();
+          expect(logits(loaded)).toEqual(before);
+          expect(tf.memory().numTensors).toBe(tensors);
+        }
+        if (name === 'p-tuning') return;
+        const merged = await mergeAdapter(loaded, files);
+        applyMergedWeights(loaded, merged.weights, 'F32');
+        expectLogits(loaded, name);
+        merged.dispose();
+      });
+      loaded.dispose();
     },
   );
 
   it('can be trained on if they adapt the head', async () => {
     const strategy = loraStrategy({ adapter: casePath('adapters/head') });
     const attachment = await strategy.attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
-    expect(largestDifference(logits(), fixture.logits['head'] ?? [])).toBeLessThan(5e-5);
+    expectLogits(model, 'head');
     expect([...attachment.trainable.keys()].filter((key) => key.includes('lm_head'))).toEqual([
       'base_model.model.lm_head.lora_A.weight',
       'base_model.model.lm_head.lora_B.weight',
@@ -243,17 +268,58 @@ describe('adapters as PEFT writes them', () => {
     attachment.dispose();
   });
 
+  const training = (name: string, of: LanguageModel): Promise<string | null> =>
+    rejection(async () =>
+      loraStrategy({ adapter: casePath(`adapters/${name}`) }).attach(of, {
+        seed: 1,
+        totalSteps: 1,
+        modelFolder: null,
+      }),
+    );
+
   it('are refused for training on another head', async () => {
-    const head = model.parameters.get('lm_head.weight');
-    const before = head?.clone();
-    const moved = tf.tidy(() => tf.add(head as tf.Tensor, 1));
-    head?.assign(moved as never);
-    const attaching = async (): Promise<unknown> =>
-      loraStrategy({ adapter: casePath('adapters/head') }).attach(model, { seed: 1, totalSteps: 1, modelFolder: null });
-    const text = await rejection(attaching);
-    head?.assign(before as never);
-    tf.dispose([moved, ...(before === undefined ? [] : [before])]);
-    expect(text).toContain('lm_head.base_layer.weight');
+    expect(await training('head-other-base', model)).toContain('lm_head.base_layer.weight');
+  });
+
+  it('are refused for training if that would untie the embedding that PEFT kept tied', async () => {
+    const tied = await modelOf('tying-saved');
+    const text = await training('tying-saved', tied);
+    expect(text).toContain('[ADAPTER_INVALID]');
+    expect(text).toContain('ensure_weight_tying');
+    tied.dispose();
+  });
+
+  it('name both sizes if the vocabulary was padded, once', async () => {
+    await reading('padded', async (files) => {
+      for (const work of [() => loadAdapter(model, files), () => mergeAdapter(model, files)]) {
+        const text = (await rejection(work)) ?? '';
+        expect(text).toContain('[ADAPTER_INVALID]');
+        expect(text).toContain('96 rows');
+        expect(text).toContain('resize_token_embeddings(128)');
+        expect(text.match(/128 rows/g)).toHaveLength(1);
+      }
+    });
+  });
+
+  it.each([
+    ['saved-layer', 'model.layers.1.mlp.up_proj.weight', 'base_model.model.model.layers.1.mlp.up_proj.weight'],
+    ['ia3-saved', 'lm_head.weight', 'base_model.model.lm_head.weight'],
+  ])('must contain the modules that modules_to_save names: %s', async (name, parameter, key) => {
+    await reading(name, async (files) => {
+      const tensors = new Map([...files.tensors].filter(([each]) => !each.endsWith(parameter)));
+      const text = await rejection(() => loadAdapter(model, { ...files, tensors }));
+      expect(text).toContain(key);
+      expect(text).toContain('modules_to_save');
+    });
+  });
+
+  it('must not contain more than virtual tokens if they have any', async () => {
+    await reading('p-tuning', async (files) => {
+      const [tensor] = files.tensors.values();
+      if (tensor === undefined) throw new Error('no tensor');
+      const tensors = new Map([...files.tensors, ['base_model.model.lm_head.weight', tensor]]);
+      expect(await rejection(() => loadAdapter(model, { ...files, tensors }))).toContain('lm_head.weight');
+    });
   });
 });
 

@@ -46,7 +46,12 @@ export async function openModel(
   });
   await printNotices(loaded.notices ?? []);
   try {
-    const attached = adapter === undefined ? null : await putAdapter(loaded.model, adapter, plugins);
+    const warnings: string[] = [];
+    const attached =
+      adapter === undefined
+        ? null
+        : await putAdapter(loaded.model, adapter, plugins, (message) => warnings.push(message));
+    await printNotices(warnings);
     return {
       ...loaded,
       folder,
@@ -98,17 +103,19 @@ async function storageFor(adapter: string | undefined): Promise<WeightStorage | 
  * is loaded from its installed package.
  *
  * @param plugins plugins of strategies, in addition to the built-in ones, that may read the adapter
+ * @param warn receives a warning if the adapter was trained on another model
  */
 export async function putAdapter(
   model: LanguageModel,
   folder: string,
   plugins: readonly Plugin[] = [],
+  warn?: (message: string) => void,
 ): Promise<LoadedAdapter> {
   const { loadAdapter, readAdapterFolder } = await import('@whetstone/strategies');
   const readers = await pluginsForAdapter(folder, plugins);
   const files = await readAdapterFolder(folder);
   try {
-    return await loadAdapter(model, files, readers);
+    return await loadAdapter(model, files, readers, { warn });
   } finally {
     files.dispose();
   }

@@ -64,13 +64,15 @@ export async function merge(model: string, adapter: string, out: string, options
     await refuseIfInterrupted(signal);
     const files = await readAdapterFolder(adapter);
     try {
-      const expected = await adaptedLogits(opened.model, files, plugins);
+      const warn = (message: string): void => terminal.complain(message);
+      const expected = await adaptedLogits(opened.model, files, plugins, warn);
       await refuseIfInterrupted(signal);
       if (quantization !== null && options.base === 'original') {
         opened.dispose();
         opened = await openModel(model, opening);
       }
-      const merged = await mergeAdapter(opened.model, files, plugins);
+      // The warnings about the adapter were written above.
+      const merged = await mergeAdapter(opened.model, files, plugins, { warn: () => undefined });
       try {
         const difference = await saveMerged(opened, merged, expected, { folder, adapter, options, signal });
         printResult(terminal, merged, difference, {
@@ -97,8 +99,13 @@ async function refuseIfInterrupted(signal: AbortSignal): Promise<void> {
 }
 
 /** Returns logits of the model with the adapter on it. */
-async function adaptedLogits(model: LanguageModel, files: AdapterFiles, plugins: readonly Plugin[]): Promise<Logits> {
-  const loaded = await loadAdapter(model, files, plugins);
+async function adaptedLogits(
+  model: LanguageModel,
+  files: AdapterFiles,
+  plugins: readonly Plugin[],
+  warn: (message: string) => void,
+): Promise<Logits> {
+  const loaded = await loadAdapter(model, files, plugins, { warn });
   const logits = probeLogits(model);
   loaded.dispose();
   return logits;

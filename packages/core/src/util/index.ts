@@ -7,6 +7,13 @@ export { formatBytes } from './format-bytes.js';
 export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';
 export { membersOf } from './members.js';
+export {
+  layerIndexOf,
+  matchesName,
+  selectsModule,
+  type CompilePattern,
+  type ModuleSelection,
+} from './module-selection.js';
 export { jsonProblem } from './plain-json.js';
 export { isRecord, sortKeys } from './records.js';
 export { sameShape, sizeOfShape } from './shape.js';

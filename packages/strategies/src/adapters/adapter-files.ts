@@ -88,7 +88,7 @@ export function throwProblems(problems: readonly Problem[], { folder }: AdapterF
 /** Checks the shape of a tensor; returns a problem, or null if it is as expected. */
 export function shapeProblem(
   name: string,
-  tensor: Tensor,
+  tensor: Pick<Tensor, 'shape'>,
   expected: readonly number[],
   files: AdapterFiles,
 ): Problem | null {

@@ -1,7 +1,14 @@
 import { clone, keep } from '@tensorflow/tfjs-core';
 import type { AdapterFiles, LanguageModel, Plugin, PreparedAdapter } from '@whetstone/core/contract';
 import { peftTypeOf } from './adapter-files.js';
+import { baseWarning, emitWarning } from './base-model.js';
 import { formatOf } from './formats.js';
+
+/** Options of functions that read an adapter. */
+export interface ReadOptions {
+  /** Receives a warning if the adapter was trained on another model. By default it is a warning of the process. */
+  readonly warn?: ((message: string) => void) | undefined;
+}
 
 /** An adapter that is loaded on a model. Several may be loaded on one base, but only one may be active at a time. */
 export interface LoadedAdapter {
@@ -19,6 +26,7 @@ export interface LoadedAdapter {
  * of further strategies. The tensors of the files may be disposed afterwards.
  *
  * @param plugins plugins of strategies in addition to the built-in ones
+ * @param options.warn receives a warning if the adapter was trained on another model; by default the process emits it
  * @throws `ADAPTER_INVALID` if no strategy reads the type of the adapter, or if it does not match the model; lists all
  *   problems
  */
@@ -26,8 +34,9 @@ export async function loadAdapter(
   model: LanguageModel,
   files: AdapterFiles,
   plugins: readonly Plugin[] = [],
+  options: ReadOptions = {},
 ): Promise<LoadedAdapter> {
-  const loaded = await prepareAdapter(model, files, plugins);
+  const loaded = await prepareAdapter(model, files, plugins, options);
   loaded.setActive(true);
   return loaded;
 }
@@ -37,6 +46,7 @@ export async function prepareAdapter(
   model: LanguageModel,
   files: AdapterFiles,
   plugins: readonly Plugin[],
+  { warn = emitWarning }: ReadOptions = {},
 ): Promise<LoadedAdapter> {
   const format = formatOf(files, plugins);
   const tensors = new Map([...files.tensors].map(([name, tensor]) => [name, keep(clone(tensor))] as const));
@@ -46,6 +56,8 @@ export async function prepareAdapter(
   let prepared: PreparedAdapter;
   try {
     prepared = await format.load(model, { ...files, tensors });
+    const warning = await baseWarning(model, files);
+    if (warning !== null) warn(warning);
   } catch (error) {
     disposeTensors();
     throw error;

@@ -1,12 +1,15 @@
 import { WhetstoneError, type AdapterFiles, type LanguageModel, type Plugin } from '@whetstone/core/contract';
 import { mergedWeights, type MergedWeights } from '../support/merged-weights.js';
 import { configFile, peftTypeOf } from './adapter-files.js';
+import { baseWarning, emitWarning } from './base-model.js';
 import { formatOf } from './formats.js';
+import type { ReadOptions } from './load-adapter.js';
 
 /**
  * Computes the weights of the model merged with an adapter. The model does not change.
  *
  * @param plugins plugins of strategies in addition to the built-in ones
+ * @param options.warn receives a warning if the adapter was trained on another model; by default the process emits it
  * @throws `ADAPTER_INVALID` if no strategy reads the type of the adapter, if it does not match the model, or if such
  *   adapters cannot be merged (prefixes and prompts)
  */
@@ -14,6 +17,7 @@ export async function mergeAdapter(
   model: LanguageModel,
   files: AdapterFiles,
   plugins: readonly Plugin[] = [],
+  { warn = emitWarning }: ReadOptions = {},
 ): Promise<MergedWeights> {
   const format = formatOf(files, plugins);
   if (format.merge === undefined)
@@ -22,5 +26,8 @@ export async function mergeAdapter(
       found: peftTypeOf(files) ?? 'nothing',
       hint: 'Use the adapter unmerged, on its base model.',
     });
-  return mergedWeights(model, await format.merge(model, files));
+  const merged = await format.merge(model, files);
+  const warning = await baseWarning(model, files);
+  if (warning !== null) warn(warning);
+  return mergedWeights(model, merged);
 }

@@ -7,6 +7,7 @@ import { configFile } from './adapter-files.js';
 export const mlxFiles = { config: 'adapter_config.json', tensors: 'adapters.safetensors' } as const;
 
 interface MlxConfig {
+  readonly model?: string;
   readonly fine_tune_type?: string;
   readonly num_layers?: number;
   readonly lora_parameters?: { readonly rank?: number; readonly scale?: number; readonly dropout?: number };
@@ -35,7 +36,7 @@ export const mlxEndings = { lora_a: 'lora_A.weight', lora_b: 'lora_B.weight', m:
  * @throws `ADAPTER_INVALID` if the adapter is of another type or contains other tensors
  */
 export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): AdapterFiles {
-  const { fine_tune_type: type = 'lora', lora_parameters: parameters = {} } = config as MlxConfig;
+  const { model = null, fine_tune_type: type = 'lora', lora_parameters: parameters = {} } = config as MlxConfig;
   const { rank = 8, scale = 10, dropout = 0 } = parameters;
   const file = configFile(folder);
   if (type !== 'lora' && type !== 'dora')
@@ -65,6 +66,7 @@ export function adapterFromMlx({ config, tensors, folder }: AdapterFiles): Adapt
   return {
     config: {
       peft_type: 'LORA',
+      base_model_name_or_path: model,
       task_type: 'CAUSAL_LM',
       r: rank,
       lora_alpha: scale * rank,

@@ -1,6 +1,6 @@
 import { WhetstoneError, isWhetstoneError, type ModelOutline, type UnusedOption } from '@whetstone/core/contract';
 import { compilePattern } from '../support/compile-pattern.js';
-import { layerIndexOf } from '../support/layer-index.js';
+import { layerIndexOf } from '@whetstone/core/util';
 import type { FrozenLayersOptions } from './options.js';
 
 const invalid = (option: string, message: string, found: string, expected?: string): WhetstoneError =>

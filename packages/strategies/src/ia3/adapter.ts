@@ -1,9 +1,14 @@
-import { mul, reshape, type Tensor } from '@tensorflow/tfjs-core';
+import { clone, mul, reshape, type Tensor } from '@tensorflow/tfjs-core';
 import type { AdapterFiles, LanguageModel, LinearSite, PreparedAdapter, Problem } from '@whetstone/core/contract';
 import { readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
-import { peftPrefix } from '../lora/from-peft.js';
+import { missingParameters, pathOfKey, peftPrefix, savedSelectionOf } from '../lora/from-peft.js';
+import { borrowParameters } from '../lora/saved-modules.js';
+import { assignBases, storeParameter, unknownModule, type StoredParameters } from '../lora/stored-parameters.js';
 import { modulesOfFields } from '../lora/stored-targets.js';
-import { matchesName } from '../lora/targets.js';
+import { matchesName } from '@whetstone/core/util';
+import { withHeadOf } from '../support/merged-weights.js';
+import { assignCopy } from '../support/unfreeze.js';
+import { withOneSize } from '../support/vocabulary-size.js';
 
 /** One layer whose output, or input in feed-forward layers, IA3 scales. */
 interface Ia3Layer {
@@ -12,22 +17,33 @@ interface Ia3Layer {
   readonly isFeedforward: boolean;
 }
 
+/** An IA3 adapter that was read for a model. */
+interface Ia3Adapter extends StoredParameters {
+  readonly layers: readonly Ia3Layer[];
+}
+
 /** Reads an IA3 adapter (Liu et al. 2022). @throws `ADAPTER_INVALID` if it does not match the model */
-function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Layer[] {
+function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Adapter {
   const fields = readFields(files);
   const feedforward = fields.stringOrStrings('feedforward_modules') ?? [];
   const isFeedforward = (name: string): boolean =>
     typeof feedforward === 'string' ? new RegExp(`^(?:${feedforward})$`).test(name) : matchesName(name, feedforward);
   const problems: Problem[] = [...fields.problems];
   const layers: Ia3Layer[] = [];
+  const stored: StoredParameters = { bases: new Map(), replaced: new Map() };
+  const selection = savedSelectionOf(fields);
   for (const [key, scale] of files.tensors) {
-    const name = key.replace(peftPrefix, '').replace(/\.ia3_l$/, '');
-    const site = key.endsWith('.ia3_l') ? model.linearSites.get(name) : undefined;
+    const path = pathOfKey(key);
+    if (path.includes('.original_module.')) continue;
+    if (!path.endsWith('.ia3_l')) {
+      const problem = storeParameter(model, { key, path, tensor: scale }, selection, files, stored);
+      if (problem !== null) problems.push(problem);
+      continue;
+    }
+    const name = path.replace(/\.ia3_l$/, '');
+    const site = model.linearSites.get(name);
     if (site === undefined) {
-      problems.push({
-        message: 'The model lacks this module.',
-        place: { file: tensorFile(files.folder), tensor: key },
-      });
+      problems.push(unknownModule(key, files));
       continue;
     }
     const scalesInput = isFeedforward(name);
@@ -56,22 +72,28 @@ function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Layer[] {
         place: { file: tensorFile(files.folder), tensor: `${peftPrefix}${name}.ia3_l` },
         hint: 'Correct target_modules or exclude_modules in adapter_config.json.',
       });
-  throwProblems(problems, files);
-  return layers;
+  problems.push(...missingParameters(model, selection, stored, files));
+  throwProblems(withOneSize(problems), files);
+  return { layers, ...stored };
 }
 
 /** Reads an IA3 adapter for a model. @throws `ADAPTER_INVALID` if it does not match the model */
 export function prepareIa3(model: LanguageModel, files: AdapterFiles): PreparedAdapter {
-  const layers = readIa3Adapter(model, files);
+  const { layers, bases, replaced } = readIa3Adapter(model, files);
   return {
     dispose: () => {},
     attach: () => {
-      const undo = layers.map(({ site, scale, isFeedforward }) =>
-        site.wrap((base) => (input) => {
-          const flat = reshape(scale, [-1]);
-          return isFeedforward ? base(mul(input, flat)) : mul(base(input), flat);
-        }),
-      );
+      const undo = [assignBases(model, bases)];
+      for (const { site, scale, isFeedforward } of layers)
+        undo.push(
+          site.wrap((base) => (input) => {
+            const flat = reshape(scale, [-1]);
+            return isFeedforward ? base(mul(input, flat)) : mul(base(input), flat);
+          }),
+        );
+      const borrowed = borrowParameters(model, [...replaced.keys()], false);
+      for (const [name, parameter] of borrowed.parameters) assignCopy(parameter, replaced.get(name) ?? parameter);
+      undo.push(borrowed.dispose);
       return () => {
         for (const step of undo.reverse()) step();
       };
@@ -81,17 +103,28 @@ export function prepareIa3(model: LanguageModel, files: AdapterFiles): PreparedA
 
 /** Computes the weights merged with IA3. @throws `ADAPTER_INVALID` if it does not match the model */
 export function mergeIa3(model: LanguageModel, files: AdapterFiles): Map<string, Tensor> {
-  const weights = new Map<string, Tensor>();
-  for (const { site, scale, isFeedforward } of readIa3Adapter(model, files)) {
-    // In [out, in], output features are on the first axis and input features on the second.
-    const onRows = isFeedforward === site.fanInFanOut;
-    const flat = reshape(scale, onRows ? [-1, 1] : [1, -1]);
-    weights.set(`${site.name}.weight`, mul(site.weight, flat));
-    flat.dispose();
-    if (site.bias === null || isFeedforward) continue;
-    const vector = reshape(scale, [-1]);
-    weights.set(`${site.name}.bias`, mul(site.bias, vector));
-    vector.dispose();
+  const { layers, bases, replaced } = readIa3Adapter(model, files);
+  const restore = assignBases(model, bases);
+  try {
+    const weights = new Map([...replaced].map(([name, tensor]) => [name, clone(tensor)]));
+    for (const layer of layers) mergeLayer(layer, weights);
+    const merged = withHeadOf(model, weights);
+    for (const [name, tensor] of bases) if (!merged.has(name)) merged.set(name, clone(tensor));
+    return merged;
+  } finally {
+    restore();
   }
-  return weights;
+}
+
+/** Adds the scaled weight and bias of a layer. */
+function mergeLayer({ site, scale, isFeedforward }: Ia3Layer, weights: Map<string, Tensor>): void {
+  // In [out, in], output features are on the first axis and input features on the second.
+  const onRows = isFeedforward === site.fanInFanOut;
+  const flat = reshape(scale, onRows ? [-1, 1] : [1, -1]);
+  weights.set(`${site.name}.weight`, mul(site.weight, flat));
+  flat.dispose();
+  if (site.bias === null || isFeedforward) return;
+  const vector = reshape(scale, [-1]);
+  weights.set(`${site.name}.bias`, mul(site.bias, vector));
+  vector.dispose();
 }

@@ -8,10 +8,12 @@ import {
   type AdapterFiles,
 } from '@whetstone/core/contract';
 import { configFile, readFields, tensorFile, throwProblems } from '../adapters/adapter-files.js';
-import { endingsOf, loraOptionsOf, pathOfKey, peftPrefix, splitName } from './from-peft.js';
+import { endingsOf, loraOptionsOf, pathOfKey, peftPrefix, savedSelectionOf, splitName } from './from-peft.js';
 import type { LoraOptions } from './options.js';
 import { planLora } from './plan.js';
+import { headKeptTied, isSaved } from './stored-parameters.js';
 import { assignCopy } from '../support/unfreeze.js';
+import { tableProblem, withOneSize } from '../support/vocabulary-size.js';
 import { selectVariant } from './variants/index.js';
 import type { LoraVariant } from './variants/variant.js';
 
@@ -43,7 +45,7 @@ export interface ContinuedAdapter {
 /** Converts a key of the file to a parameter name of this strategy, without PEFT's wrappers of saved modules. */
 const parameterName = (key: string): string =>
   (peftPrefix + pathOfKey(key))
-    .replace(/\.modules_to_save\./, '.')
+    .replace(/\.modules_to_save\.(?:default\.|[^.]+\.(?=(?:weight|bias)$))?/, '.')
     .replace(/\.lora_magnitude_vector\.weight$/, '.lora_magnitude_vector');
 
 /**
@@ -136,16 +138,18 @@ export function planContinued(
   );
   const plan = planLora(model, options, variant);
   const stored = tensorsByParameter(files);
-  const problems: Problem[] = [];
+  const problems: Problem[] = [...tieProblems(model, files)];
   for (const [name, shape] of plan.trainable) {
-    const found = stored.get(name)?.shape;
-    if (found?.join() === shape.join()) continue;
-    problems.push({
-      message: found === undefined ? 'A tensor is missing.' : 'A tensor has the wrong shape.',
+    const tensor = stored.get(name);
+    const missing = {
+      message: 'A tensor is missing.',
       place: { file, tensor: name },
       expected: `[${shape.join(', ')}]`,
-      found: found === undefined ? undefined : `[${found.join(', ')}]`,
-    });
+    };
+    const module = name.slice(peftPrefix.length).replace(/(\.lora_\w+)?(\.weight)?$/, '');
+    const problem =
+      tensor === undefined ? missing : tableProblem(model, { module, key: name, tensor, expected: shape }, files);
+    if (problem !== null) problems.push(problem);
   }
   for (const name of stored.keys())
     if (!plan.trainable.has(name))
@@ -153,8 +157,22 @@ export function planContinued(
         message: "The adapter contains a tensor that does not match the adapter's configuration.",
         place: { file, tensor: name },
       });
-  throwProblems(problems, files);
+  throwProblems(withOneSize(problems), files);
   return plan;
+}
+
+/** Returns a problem if PEFT trained the embedding and the head with one weight: here each would get one of its own. */
+function tieProblems(model: ModelOutline, files: AdapterFiles): Problem[] {
+  const selection = savedSelectionOf(readFields(files));
+  if (headKeptTied(model, selection) === null || !isSaved(model, model.embeddingSite.name, selection)) return [];
+  return [
+    {
+      message: 'Training cannot keep the embedding and the head of this adapter tied.',
+      place: { file: configFile(files.folder), path: 'ensure_weight_tying' },
+      found: 'true, with the embedding in modules_to_save',
+      hint: 'Merge the adapter into its model, and train a new one on the result.',
+    },
+  ];
 }
 
 /** Initialises the trained parameters from the adapter's tensors. */

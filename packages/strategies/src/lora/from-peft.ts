@@ -4,6 +4,7 @@ import {
   type Json,
   type LanguageModel,
   type LinearSite,
+  type ModelOutline,
   type Problem,
   type AdapterFiles,
 } from '@whetstone/core/contract';
@@ -17,8 +18,19 @@ import {
   type ConfigFields,
 } from '../adapters/adapter-files.js';
 import { loraConfigSchema, rankAndScale, type LoraOptions } from './options.js';
+import {
+  assignBases,
+  headKeptTied,
+  savedNames,
+  storeParameter,
+  tiedHead,
+  unknownModule,
+  type SavedSelection,
+  type StoredParameters,
+} from './stored-parameters.js';
 import { modulesOfFields } from './stored-targets.js';
-import { tokenRowsKey, type TokenRows } from './token-rows.js';
+import { mergedTable, tokenRowsKey, type TokenRows } from './token-rows.js';
+import { tableProblem, withOneSize } from '../support/vocabulary-size.js';
 import { createLayer, selectVariant } from './variants/index.js';
 import type { LoraLayer, LoraVariant } from './variants/variant.js';
 import { isRecord } from '@whetstone/core/util';
@@ -38,7 +50,6 @@ const unsupported = [
   'kasa_config',
   'velora_config',
   'monteclora_config',
-  'ensure_weight_tying',
 ] as const;
 
 /** Values of `init_lora_weights` with which PEFT leaves the base model as it is. */
@@ -106,12 +117,14 @@ export const pathOfKey = (key: string): string =>
   (key.startsWith(peftPrefix) ? key.slice(peftPrefix.length) : key)
     .replace(/\.(lora_[AB])\.(?!weight$)[^.]+\.weight$/, '.$1.weight')
     .replace(/\.(lora_embedding_[AB]|lora_magnitude_vector)\.(?!weight$)[^.]+(\.weight)?$/, '.$1')
-    .replace(/\.modules_to_save\.default\./, '.modules_to_save.');
+    .replace(/\.(trainable_tokens_delta|ia3_l)\.[^.]+$/, '.$1');
 
 /** A LoRA adapter that was read for a model. */
 export interface LoraAdapter {
   readonly options: LoraOptions;
   readonly layers: readonly LoraLayer[];
+  /** Frozen weights that the file contains, by parameter name; the layers were created with them. */
+  readonly bases: ReadonlyMap<string, Tensor>;
   /** Values that replace parameters of the model, by parameter name. */
   readonly replaced: ReadonlyMap<string, Tensor>;
   /** Replaced rows of the embedding and the head. */
@@ -143,12 +156,16 @@ export const endingsOf = (variants: readonly LoraVariant[]): Set<string> =>
   new Set(variants.flatMap(({ shapes }) => Object.keys(shapes)));
 
 /** The tensors of an adapter, by what they adapt or replace. */
-interface SortedTensors {
+interface SortedTensors extends StoredParameters {
   readonly sites: Map<string, ModuleTensors>;
+  /** Adapted tables: the embedding, and that of the positions. */
   readonly embeddings: Map<string, ModuleTensors>;
-  readonly replaced: Map<string, Tensor>;
   readonly tokenRows: TokenRows[];
 }
+
+/** Returns whether a module is a table of rows, such as the embedding. */
+const isTable = (model: Pick<ModelOutline, 'linearSites' | 'parameters'>, module: string): boolean =>
+  !model.linearSites.has(module) && model.parameters.get(`${module}.weight`)?.shape.length === 2;
 
 /** Sorts the tensors of an adapter. Adds a problem for each one that does not match the model. */
 function sortTensors(
@@ -156,11 +173,19 @@ function sortTensors(
   files: AdapterFiles,
   fields: ConfigFields,
   endings: readonly string[],
+  selection: SavedSelection,
 ): SortedTensors {
-  const sorted: SortedTensors = { sites: new Map(), embeddings: new Map(), replaced: new Map(), tokenRows: [] };
+  const sorted: SortedTensors = {
+    sites: new Map(),
+    embeddings: new Map(),
+    bases: new Map(),
+    replaced: new Map(),
+    tokenRows: [],
+  };
   const adapt = (key: string, module: string, ending: string, tensor: Tensor): void => {
-    const isEmbedding = module === model.embeddingSite.name || embeddingEndings.some((each) => each === ending);
-    if (!(isEmbedding ? module === model.embeddingSite.name : model.linearSites.has(module)))
+    const isEmbedding = isTable(model, module);
+    const isOfEmbedding = embeddingEndings.some((each) => each === ending);
+    if (!isEmbedding && (isOfEmbedding || !model.linearSites.has(module)))
       return void fields.problems.push(unknownModule(key, files));
     const group = isEmbedding ? sorted.embeddings : sorted.sites;
     const tensors = group.get(module) ?? new Map<string, Tensor>();
@@ -186,18 +211,11 @@ function sortTensors(
       adapt(key, match.module, match.ending, tensor);
       continue;
     }
-    const parameter = parameterOf(model, path);
-    const problem = parameter === null ? unknownModule(key, files) : shapeProblem(key, tensor, parameter.shape, files);
+    const problem = storeParameter(model, { key, path, tensor }, selection, files, sorted);
     if (problem !== null) fields.problems.push(problem);
-    if (parameter !== null) sorted.replaced.set(parameter.name, tensor);
   }
   return sorted;
 }
-
-const unknownModule = (key: string, { folder }: AdapterFiles): Problem => ({
-  message: 'The model lacks this module.',
-  place: { file: tensorFile(folder), tensor: key },
-});
 
 /**
  * Reads a low-rank adapter for a model. The keys of the tensors determine the adapted layers. Ranks must agree with the
@@ -216,38 +234,84 @@ export function readLoraAdapter(
   const ofType = variants.filter(({ peftType }) => peftType === type);
   const options = loraOptionsOf(fields, files);
   const endings = [...endingsOf(ofType), ...embeddingEndings];
-  const { sites, embeddings, replaced, tokenRows } = sortTensors(model, files, fields, endings);
-  if (sites.size === 0 && embeddings.size === 0 && tokenRows.length === 0)
+  const selection = savedSelectionOf(fields);
+  const sorted = sortTensors(model, files, fields, endings, selection);
+  if (sorted.sites.size === 0 && sorted.embeddings.size === 0 && sorted.tokenRows.length === 0)
     problems.push({
       message: 'The file contains no LoRA tensors.',
       place: { file: tensorFile(files.folder) },
       expected: `keys such as ${peftPrefix}<module>.${endings[0] ?? ''}`,
     });
-  problems.push(...selectionProblems(model, options, [...sites.keys(), ...embeddings.keys()], endings, files));
-  throwProblems(problems, files);
+  const adapted = [...sorted.sites.keys(), ...sorted.embeddings.keys()];
+  problems.push(
+    ...selectionProblems(model, options, selection, adapted, endings, files),
+    ...missingParameters(model, selection, sorted, files),
+  );
+  throwProblems(withOneSize(problems), files);
+  const restore = assignBases(model, sorted.bases);
+  try {
+    return createAdapter(model, sorted, options, selectVariant(options, ofType), files);
+  } finally {
+    restore();
+  }
+}
 
-  const variant = selectVariant(options, ofType);
+/** Returns what decides which parameters an adapter trains completely. */
+export const savedSelectionOf = (fields: ConfigFields): SavedSelection => ({
+  modulesToSave: fields.strings('modules_to_save') ?? [],
+  keepsTie: fields.boolean('ensure_weight_tying', false),
+});
+
+/** Returns a problem for each parameter that the configuration trains completely and that the file lacks. */
+export function missingParameters(
+  model: LanguageModel,
+  selection: SavedSelection,
+  { replaced }: StoredParameters,
+  files: AdapterFiles,
+): Problem[] {
+  return savedNames(model, selection)
+    .filter((name) => !replaced.has(name))
+    .map((name) => ({
+      message: 'A tensor is missing: modules_to_save selects this module.',
+      place: { file: tensorFile(files.folder), tensor: peftPrefix + name },
+    }));
+}
+
+/** Creates the layers of an adapter, with the frozen weights of its file in the model. */
+function createAdapter(
+  model: LanguageModel,
+  { sites, embeddings, bases, replaced, tokenRows }: SortedTensors,
+  options: LoraOptions,
+  variant: LoraVariant,
+  files: AdapterFiles,
+): LoraAdapter {
+  const problems: Problem[] = [];
   const scalars = createScalars();
   const layers: LoraLayer[] = [];
   const made: Tensor[] = [];
+  const replace = (name: string, value: Tensor): void => {
+    made.push(value);
+    replaced.set(name, value);
+  };
   for (const [name, tensors] of sites) {
     const site = model.linearSites.get(name);
     if (site === undefined) continue;
-    const layer = readLayer(site, tensors, variant, options, scalars, files, problems);
+    const layer = readLayer(model, site, tensors, variant, options, scalars, files, problems);
     if (layer !== null) layers.push(layer);
   }
   for (const [name, tensors] of embeddings) {
-    const merged = mergedEmbedding(model, name, replaced.get(`${name}.weight`), tensors, options, files, problems);
-    if (merged === null) continue;
-    made.push(merged);
-    replaced.set(`${name}.weight`, merged);
+    const merged = mergedEmbedding(model, name, tensors, options, files, problems);
+    if (merged !== null) replace(`${name}.weight`, merged);
   }
+  // Rows of a tied head apply to the head only, so that it is no longer tied.
+  const untied = tokenRows.some(({ module }) => module === tiedHead(model));
+  if (untied) for (const rows of tokenRows) replace(`${rows.module}.weight`, mergedTable(model, rows));
   const dispose = (): void => {
     for (const each of [...layers, ...made, scalars]) each.dispose();
   };
   if (problems.length > 0) dispose();
-  throwProblems(problems, files);
-  return { options, layers, replaced, tokenRows, dispose };
+  throwProblems(withOneSize(problems), files);
+  return { options, layers, bases, replaced, tokenRows: untied ? [] : tokenRows, dispose };
 }
 
 /**
@@ -257,14 +321,17 @@ export function readLoraAdapter(
 function selectionProblems(
   model: LanguageModel,
   options: LoraOptions,
+  selection: SavedSelection,
   adapted: readonly string[],
   endings: readonly string[],
   files: AdapterFiles,
 ): Problem[] {
-  const selected = modulesOfFields(model, options);
-  if (selected === null) return [];
+  const fields = modulesOfFields(model, options);
+  if (fields === null) return [];
+  const head = headKeptTied(model, selection);
+  const selected = head !== null && fields.has(model.embeddingSite.name) ? new Set([...fields, head]) : fields;
   const keyOf = (module: string): string =>
-    `${peftPrefix}${module}.${module === model.embeddingSite.name ? embeddingEndings[0] : (endings[0] ?? '')}`;
+    `${peftPrefix}${module}.${isTable(model, module) ? embeddingEndings[0] : (endings[0] ?? '')}`;
   return [
     ...[...selected]
       .filter((module) => !adapted.includes(module))
@@ -318,7 +385,8 @@ function tokenRowsOf(
     ? (written as Readonly<Record<string, unknown>>)
     : { [module.slice(module.lastIndexOf('.') + 1)]: written };
   const ids = Object.entries(byModule).find(([name]) => module === name || module.endsWith(`.${name}`))?.[1];
-  const table = model.parameters.get(`${module}.weight`);
+  const table =
+    model.parameters.get(`${module}.weight`) ?? (module === tiedHead(model) ? model.embeddingSite.weight : undefined);
   const isIds = (value: unknown): value is readonly number[] =>
     Array.isArray(value) && value.every((id) => Number.isInteger(id) && (id as number) >= 0);
   if (table === undefined || !isIds(ids)) {
@@ -347,20 +415,9 @@ function tokenRowsOf(
   return null;
 }
 
-/** Returns the parameter, or the weight of the tied head, to which a key of a saved module or bias refers. */
-function parameterOf(
-  model: LanguageModel,
-  path: string,
-): { readonly name: string; readonly shape: readonly number[] } | null {
-  const name = path.replace('.base_layer.', '.').replace(/\.modules_to_save(\.default)?\./, '.');
-  const stored = model.parameters.get(name);
-  if (stored !== undefined) return { name, shape: stored.shape };
-  const site = name.endsWith('.weight') ? model.linearSites.get(name.slice(0, -'.weight'.length)) : undefined;
-  return site === undefined ? null : { name, shape: site.weight.shape };
-}
-
 /** Creates a layer from the tensors of its file; returns null and adds problems if they are missing or misshapen. */
 function readLayer(
+  model: LanguageModel,
   site: LinearSite,
   tensors: ModuleTensors,
   variant: LoraVariant,
@@ -371,6 +428,8 @@ function readLayer(
 ): LoraLayer | null {
   const size = rankAndScale(site.name, options, storedPatterns);
   const found = checkTensors(
+    model,
+    site.name,
     Object.entries(variant.shapes).map(([ending, shapeOf]) => [
       `${peftPrefix}${site.name}.${ending}`,
       tensors.get(ending),
@@ -390,43 +449,45 @@ function readLayer(
 }
 
 function checkTensors(
+  model: LanguageModel,
+  module: string,
   expected: readonly (readonly [string, Tensor | undefined, readonly number[]])[],
   files: AdapterFiles,
 ): Problem[] {
-  return expected.flatMap(([name, tensor, shape]): readonly Problem[] => {
+  return expected.flatMap(([key, tensor, shape]): readonly Problem[] => {
     if (tensor === undefined)
       return [
         {
           message: 'A tensor is missing.',
-          place: { file: tensorFile(files.folder), tensor: name },
+          place: { file: tensorFile(files.folder), tensor: key },
           expected: `[${shape.join(', ')}]`,
         },
       ];
-    const problem = shapeProblem(name, tensor, shape, files);
+    const problem = tableProblem(model, { module, key, tensor, expected: shape }, files);
     return problem === null ? [] : [problem];
   });
 }
 
 /**
- * Computes W + s·(B·A)ᵀ for an adapted embedding: A is [rank, vocab], B is [hidden, rank]. `savedWeight` is W if PEFT
- * saved it with the adapter.
+ * Computes W + s·(B·A)ᵀ for an adapted table: A is [rank, rows], B is [hidden, rank].
  */
 function mergedEmbedding(
   model: LanguageModel,
   name: string,
-  savedWeight: Tensor | undefined,
   tensors: ModuleTensors,
   options: LoraOptions,
   files: AdapterFiles,
   problems: Problem[],
 ): Tensor | null {
   const { rank, scale } = rankAndScale(name, options, storedPatterns);
-  const weight = savedWeight ?? model.embeddingSite.weight;
-  const [vocabulary = 0, hidden = 0] = weight.shape;
+  const weight = model.parameters.get(`${name}.weight`) ?? model.embeddingSite.weight;
+  const [rows = 0, hidden = 0] = weight.shape;
   const [a, b] = embeddingEndings.map((ending) => tensors.get(ending));
   const found = checkTensors(
+    model,
+    name,
     [
-      [`${peftPrefix}${name}.lora_embedding_A`, a, [rank, vocabulary]],
+      [`${peftPrefix}${name}.lora_embedding_A`, a, [rank, rows]],
       [`${peftPrefix}${name}.lora_embedding_B`, b, [hidden, rank]],
       ...(options.useDora
         ? [[`${peftPrefix}${name}.lora_magnitude_vector`, tensors.get('lora_magnitude_vector'), [hidden]] as const]

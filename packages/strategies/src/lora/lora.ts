@@ -11,6 +11,7 @@ import {
   type Strategy,
   type StrategyRun,
 } from '@whetstone/core/contract';
+import { warnAboutBase } from '../adapters/base-model.js';
 import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { mergedWeights, type MergedWeights } from '../support/merged-weights.js';
 import { mergeLora } from './adapter.js';
@@ -179,10 +180,11 @@ function continuedStrategy(
     plan: (model) =>
       withAdapter(folder, (files) => planContinued(model, continuedAdapter(configured, files, variants), files)),
     attach: (model, run) =>
-      withAdapter(folder, (files) => {
+      withAdapter(folder, async (files) => {
         const continued = continuedAdapter(configured, files, variants);
         planContinued(model, continued, files);
         checkBaseWeights(model, files);
+        await warnAboutBase(model, files, run);
         const attachment = attachLora(model, continued.options, continued.variant, run);
         copyAdapterValues(attachment.trainable, files);
         return attachment;

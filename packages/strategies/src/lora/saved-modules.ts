@@ -1,7 +1,7 @@
 import { variable, type Tensor2D, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type LanguageModel, type ModelOutline } from '@whetstone/core/contract';
 import { rememberValue, unfreeze } from '../support/unfreeze.js';
-import { matchesName } from './targets.js';
+import { matchesName } from '@whetstone/core/util';
 
 /** Parameters of the base model that an adapter trains or replaces, by their name in the model. */
 export interface SavedModules {

@@ -1,6 +1,7 @@
 import type { LinearSiteOutline, ModelOutline } from '@whetstone/core/contract';
 import type { LoraOptions } from './options.js';
-import { isTargeted, matchesName, type TargetOptions } from './targets.js';
+import { matchesName } from '@whetstone/core/util';
+import { isTargeted, type TargetOptions } from './targets.js';
 
 /** The fields of `adapter_config.json` by which PEFT selects the adapted modules. */
 export type StoredTargets = Omit<TargetOptions, 'modulesToSave'>;
@@ -90,16 +91,21 @@ function modulesOf({ linearSites, parameters }: ModelModules): readonly string[]
 
 /**
  * Returns the names of the modules that PEFT adapts with the fields of an adapter's configuration: linear layers and
- * the embedding. Null if the fields name no modules or are a regular expression that cannot be read.
+ * tables such as the embedding. Null if the fields name no modules or are a regular expression that cannot be read.
  */
 export function modulesOfFields(
-  model: Pick<ModelOutline, 'linearSites' | 'embeddingSite'>,
+  { linearSites, parameters }: Pick<ModelOutline, 'linearSites' | 'parameters'>,
   fields: TargetOptions,
 ): ReadonlySet<string> | null {
   if (fields.targetModules.length === 0) return null;
-  const sites = [...model.linearSites.values(), { name: model.embeddingSite.name, isOutput: true }];
+  const tables = [...parameters].flatMap(([name, { shape }]) => {
+    const module = name.replace(/\.[^.]*$/, '');
+    return shape.length === 2 && !linearSites.has(module) ? [{ name: module, isOutput: true }] : [];
+  });
   try {
-    return new Set(sites.flatMap((site) => (isTargeted(site, fields) ? [site.name] : [])));
+    return new Set(
+      [...linearSites.values(), ...tables].flatMap((site) => (isTargeted(site, fields) ? [site.name] : [])),
+    );
   } catch {
     return null;
   }

@@ -1,7 +1,6 @@
 import { WhetstoneError, type LinearSiteOutline, type Problem } from '@whetstone/core/contract';
-import { didYouMean } from '@whetstone/core/util';
+import { didYouMean, matchesName, selectsModule, type CompilePattern } from '@whetstone/core/util';
 import { compilePattern } from '../support/compile-pattern.js';
-import { layerIndexOf } from '../support/layer-index.js';
 import type { LoraOptions } from './options.js';
 
 /** The options that select the adapted modules. */
@@ -10,37 +9,8 @@ export type TargetOptions = Pick<
   'targetModules' | 'excludeModules' | 'layersToTransform' | 'layersPattern' | 'modulesToSave'
 >;
 
-/** Returns whether `name` is one of the keys, or ends with one after a dot, as PEFT matches lists of modules. */
-export function matchesName(name: string, keys: readonly string[]): boolean {
-  return keys.some((key) => name === key || name.endsWith(`.${key}`));
-}
-
-const asList = <T>(value: T | readonly T[] | null): readonly T[] =>
-  value === null ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T];
-
-function isExcluded(name: string, { excludeModules, modulesToSave }: TargetOptions): boolean {
-  if (
-    typeof excludeModules === 'string' &&
-    compilePattern(`^(?:${excludeModules})$`, 'strategy.options.excludeModules', excludeModules).test(name)
-  )
-    return true;
-  if (Array.isArray(excludeModules) && matchesName(name, excludeModules as readonly string[])) return true;
-  // A module that is trained completely does not get an adapter.
-  return (modulesToSave ?? []).some((key) =>
-    compilePattern(`(^|.*\\.)${key}($|\\..*)`, 'strategy.options.modulesToSave', key).test(name),
-  );
-}
-
-/** Returns whether a module is in the layers of `layersToTransform`; true for all modules if it is not set. */
-function isInLayers(name: string, { layersToTransform, layersPattern }: TargetOptions): boolean {
-  const layers = asList(layersToTransform);
-  if (layers.length === 0) return true;
-  const layer = layerIndexOf(
-    name,
-    asList(layersPattern).filter((pattern) => pattern !== ''),
-  );
-  return layer !== null && layers.includes(layer);
-}
+const compileOption: CompilePattern = (source, field, written) =>
+  compilePattern(source, `strategy.options.${field}`, written);
 
 const restricting = ['excludeModules', 'layersToTransform', 'layersPattern', 'modulesToSave'] as const;
 
@@ -53,26 +23,11 @@ const emptyingOption = (
     (option) => options[option] !== null && sites.some((site) => isTargeted(site, { ...options, [option]: null })),
   );
 
-/**
- * Returns whether the options select a module, by PEFT's rules. PEFT refuses `layers_to_transform` with `all-linear` or
- * a regular expression; here it selects layers among them.
- */
-export function isTargeted(
+/** Returns whether the options select a module, by PEFT's rules. */
+export const isTargeted = (
   { name, isOutput }: Pick<LinearSiteOutline, 'name' | 'isOutput'>,
   options: TargetOptions,
-): boolean {
-  const { targetModules } = options;
-  if (isExcluded(name, options)) return false;
-  if (typeof targetModules === 'string') {
-    const isMatch =
-      targetModules.toLowerCase() === 'all-linear'
-        ? !isOutput
-        : compilePattern(`^(?:${targetModules})$`, 'strategy.options.targetModules', targetModules).test(name);
-    return isMatch && isInLayers(name, options);
-  }
-  // PEFT adapts a module that is listed with its full path in any layer.
-  return targetModules.includes(name) || (matchesName(name, targetModules) && isInLayers(name, options));
-}
+): boolean => selectsModule(name, !isOutput, options, compileOption);
 
 /**
  * Returns the target modules in the model's order, with PEFT's rules for `target_modules`, `exclude_modules`,

@@ -80,7 +80,7 @@ export function attachTokenRows(model: LanguageModel, rows: readonly TokenRows[]
 
 /** Returns the complete matrix of a module with the trained rows. The caller owns it. */
 export function mergedTable(model: LanguageModel, { module, ids, values }: TokenRows): Tensor2D {
-  const table = model.parameters.get(`${module}.weight`);
+  const table = model.parameters.get(`${module}.weight`) ?? model.linearSites.get(module)?.weight;
   if (table === undefined) throw new WhetstoneError('INTERNAL', `The model has no parameter ${module}.weight.`);
   const replacer = replacerOf(table.shape[0] ?? 0, ids);
   try {

@@ -1,5 +1,5 @@
 import { isWhetstoneError, type ModelOutline, type UnusedOption } from '@whetstone/core/contract';
-import { layerIndexOf } from '../support/layer-index.js';
+import { layerIndexOf } from '@whetstone/core/util';
 import { rankAndScale, type LoraOptions } from './options.js';
 import { savedParameters } from './plan.js';
 import { findTargets } from './targets.js';

@@ -3,7 +3,11 @@ import type { AdapterFiles, LanguageModel, PreparedAdapter } from '@whetstone/co
 import { readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
 import { attachPrefix, attachPrompt } from './attach.js';
 
-/** Reads a prefix or a prompt for a model. @throws `ADAPTER_INVALID` if it does not match the model */
+/**
+ * Reads a prefix or a prompt for a model; that of P-tuning is a prompt, whose encoder PEFT does not save.
+ *
+ * @throws `ADAPTER_INVALID` if it does not match the model
+ */
 export function preparePrompt(model: LanguageModel, files: AdapterFiles): PreparedAdapter {
   const fields = readFields(files);
   const isPrefix = fields.stringOrNull('peft_type') === 'PREFIX_TUNING';
@@ -16,7 +20,13 @@ export function preparePrompt(model: LanguageModel, files: AdapterFiles): Prepar
     tensor === undefined
       ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } }
       : shapeProblem('prompt_embeddings', tensor, shape, files);
-  throwProblems([...fields.problems, ...(problem === null ? [] : [problem])], files);
+  const others = [...files.tensors.keys()].filter((key) => key !== 'prompt_embeddings');
+  const unknown = others.map((key) => ({
+    message: 'An adapter with virtual tokens has this tensor besides them, which is not supported.',
+    place: { file: tensorFile(files.folder), tensor: key },
+    expected: 'prompt_embeddings only',
+  }));
+  throwProblems([...fields.problems, ...(problem === null ? [] : [problem]), ...unknown], files);
   const attach = isPrefix ? attachPrefix : attachPrompt;
   return { attach: () => attach(model, () => tensor as Tensor2D), dispose: () => {} };
 }

@@ -24,6 +24,7 @@ import {
 } from '@whetstone/core/contract';
 import { sortKeys } from '@whetstone/core/util';
 import { configFile, readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
+import { warnAboutBase } from '../adapters/base-model.js';
 import { withAdapter } from '../adapters/read-adapter-folder.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
@@ -360,7 +361,9 @@ export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
       })),
     attach: (model, run) =>
       withAdapter(adapter, async (files) => {
-        const attachment = await attach(model, continuedOptions(model, options, files), run);
+        const continued = continuedOptions(model, options, files);
+        await warnAboutBase(model, files, run);
+        const attachment = await attach(model, continued, run);
         for (const [name, parameter] of attachment.trainable)
           assignCopy(parameter, files.tensors.get(name) ?? parameter);
         return attachment;

@@ -13,7 +13,7 @@ export const pTuningV2 = definePlugin({
     'PREFIX_TUNING or PROMPT_TUNING.',
   configSchema,
   adapter: {
-    peftTypes: ['PREFIX_TUNING', 'PROMPT_TUNING'],
+    peftTypes: ['PREFIX_TUNING', 'PROMPT_TUNING', 'P_TUNING'],
     load: async (model, files) => (await import('./adapter.js')).preparePrompt(model, files),
   },
   create: async ({ adapter, ...options }, { baseFolder, isSet }) => {

@@ -1,5 +1,5 @@
 import type { ModelOutline } from '@whetstone/core/contract';
-import { layerIndexOf } from './layer-index.js';
+import { layerIndexOf } from '@whetstone/core/util';
 
 /**
  * Returns the number of layers below the lowest trained layer; together with the embeddings they never change. Null if

@@ -39,11 +39,11 @@ function squaresByOutput(site: LinearSite): Tensor1D {
  * Computes the row norms of V = W + s·B·A, [out], without creating V: the root of ‖w‖² + sb·(2·W·Aᵀ + sb·A·Aᵀ) per row.
  * The backward pass treats the norms as constants (section 4.3 of the DoRA paper).
  */
-function directionNorm(tensors: DoraTensors): Tensor1D {
+function directionNorm(tensors: DoraTensors, weight: Tensor2D): Tensor1D {
   const compute = (): Tensor1D => {
     const { a, site, weightSquares } = tensors;
     const b = scaledB(tensors);
-    const cross = matMul(site.weight as unknown as Tensor2D, a, site.fanInFanOut, true);
+    const cross = matMul(weight, a, site.fanInFanOut, true);
     const inner = add(add(cross, cross), matMul(b, matMul(a, a, false, true)));
     return sqrt(add(weightSquares, sum(mul(b, inner), 1)));
   };
@@ -51,17 +51,22 @@ function directionNorm(tensors: DoraTensors): Tensor1D {
 }
 
 /** Returns m ÷ ‖V‖, [out]. */
-const magnitudeRatio = (tensors: DoraTensors): Tensor1D => div<Tensor1D>(tensors.magnitude, directionNorm(tensors));
+const magnitudeRatio = (tensors: DoraTensors, weight: Tensor2D): Tensor1D =>
+  div<Tensor1D>(tensors.magnitude, directionNorm(tensors, weight));
+
+const storedWeight = ({ weight }: LinearSite): Tensor2D => weight as unknown as Tensor2D;
 
 /** Returns m ÷ ‖V‖ ∘ V·x + bias. As in PEFT, dropout applies only to the adapter's contribution. */
 const forward =
   (tensors: DoraTensors, base: LinearForward, dropout: LoraDropout | null): LinearForward =>
   (input) => {
     const { site } = tensors;
+    // A head that is no longer tied computes with another weight than the stored one.
+    const weight = base.plain?.().weight ?? storedWeight(site);
     const adapterInput = masked(input, dropout);
-    const ratio = magnitudeRatio(tensors);
+    const ratio = magnitudeRatio(tensors, weight);
     if (adapterInput !== input) {
-      const weighed = matMul(adapterInput, site.weight as unknown as Tensor2D, false, !site.fanInFanOut);
+      const weighed = matMul(adapterInput, weight, false, !site.fanInFanOut);
       return add(sub(base(input), weighed), mul(ratio, add(weighed, update(tensors, adapterInput))));
     }
     const result = base(input);
@@ -90,7 +95,7 @@ export const dora: LoraVariant = {
       forward: (base, dropout) => forward(tensors, base, dropout),
       merge: () =>
         tidy(() => {
-          const ratio = magnitudeRatio(tensors);
+          const ratio = magnitudeRatio(tensors, storedWeight(site));
           return mul<Tensor2D>(mergedWeight(site, tensors), site.fanInFanOut ? ratio : expandDims(ratio, 1));
         }),
       dispose: () => weightSquares.dispose(),
