@@ -88,6 +88,24 @@ const faults: Readonly<Record<string, readonly [change: (norm: tf.Variable) => o
     /config\.inner\.size.*is not plain JSON.*undefined/s,
   ],
   'a configuration without a type': [adapter({ config: { r: 8 } }), /peft_type.*has no type/s],
+  'a configuration that selects other modules': [
+    (norm) => ({
+      exportAdapter: () => ({
+        tensors: new Map([['base_model.model.model.norm.scale', norm]]),
+        config: { peft_type: 'NORM', target_modules: ['input_layernorm'] },
+      }),
+    }),
+    /selects model\.layers\.0\.input_layernorm.*does not select model\.norm/s,
+  ],
+  'virtual tokens of another number': [
+    (norm) => ({
+      exportAdapter: () => ({
+        tensors: new Map([['prompt_embeddings', norm]]),
+        config: { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 2, token_dim: 16 },
+      }),
+    }),
+    /virtual tokens differ from the configuration.*\[2, 16\].*\[16\]/s,
+  ],
   'tensors in an object': [adapter({ tensors: {} }), /tensors is not a Map/],
   'no tensor': [adapter({ tensors: new Map() }), /tensors is empty/],
   'a disposed tensor': [

@@ -3,6 +3,8 @@ import type { ErrorCode } from '../contract/error-codes.js';
 import { WhetstoneError, type Problem } from '../contract/errors.js';
 import type { ExportedAdapter, SavedState } from '../contract/strategy.js';
 import { didYouMean, isRecord, jsonProblem } from '../util/index.js';
+import { exportMismatches } from './export-mismatches.js';
+import type { ExportedModel } from './exported-shapes.js';
 
 /** The files of an adapter folder that are not written from `files` of an exported adapter. */
 const reservedFiles = ['adapter_config.json', 'adapter_model.safetensors', 'README.md', 'manifest.json'];
@@ -132,7 +134,7 @@ export function finiteProblem(name: string, values: ArrayLike<number>, path: str
 }
 
 /** Returns the problems of what `exportAdapter` returned, without reading its tensors. */
-export function exportProblems(adapter: unknown): readonly Problem[] {
+function exportProblems(adapter: unknown): readonly Problem[] {
   const expected = '{ tensors, config }, and optionally files';
   if (!isRecord(adapter) || adapter instanceof Promise)
     return [
@@ -210,11 +212,22 @@ function throwContentProblems(code: ErrorCode, who: string, problems: readonly P
   throw new WhetstoneError(code, `${who}: ${first.message}`, { ...first, problems: rest });
 }
 
-/** Returns the adapter that an attachment exports, or undefined. @throws `PLUGIN_FAILED` if it is malformed */
-export function exportedAdapter(owner: { exportAdapter?(): ExportedAdapter }): ExportedAdapter | undefined {
+/** Returns the problems of an adapter that is exported, and of its configuration compared with tensors and model. */
+export function adapterProblems(model: ExportedModel, adapter: unknown): readonly Problem[] {
+  const problems = exportProblems(adapter);
+  if (problems.length > 0) return problems;
+  const { config, tensors } = adapter as ExportedAdapter;
+  return exportMismatches(model, { config: config as Readonly<Record<string, unknown>>, tensors });
+}
+
+/** Returns the adapter that an attachment exports, or undefined. @throws `PLUGIN_FAILED` if it is invalid */
+export function exportedAdapter(
+  owner: { exportAdapter?(): ExportedAdapter },
+  model: ExportedModel,
+): ExportedAdapter | undefined {
   if (owner.exportAdapter === undefined) return undefined;
   const adapter = owner.exportAdapter();
-  throwContentProblems('PLUGIN_FAILED', 'The strategy exported an invalid adapter', exportProblems(adapter));
+  throwContentProblems('PLUGIN_FAILED', 'The strategy exported an invalid adapter', adapterProblems(model, adapter));
   return adapter;
 }
 

@@ -48,7 +48,7 @@ export async function writeModel(
  * Writes the adapter in PEFT's layout if the strategy exports one, otherwise the weights and config.json of the model.
  */
 export async function writeTrained(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
-  const adapter = exportedAdapter(owner);
+  const adapter = exportedAdapter(owner, model);
   if (adapter === undefined) return writeModel(folder, model, owner.savedAs);
   await saveTensors(join(folder, ADAPTER_WEIGHTS_FILE), adapter.tensors);
   await writeText(join(folder, ADAPTER_CONFIG_FILE), pythonJson(adapter.config));
@@ -59,7 +59,7 @@ export async function writeTrained(folder: string, model: LanguageModel, owner: 
 
 /** Writes the trainable parameters that {@link writeTrained} does not write, and that an exact resume requires. */
 export async function writeRestOfTrainable(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
-  const written: ReadonlyMap<string, Tensor> = exportedAdapter(owner)?.tensors ?? model.parameters;
+  const written: ReadonlyMap<string, Tensor> = exportedAdapter(owner, model)?.tensors ?? model.parameters;
   const rest = new Map([...owner.trainable].filter(([name, variable]) => written.get(name) !== variable));
   if (rest.size > 0) await saveTensors(join(folder, TRAINABLE_FILE), rest);
 }

@@ -75,7 +75,7 @@ async function attach(
   let attached: unknown = null;
   try {
     attached = await instance.attach(model, strategyRun);
-    return { plugin, instance: await validateAttachment(attached, plugin, instance.role) };
+    return { plugin, instance: await validateAttachment(attached, plugin, instance.role, model) };
   } catch (cause) {
     disposeInvalid(attached);
     if (isWhetstoneError(cause)) throw cause;

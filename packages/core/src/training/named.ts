@@ -7,7 +7,7 @@ export interface Named<T> {
 }
 
 /** The strategy that an adapter names, so that commands find what reads it. */
-export interface StrategyOrigin {
+interface StrategyOrigin {
   /** The name in the configuration: a package, a file or a registered name. */
   readonly use: string;
   readonly name: string;

@@ -1,7 +1,7 @@
-import { WhetstoneError, type Attachment, type Problem } from '../contract/index.js';
+import { WhetstoneError, type Attachment, type LanguageModel, type Problem } from '../contract/index.js';
 import {
+  adapterProblems,
   describeFound,
-  exportProblems,
   finiteProblem,
   stateProblems,
   tensorProblems,
@@ -111,8 +111,9 @@ async function numberProblems(state: unknown): Promise<readonly Problem[]> {
 }
 
 /**
- * Checks what `attach` of a strategy returned: its keys, their types, its state, and the adapter that it exports. Saves
- * and exports once without writing, so that a run does not end in a result that cannot be written.
+ * Checks what `attach` of a strategy returned: its keys, their types, its state, and the adapter that it exports, whose
+ * configuration must select the modules of its tensors by PEFT's rules. Saves and exports once without writing, so that
+ * a run does not end in a result that cannot be written.
  *
  * @throws `PLUGIN_INVALID` with all problems
  * @throws `PLUGIN_FAILED` if `saveState` or `exportAdapter` throws
@@ -121,6 +122,7 @@ export async function validateAttachment(
   value: unknown,
   plugin: string,
   role: 'owner' | 'companion',
+  model: LanguageModel,
 ): Promise<Attachment> {
   const refuse = (problems: readonly Problem[]): void => {
     const [first, ...rest] = problems;
@@ -141,7 +143,12 @@ export async function validateAttachment(
   const state = call(plugin, 'saveState', () => attachment.saveState());
   const problems = [...roleProblems(attachment, role), ...masterProblems(attachment), ...stateProblems(state)];
   if (attachment.exportAdapter !== undefined)
-    problems.push(...exportProblems(call(plugin, 'exportAdapter', () => attachment.exportAdapter?.())));
+    problems.push(
+      ...adapterProblems(
+        model,
+        call(plugin, 'exportAdapter', () => attachment.exportAdapter?.()),
+      ),
+    );
   refuse(problems);
   refuse(await numberProblems(state));
   return attachment;
