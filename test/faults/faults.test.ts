@@ -99,7 +99,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
         dtype: 'float32',
         tolerance: 1e-3,
         base: 'original',
-        json: true,
+        json: false,
         plugin: [],
       }),
     results: ['out/merged'],
@@ -114,7 +114,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
 };
 
 /** The normal suite takes a full disk and a kill, at every so many operations. */
-const sampleOf = (name: string): number => (/run/.test(name) ? 97 : 7);
+const sampleOf = (name: string): number => (/run/.test(name) ? 131 : 23);
 
 it.each(Object.keys(scenarios))(
   '%s is complete or fails with a code, wherever a file operation fails',

@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { verifyCheckpoint } from '@whetstone/core/checkpoint';
@@ -81,6 +82,17 @@ async function leftoversIn(root: string, scenario: Scenario): Promise<readonly s
   return names;
 }
 
+/** The id of a process that has ended. */
+const ended = spawnSync(process.execPath, ['--version']).pid;
+
+/** Makes the temporary files of this process those of one that has ended, as after the command that failed. */
+async function endProcess(root: string, scenario: Scenario): Promise<void> {
+  for (const folder of scenario.owned)
+    for (const name of await readdir(join(root, folder)).catch(() => []))
+      if (name.includes(`-${process.pid}-`))
+        await rename(join(root, folder, name), join(root, folder, name.replace(`-${process.pid}-`, `-${ended}-`)));
+}
+
 /** Copies a folder and works in the copy, which always has the same path: some results contain it. */
 async function inCopy<T>(template: string, work: (root: string) => Promise<T>): Promise<T> {
   const root = `${template}-copy`;
@@ -107,6 +119,7 @@ async function attempt(
     problems.push('success, but the result is not complete');
   problems.push(...(await incompleteIn(root, scenario, expected)));
   if ('error' in result) {
+    await endProcess(root, scenario);
     const error: unknown = await scenario.run(root, 'again').then(
       () => null,
       (reason: unknown) => reason,
