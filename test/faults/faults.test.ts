@@ -83,8 +83,9 @@ const scenarios: Readonly<Record<string, Scenario>> = {
       await writeBase(root);
       await train(root, { strategy: 'full', training: { ...training, maxSteps: 2 } }, 'first');
     },
-    run: (root, attempt) =>
-      train(root, { strategy: { use: 'lora', options: { rank: 2 } }, training, output: { overwrite: true } }, attempt),
+    // The same command again: resuming would continue the old run if nothing of it was removed yet.
+    run: (root) =>
+      train(root, { strategy: { use: 'lora', options: { rank: 2 } }, training, output: { overwrite: true } }, 'first'),
     results: ['run/adapter'],
     owned: ['run'],
   },
