@@ -25,33 +25,41 @@ const body = "{% for message in messages %}<{{ message['role'] }}>{{ message['co
 const onThird = (statement: string): string => `{% if messages[0]['role'] == 'system' %}${statement}{% endif %}${body}`;
 
 test.each([
-  ['throws', onThird("{{ raise_exception('No system messages, please') }}"), /No system messages, please/],
-  ['reads what is not there', onThird('{{ nothing.at.all }}'), /undefined/],
+  [
+    'throws',
+    onThird("{{ raise_exception('No system messages, please') }}"),
+    /No system messages, please/,
+    'TEMPLATE_FAILED',
+  ],
+  ['reads what is not there', onThird('{{ nothing.at.all }}'), /undefined/, 'TEMPLATE_FAILED'],
   [
     'loops without an end',
     onThird('{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}'),
     /does not terminate/,
+    'TEMPLATE_LIMIT',
   ],
   [
     'calls itself without an end',
     `{% macro again() %}{{ again() }}{% endmacro %}${onThird('{{ again() }}')}`,
     /infinite recursion/,
+    'TEMPLATE_LIMIT',
   ],
   [
     'writes without an end',
     onThird(
       "{% set ns = namespace(text='x') %}{% for a in range(99) %}{% set ns.text = ns.text + ns.text %}{% endfor %}",
     ),
-    /does not terminate/,
+    /too long/,
+    'TEMPLATE_LIMIT',
   ],
 ])(
   "a template that %s is an error with the conversation's file and line",
-  async (_, template, message) => {
+  async (_, template, message, code) => {
     const tokenizer = await loadTokenizer(goldenPath('tokenizers', 'qwen-bpe'));
     const renderer = createRenderer(template, { specialTokens: {}, tokenizer });
     const source = await createConversationSource({ path: file }, folder);
     const expected = {
-      code: 'TEMPLATE_FAILED',
+      code,
       message: expect.stringMatching(message) as string,
       place: { file, line: 3 },
     };

@@ -46,6 +46,7 @@ export const errorCodes = {
   GGUF_UNSUPPORTED: failed('A GGUF file uses a tensor type, architecture or tokenizer that cannot be imported.'),
   TOKENIZER_INVALID: failed('A tokenizer file is missing or invalid.'),
   TEMPLATE_FAILED: failed('A chat template could not be parsed or failed to render.'),
+  TEMPLATE_LIMIT: failed('A chat template exceeded a bound of time or memory.'),
   CONTEXT_EXCEEDED: failed("The prompt does not fit the model's context."),
   ADAPTER_INVALID: failed('An adapter folder is incomplete or does not fit the model.'),
   MERGE_DIFFERS: failed('A merged model would compute different results from the model with its adapter.'),

@@ -1,3 +1,4 @@
+import { exceeded, MAX_LENGTH } from './bounds.js';
 import { shiftTraces, type Trace } from './provenance.js';
 
 /** Collects the output of a template and its traces. */
@@ -8,9 +9,6 @@ export interface Builder {
   finish(): { readonly text: string; readonly traces: readonly Trace[] };
 }
 
-/** Maximum length of a rendered conversation in UTF-16 units: larger than any context, small enough for memory. */
-export const MAX_UNITS = 64_000_000;
-
 /** Creates an empty builder. */
 export function createBuilder(): Builder {
   let written = '';
@@ -19,10 +17,9 @@ export function createBuilder(): Builder {
     length: () => written.length,
     append(text, from) {
       if (text === '') return;
-      if (from.length > 0) traces.push(...shiftTraces(from, written.length));
+      for (const moved of shiftTraces(from, written.length)) traces.push(moved);
       written += text;
-      if (written.length > MAX_UNITS)
-        throw new Error(`the template does not terminate: stopped after ${MAX_UNITS} characters`);
+      if (written.length > MAX_LENGTH) exceeded('The text of the template is too long', MAX_LENGTH, 'characters');
     },
     trace: (trace) => void traces.push(trace),
     finish: () => ({ text: written, traces }),

@@ -19,18 +19,6 @@ export interface Evaluation {
   messageOf(value: Value): number | undefined;
   /** The scope of the template itself. */
   readonly root: Scope;
-  /** The number of nodes and items that were evaluated; see {@link countSteps}. */
-  steps: number;
   /** Where the output of the template belongs. */
   readonly position: MessagePosition;
-}
-
-/** Maximum number of evaluation steps; it turns a template that does not terminate into an error. */
-const MAX_STEPS = 2_000_000;
-
-/** Counts evaluation steps. @throws an error if there are too many, because the template does not terminate. */
-export function countSteps(evaluation: Evaluation, count: number): void {
-  evaluation.steps += count;
-  if (evaluation.steps > MAX_STEPS)
-    throw new Error(`the template does not terminate: stopped after ${MAX_STEPS} steps`);
 }

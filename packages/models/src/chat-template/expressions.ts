@@ -1,5 +1,5 @@
-import { MAX_UNITS } from './builder.js';
-import { countSteps, type Evaluation } from './evaluation.js';
+import { countItems, countSteps, exceeded, MAX_LENGTH } from './bounds.js';
+import type { Evaluation } from './evaluation.js';
 import { callFilter, callTest } from './filters.js';
 import { readMember, sliced } from './members.js';
 import { arithmetic, compare, signed } from './operators.js';
@@ -30,7 +30,7 @@ import {
 
 /** Evaluates an expression. */
 export function evaluate(evaluation: Evaluation, at: Expression, scope: Scope): Value {
-  countSteps(evaluation, 1);
+  countSteps(1);
   switch (at.kind) {
     case 'constant':
       // A copy, because traces belong to the object.
@@ -143,8 +143,7 @@ function comparison(evaluation: Evaluation, at: Expression & { readonly kind: 'c
 /** Joins two texts, whose traces are kept. */
 function joined({ provenance }: Evaluation, left: Value, right: Value): Value {
   const [start, end] = [printed(left), printed(right)];
-  if (start.length + end.length > MAX_UNITS)
-    throw new Error(`the template does not terminate: a text has more than ${MAX_UNITS} characters`);
+  if (start.length + end.length > MAX_LENGTH) exceeded('A text of the template is too long', MAX_LENGTH, 'characters');
   return provenance.set(text(start + end), [
     ...provenance.ofPrinted(left),
     ...shiftTraces(provenance.ofPrinted(right), start.length),
@@ -225,11 +224,12 @@ export function argumentsOf(evaluation: Evaluation, nodes: ArgumentNodes, scope:
   const positional = nodes.positional.map((argument) => evaluate(evaluation, argument, scope));
   const keywords = new Map<string, Value>();
   for (const [name, argument] of nodes.keywords) keywords.set(name, evaluate(evaluation, argument, scope));
-  if (nodes.rest !== null) positional.push(...iterate(evaluate(evaluation, nodes.rest, scope)));
+  if (nodes.rest !== null) for (const value of iterate(evaluate(evaluation, nodes.rest, scope))) positional.push(value);
   if (nodes.restKeywords !== null) {
     const further = evaluate(evaluation, nodes.restKeywords, scope);
     if (!isMapping(further)) throw new Error(`argument after ** must be a mapping, not ${typeName(further)}`);
     if (further.others !== undefined) throw new Error('keywords must be strings');
+    countItems(further.value.size);
     for (const [name, value] of further.value) {
       if (keywords.has(name)) throw new Error(`got multiple values for keyword argument '${name}'`);
       keywords.set(name, value);

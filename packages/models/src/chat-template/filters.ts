@@ -1,8 +1,10 @@
 /** Jinja's filters: `value | name(…)`. */
 import { bind, integerOf, type Bound } from './arguments.js';
+import { characterCount, charactersOf, joinedTexts, repeated } from './bounded-text.js';
+import { countDigits, countItems, countSteps, countText, exceeded, MAX_BITS } from './bounds.js';
 import { percentFormat } from './format.js';
 import { toJson } from './json.js';
-import { attributeOf, byPath } from './members.js';
+import { attributeOf, byPath, countTexts } from './members.js';
 import { roundFloat, roundInteger } from './numbers.js';
 import { escapeHtml } from './html.js';
 import { arithmetic, order } from './operators.js';
@@ -54,7 +56,10 @@ export function callFilter(name: string, operand: Value, args: Arguments): Value
   if (name === 'urlize') throw new Error("the filter 'urlize' is not supported in chat templates");
   const filter = Object.hasOwn(filters, name) ? filters[name] : undefined;
   if (filter === undefined) throw new Error(`No filter named '${name}'.`);
-  return filter(operand, args);
+  countTexts(operand, args);
+  const result = filter(operand, args);
+  if (isText(result) && result !== operand) countText(result.value.length);
+  return result;
 }
 
 /** Applies a test by its name. @throws an error if there is none */
@@ -66,6 +71,7 @@ export function callTest(name: string, operand: Value, args: Arguments): boolean
   }
   const test = Object.hasOwn(tests, name) ? tests[name] : undefined;
   if (test === undefined) throw new Error(`No test named '${name}'.`);
+  countTexts(operand, args);
   return test(operand, args);
 }
 
@@ -103,6 +109,8 @@ function sortKey(bound: Bound): (item: Value) => Value {
 }
 
 function sorted(items: readonly Value[], key: (item: Value) => Value, reverse: boolean): Value[] {
+  countSteps(items.length);
+  countItems(8 * items.length * Math.ceil(Math.log2(items.length + 1)));
   const keyed = items.map((item) => [key(item), item] as const);
   // Items with equal keys keep their order in either direction, as in Python.
   keyed.sort(([a], [b]) => order(reverse ? b : a, reverse ? a : b));
@@ -123,6 +131,7 @@ function* selected(operand: Value, args: Arguments, keep: boolean, byAttribute: 
   const [name, ...others] = byAttribute ? positional.slice(1) : positional;
   if (byAttribute && path === undefined) throw new Error('Missing parameter for attribute name');
   for (const item of items(operand)) {
+    countItems(8);
     const tested = path === undefined ? item : byPath(item, path);
     const passes =
       name === undefined ? truth(tested) : callTest(printed(name), tested, { positional: others, keywords });
@@ -146,7 +155,7 @@ function* mapped(operand: Value, args: Arguments): Generator<Value> {
 
 /** Implements Python's `len()`. */
 function length(operand: Value): number {
-  if (isText(operand)) return Array.from(operand.value).length;
+  if (isText(operand)) return characterCount(operand.value);
   if (isMapping(operand)) return operand.value.size;
   if (isList(operand) && operand.type !== 'generator') return operand.value.length;
   if (isMissing(operand)) return 0;
@@ -161,16 +170,19 @@ function tojson(operand: Value, args: Arguments): Value {
   if (pair !== null && pair.length !== 2) throw new Error('separators must be a pair of texts');
   return text(
     toJson(operand, {
-      indent: isText(indent)
-        ? indent.value
-        : isNone(indent)
-          ? null
-          : ' '.repeat(Math.max(0, Math.min(integerOf(indent), 1000))),
+      indent: isText(indent) ? indent.value : isNone(indent) ? null : ' '.repeat(widthOf(indent)),
       ensureAscii: bound.isTrue('ensure_ascii'),
       sortKeys: bound.isTrue('sort_keys'),
       separators: pair === null ? null : [pair[0] ?? '', pair[1] ?? ''],
     }),
   );
+}
+
+/** Returns the number of spaces of an indentation. @throws `BoundExceeded` if there are too many */
+function widthOf(value: Value): number {
+  const width = integerOf(value);
+  if (width > MAX_INDENT) exceeded('An indentation of the template is too wide', MAX_INDENT, 'spaces');
+  return Math.max(0, width);
 }
 
 /** Replaces the decimal digits of all scripts by ASCII digits. Each script has ten consecutive ones. */
@@ -192,6 +204,11 @@ function parseFloatText(written: string): number | null {
   return FLOAT_TEXT.test(trimmed) ? Number(trimmed.replaceAll('_', '')) : null;
 }
 
+/** The longest decimal integer that Python reads from text. */
+const MAX_INTEGER_DIGITS = 4300;
+/** The widest indentation. */
+const MAX_INDENT = 1000;
+
 const PREFIXES: Readonly<Record<number, RegExp>> = { 2: /^0b_?/i, 8: /^0o_?/i, 16: /^0x_?/i };
 
 /** Implements Python's `int(text, base)`; null if it is no integer. */
@@ -203,6 +220,11 @@ function parseInteger(written: string, base: number): bigint | null {
   const prefix = PREFIXES[base];
   if (prefix) digits = digits.replace(prefix, '');
   if (!/^[\da-z]+(?:_[\da-z]+)*$/.test(digits)) return null;
+  const isPower = (base & (base - 1)) === 0;
+  // Python refuses longer integers, unless their base is a power of two.
+  if (!isPower && digits.replaceAll('_', '').length > MAX_INTEGER_DIGITS) return null;
+  if (digits.length * Math.log2(base) > MAX_BITS) exceeded('An integer of the template is too large', MAX_BITS, 'bits');
+  countDigits(digits.length * Math.log2(base));
   let value = 0n;
   for (const digit of digits.replaceAll('_', '')) {
     const number = parseInt(digit, 36);
@@ -262,9 +284,10 @@ function joined(operand: Value, args: Arguments): Value {
   const path = bound.get('attribute');
   const separator = bound.get('d');
   return text(
-    iterate(operand)
-      .map((item) => printed(path === undefined || isNone(path) ? item : byPath(item, path)))
-      .join(separator === undefined ? '' : printed(separator)),
+    joinedTexts(
+      iterate(operand).map((item) => printed(path === undefined || isNone(path) ? item : byPath(item, path))),
+      separator === undefined ? '' : printed(separator),
+    ),
   );
 }
 
@@ -280,6 +303,8 @@ function* batches(operand: Value, linecount: Value, fill: Value): Generator<Valu
   if (size < 1) throw new Error('the filter "batch" needs a positive number of items');
   for (let at = 0; at < all.length; at += size) {
     const batch = all.slice(at, at + size);
+    countSteps(1);
+    countItems(isNone(fill) ? batch.length : size);
     while (!isNone(fill) && batch.length < size) batch.push(fill);
     yield list(batch);
   }
@@ -299,6 +324,7 @@ function* sliceParts(operand: Value, slicesValue: Value, fill: Value): Generator
   const longer = all.length - size * count;
   let at = 0;
   for (let number = 0; number < count; number++) {
+    countSteps(1);
     const part = all.slice(at, at + size + (number < longer ? 1 : 0));
     at += part.length;
     if (!isNone(fill) && number >= longer) part.push(fill);
@@ -309,12 +335,16 @@ function* sliceParts(operand: Value, slicesValue: Value, fill: Value): Generator
 function indented(operand: Value, args: Arguments): Value {
   const bound = bind('indent', args, 'width', 'first', 'blank');
   const width = bound.get('width') ?? integer(4);
-  const margin = isText(width) ? width.value : ' '.repeat(Math.max(0, Math.min(integerOf(width), 1000)));
+  const margin = isText(width) ? width.value : repeated(' ', widthOf(width));
   if (!isText(required(operand))) throw new Error(`the filter "indent" needs str, not ${typeName(operand)}`);
   return soft(operand, (plain) => {
     const lines = linesOfText(`${plain}\n`);
     const isBlank = bound.isTrue('blank');
-    const body = lines.map((line, at) => (at === 0 || (line === '' && !isBlank) ? line : margin + line)).join('\n');
+    countSteps(lines.length);
+    const body = joinedTexts(
+      lines.map((line, at) => (at === 0 || (line === '' && !isBlank) ? line : margin + line)),
+      '\n',
+    );
     return bound.isTrue('first') ? margin + body : body;
   });
 }
@@ -404,7 +434,7 @@ function last(operand: Value): Value {
 }
 
 function reversed(operand: Value): Value {
-  if (isText(operand)) return { ...operand, value: Array.from(operand.value).reverse().join('') };
+  if (isText(operand)) return { ...operand, value: joinedTexts(charactersOf(operand.value).reverse()) };
   if (operand.type === 'generator') return list([...iterate(operand)].reverse());
   return generator('iterator', [...iterate(operand)].reverse());
 }

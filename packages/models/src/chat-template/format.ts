@@ -1,8 +1,11 @@
 /** Python's formatting of values: the operator `%`, `str.format`, and format specifications. */
+import { characterCount, charactersOf, joinedTexts, repeated } from './bounded-text.js';
+import { countDigits, countRead, countSteps, exceeded, MAX_WIDTH } from './bounds.js';
 import { exponential, fixed, general } from './numbers.js';
 import { escapeHtml } from './html.js';
 import {
   bigintOf,
+  bitsOf,
   isMapping,
   isNumber,
   isText,
@@ -18,16 +21,11 @@ import {
   type Value,
 } from './values.js';
 
-/** The longest text that a width or precision may ask for. */
-const MAX_WIDTH = 1_000_000;
-
 function checkedWidth(digits: string | undefined): number {
   const width = Number(digits ?? 0);
-  if (width > MAX_WIDTH) throw new Error('the width of a format is too large');
+  if (width > MAX_WIDTH) exceeded('A width of a format is too large', MAX_WIDTH, 'characters');
   return width;
 }
-
-const lengthOf = (body: string): number => Array.from(body).length;
 
 /** Formats a float with the type e, f, g or % in lower or upper case, without its sign. */
 function floatBody(number: number, kind: string, precision: number, alternate: boolean): string {
@@ -62,11 +60,29 @@ function integerBody(
   alternate: boolean,
 ): { readonly prefix: string; readonly digits: string } {
   const [radix, prefix] = RADIX[kind] ?? [10, ''];
+  countDigits(absolute <= BigInt(Number.MAX_SAFE_INTEGER) ? 0 : bitsOf(absolute));
   const digits = absolute.toString(radix);
   return { prefix: alternate ? prefix : '', digits: kind === 'X' ? digits.toUpperCase() : digits };
 }
 
 const PERCENT = /%(?:\(([^)]*)\))?([-+ #0]*)(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?([^])?/g;
+
+/** Replaces each match; an error in one ends the search. @throws `BoundExceeded` if the result is too long */
+function replaceEach(
+  text: string,
+  pattern: RegExp,
+  replace: (...groups: [string, ...(string | undefined)[]]) => string,
+): string {
+  countRead(text.length);
+  const parts: string[] = [];
+  let from = 0;
+  for (const found of text.matchAll(pattern)) {
+    countSteps(1);
+    parts.push(text.slice(from, found.index), replace(...(found as unknown as [string, ...(string | undefined)[]])));
+    from = found.index + found[0].length;
+  }
+  return joinedTexts([...parts, text.slice(from)]);
+}
 
 /** Implements `pattern % values`. */
 export function percentFormat(pattern: TextValue, values: Value): Value {
@@ -79,9 +95,10 @@ export function percentFormat(pattern: TextValue, values: Value): Value {
     if (value === undefined) throw new Error('not enough arguments for format string');
     return value;
   };
-  const result = pattern.value.replace(
+  const result = replaceEach(
+    pattern.value,
     PERCENT,
-    (whole, key: string | undefined, flags: string, width: string | undefined, precision: string | undefined, kind) => {
+    (whole, key: string | undefined, flags = '', width: string | undefined, precision: string | undefined, kind) => {
       if (kind === '%' && key === undefined) return '%';
       if (kind === undefined) throw new Error('incomplete format');
       if (width === '*' || precision === '*') throw new Error('"*" in a format is not supported');
@@ -95,7 +112,7 @@ export function percentFormat(pattern: TextValue, values: Value): Value {
         value = found;
       }
       const digits =
-        whole.includes('.') && precision === undefined ? 0 : precision === undefined ? null : Number(precision);
+        whole.includes('.') && precision === undefined ? 0 : precision === undefined ? null : checkedWidth(precision);
       const body = percentBody(value, flags, digits, String(kind));
       const escapedBody = escaped && !(isText(value) && value.safe === true) ? escapeHtml(body) : body;
       return padPercent(escapedBody, flags, checkedWidth(width), 'diufFeEgGxXo'.includes(String(kind)));
@@ -109,15 +126,16 @@ export function percentFormat(pattern: TextValue, values: Value): Value {
 }
 
 function padPercent(body: string, flags: string, width: number, isNumeric: boolean): string {
-  const missing = Math.max(0, width - lengthOf(body));
-  if (flags.includes('-')) return body + ' '.repeat(missing);
-  if (!flags.includes('0') || !isNumeric || !/\d/.test(body)) return ' '.repeat(missing) + body;
+  const missing = Math.max(0, width - characterCount(body));
+  if (flags.includes('-')) return body + repeated(' ', missing);
+  if (!flags.includes('0') || !isNumeric || !/\d/.test(body)) return repeated(' ', missing) + body;
   const [sign = ''] = /^[-+ ]?(?:0[xX]|0o)?/.exec(body) ?? [];
-  return sign + '0'.repeat(missing) + body.slice(sign.length);
+  return sign + repeated('0', missing) + body.slice(sign.length);
 }
 
 function percentBody(value: Value, flags: string, precision: number | null, kind: string): string {
-  const cut = (body: string): string => (precision === null ? body : Array.from(body).slice(0, precision).join(''));
+  const cut = (body: string): string =>
+    precision === null ? body : joinedTexts(charactersOf(body).slice(0, precision));
   if (kind === 's') return cut(printed(value));
   if (kind === 'r') return cut(representation(value));
   if (kind === 'a') return cut(asciiOnly(representation(value)));
@@ -144,22 +162,24 @@ function integerOfFloat(number: number): bigint {
 }
 
 function character(value: Value): string {
-  if (isText(value) && lengthOf(value.value) === 1) return value.value;
+  if (isText(value) && characterCount(value.value) === 1) return value.value;
   if (value.type === 'int') return String.fromCodePoint(Number(value.value));
   throw new Error('%c requires int or char');
 }
 
 const asciiOnly = (written: string): string =>
-  Array.from(written, (one) => {
-    const point = one.codePointAt(0) ?? 0;
-    if (point < 0x80) return one;
-    const digits = point.toString(16);
-    return point < 0x100
-      ? `\\x${digits}`
-      : point < 0x10000
-        ? `\\u${digits.padStart(4, '0')}`
-        : `\\U${digits.padStart(8, '0')}`;
-  }).join('');
+  joinedTexts(
+    charactersOf(written).map((one) => {
+      const point = one.codePointAt(0) ?? 0;
+      if (point < 0x80) return one;
+      const digits = point.toString(16);
+      return point < 0x100
+        ? `\\x${digits}`
+        : point < 0x10000
+          ? `\\u${digits.padStart(4, '0')}`
+          : `\\U${digits.padStart(8, '0')}`;
+    }),
+  );
 
 const SPECIFICATION = /^(?:([^])?([<>=^]))?([-+ ])?(z)?(#)?(0)?(\d+)?([,_])?(?:\.(\d+))?([a-zA-Z%])?$/u;
 
@@ -185,7 +205,7 @@ function parseSpecification(specification: string): Specification {
     alternate: alternate !== undefined,
     width: checkedWidth(width),
     grouping,
-    precision: precision === undefined ? null : Number(precision),
+    precision: precision === undefined ? null : checkedWidth(precision),
     kind,
   };
 }
@@ -193,7 +213,9 @@ function parseSpecification(specification: string): Specification {
 function grouped(digits: string, separator: string, size: number): string {
   if (separator === '') return digits;
   const [whole = '', ...rest] = digits.split(/(?=[.e%])/);
-  return whole.replace(new RegExp(`\\B(?=(?:\\w{${size}})+$)`, 'g'), separator) + rest.join('');
+  const groups: string[] = [];
+  for (let end = whole.length; end > 0; end -= size) groups.unshift(whole.slice(Math.max(0, end - size), end));
+  return joinedTexts(groups, separator) + rest.join('');
 }
 
 /** Implements `format(value, specification)`. */
@@ -213,7 +235,7 @@ function formatText(value: string, spec: Specification, specification: string): 
     throw new Error(`Unknown format code '${spec.kind}' for object of type 'str'`);
   if (spec.sign !== '-' || spec.alternate || spec.grouping !== '' || (spec.align === '=' && spec.fill !== '0'))
     throw new Error(`Invalid format specifier '${specification}' for a text`);
-  const cut = spec.precision === null ? value : Array.from(value).slice(0, spec.precision).join('');
+  const cut = spec.precision === null ? value : joinedTexts(charactersOf(value).slice(0, spec.precision));
   return pad('', cut, spec.align === '=' ? { ...spec, align: '<' } : spec, '<');
 }
 
@@ -263,19 +285,19 @@ function pad(
   { fill, align, width, grouping, kind }: Specification,
   byDefault: string,
 ): string {
-  const missing = Math.max(0, width - lengthOf(sign + body));
+  const missing = Math.max(0, width - characterCount(sign + body));
   switch (align ?? byDefault) {
     case '<':
-      return sign + body + fill.repeat(missing);
+      return sign + body + repeated(fill, missing);
     case '^':
-      return fill.repeat(Math.floor(missing / 2)) + sign + body + fill.repeat(Math.ceil(missing / 2));
+      return repeated(fill, Math.floor(missing / 2)) + sign + body + repeated(fill, Math.ceil(missing / 2));
     case '=':
       if (grouping !== '' && fill === '0' && missing > 0)
         throw new Error('zero padding together with grouping is not supported');
-      return sign + fill.repeat(missing) + body;
+      return sign + repeated(fill, missing) + body;
     default:
       if (kind === '\0') return body;
-      return fill.repeat(missing) + sign + body;
+      return repeated(fill, missing) + sign + body;
   }
 }
 
@@ -298,6 +320,7 @@ function fields(
   depth: number,
 ): string {
   if (depth === 0) throw new Error('Max string recursion exceeded');
+  countRead(pattern.length);
   let result = '';
   for (let at = 0; at < pattern.length;) {
     const character = pattern.charAt(at);
@@ -313,6 +336,7 @@ function fields(
     }
     if (character === '}') throw new Error("Single '}' encountered in format string");
     const end = endOfField(pattern, at);
+    countSteps(1);
     const found = /^([^!:]*)(?:!([^:]*))?(?::([^]*))?$/u.exec(pattern.slice(at + 1, end));
     if (found === null) throw new Error('the replacement field of a format is invalid');
     const [, name = '', conversion, specification = ''] = found;
@@ -351,14 +375,34 @@ function converted(value: Value, conversion: string | undefined): Value {
   }
 }
 
+/** Splits `name.attribute[key]` into its parts; the first may be empty. @throws if the name is invalid */
+function partsOfName(name: string): string[] {
+  const ends = /[.[]/g;
+  const partFrom = (start: number): string => {
+    ends.lastIndex = start;
+    return name.slice(start, ends.exec(name)?.index);
+  };
+  const parts = [partFrom(0)];
+  for (let at = parts[0]?.length ?? 0; at < name.length;) {
+    const close = name[at] === '[' ? name.indexOf(']', at) + 1 : at + 1 + partFrom(at + 1).length;
+    const part = name.slice(at, close);
+    // `.x` and `[x]` have at least one character; after `]` comes the next part or the end.
+    if (close <= at || part.length < (name[at] === '[' ? 3 : 2) || !/^(?:[.[]|$)/.test(name.slice(close, close + 1)))
+      throw new Error('the field name of a format is invalid');
+    countSteps(1);
+    parts.push(part);
+    at = close;
+  }
+  return parts;
+}
+
 function fieldValue(
   name: string,
   args: Arguments,
   read: ReadMember,
   counter: { next: number; isManual: boolean },
 ): Value {
-  const [first = '', ...steps] = name.match(/^[^.[]*|\.[^.[]+|\[[^\]]+\]/g) ?? [''];
-  if (first + steps.join('') !== name) throw new Error('the field name of a format is invalid');
+  const [first = '', ...steps] = partsOfName(name);
   const isIndex = first === '' || /^\d+$/.test(first);
   if (isIndex) {
     if (first !== '') counter.isManual = true;

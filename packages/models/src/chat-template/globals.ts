@@ -1,5 +1,6 @@
 /** The functions that every template can call. */
 import { bind, integerOf } from './arguments.js';
+import { exceeded, MAX_RANGE } from './bounds.js';
 import { fromKeys } from './members.js';
 import { Scope } from './scope.js';
 import { strftime } from './strftime.js';
@@ -17,9 +18,6 @@ import {
   type Native,
   type Value,
 } from './values.js';
-
-/** Maximum length of a range in Jinja's sandbox. */
-const MAX_RANGE = 100_000;
 
 /** Declares the global functions. `clock.now` is the time of `strftime_now`. */
 export function createGlobals(clock: { readonly now: Date }): Scope {
@@ -85,8 +83,7 @@ function range({ positional, keywords }: Arguments): Value {
     numbers.length === 1 ? [0, numbers[0] ?? 0, 1] : [numbers[0] ?? 0, numbers[1] ?? 0, numbers[2] ?? 1];
   if (step === 0) throw new Error('range() arg 3 must not be zero');
   const count = Math.max(0, Math.ceil((stop - start) / step));
-  if (count > MAX_RANGE)
-    throw new Error(`Range too big. The sandbox blocks ranges larger than MAX_RANGE (${MAX_RANGE}).`);
+  if (count > MAX_RANGE) exceeded('A range of the template is too big', MAX_RANGE, 'items');
   return rangeValue(start, stop, step);
 }
 

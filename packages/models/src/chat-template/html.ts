@@ -1,3 +1,6 @@
+import { countRead } from './bounds.js';
+import { inPieces } from './bounded-text.js';
+
 const ESCAPES: Readonly<Record<string, string>> = {
   '&': '&amp;',
   '<': '&lt;',
@@ -7,4 +10,8 @@ const ESCAPES: Readonly<Record<string, string>> = {
 };
 
 /** Escapes text for HTML. */
-export const escapeHtml = (plain: string): string => plain.replace(/[&<>"']/g, (character) => ESCAPES[character] ?? '');
+export function escapeHtml(plain: string): string {
+  if (!/[&<>"']/.test(plain)) return plain;
+  countRead(8 * plain.length);
+  return inPieces(plain, (piece) => piece.replace(/[&<>"']/g, (character) => ESCAPES[character] ?? ''));
+}

@@ -1,5 +1,7 @@
 import { pythonFloat } from '@whetstone/core/util';
-import { isNone, pairsOf, typeName, type Value } from './values.js';
+import { inPieces, joinedTexts, repeated } from './bounded-text.js';
+import { countDigits, countRead, countSteps, countText } from './bounds.js';
+import { bitsOf, isNone, pairsOf, typeName, type Value } from './values.js';
 
 export interface JsonOptions {
   readonly indent: string | null;
@@ -15,10 +17,11 @@ export interface JsonOptions {
 export function toJson(value: Value, options: JsonOptions, depth = 0): string {
   const [itemSeparator, keySeparator] = options.separators ?? [options.indent === null ? ', ' : ',', ': '];
   const wrapped = (open: string, items: readonly string[], close: string): string => {
-    if (items.length === 0 || options.indent === null) return open + items.join(itemSeparator) + close;
-    const margin = `\n${options.indent.repeat(depth + 1)}`;
-    return `${open}${margin}${items.join(itemSeparator + margin)}\n${options.indent.repeat(depth)}${close}`;
+    if (items.length === 0 || options.indent === null) return open + joinedTexts(items, itemSeparator) + close;
+    const margin = `\n${repeated(options.indent, depth + 1)}`;
+    return `${open}${margin}${joinedTexts(items, itemSeparator + margin)}\n${repeated(options.indent, depth)}${close}`;
   };
+  countSteps(1);
   switch (value.type) {
     case 'str':
       return jsonText(value.value, options.ensureAscii);
@@ -27,6 +30,7 @@ export function toJson(value: Value, options: JsonOptions, depth = 0): string {
     case 'bool':
       return value.value ? 'true' : 'false';
     case 'int':
+      if (typeof value.value === 'bigint') countDigits(bitsOf(value.value));
       return String(value.value);
     case 'float':
       return value.written ?? jsonFloat(value.value);
@@ -70,11 +74,14 @@ function keyText(key: Value): string {
 }
 
 function jsonText(string: string, ensureAscii: boolean): string {
+  countRead(string.length);
   // JSON.stringify differs from Python only in lone surrogates and U+007F.
   const written = JSON.stringify(string);
-  return ensureAscii
-    ? written.replace(/[\u007f-\uffff]/g, (unit) =>
-        unit === '\x7f' ? unit : `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
-      )
-    : written;
+  countText(written.length);
+  if (!ensureAscii) return written;
+  return inPieces(written, (piece) =>
+    piece.replace(/[\u007f-\uffff]/g, (unit) =>
+      unit === '\x7f' ? unit : `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    ),
+  );
 }

@@ -1,3 +1,4 @@
+import { exceeded, MAX_TEMPLATE } from './bounds.js';
 import { SyntaxProblem } from './syntax.js';
 
 /** A token of a template; `type` is the operator itself, or one of the names here. */
@@ -30,6 +31,7 @@ const CLOSERS: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}'
 
 /** Splits a template into tokens, with `trim_blocks` and `lstrip_blocks` as in transformers. */
 export function tokenize(template: string): Token[] {
+  if (template.length > MAX_TEMPLATE) exceeded('The template is too long', MAX_TEMPLATE, 'characters');
   let source = template.replace(/\r\n|\r/g, '\n');
   if (source.endsWith('\n')) source = source.slice(0, -1);
   const tokens: Token[] = [];
@@ -41,14 +43,22 @@ export function tokenize(template: string): Token[] {
 class Lexer {
   private at = 0;
   private line = 1;
-  private counted = 0;
+  /** The position of the next line break; infinite after the last. */
+  private nextBreak: number;
   /** Whether the text so far ends with a line break, or is empty. */
   private startsLine = true;
 
   constructor(
     private readonly source: string,
     private readonly tokens: Token[],
-  ) {}
+  ) {
+    this.nextBreak = this.breakFrom(0);
+  }
+
+  private breakFrom(start: number): number {
+    const at = this.source.indexOf('\n', start);
+    return at === -1 ? Infinity : at;
+  }
 
   run(): void {
     const { source } = this;
@@ -74,7 +84,7 @@ class Lexer {
 
   /** Removes the white space before a tag that its sign, or `lstrip_blocks`, removes. */
   private trimmed(data: string, sign: string, isOutput: boolean): string {
-    if (sign === '-') return data.replace(/\s+$/, '');
+    if (sign === '-') return data.trimEnd();
     if (sign === '+' || isOutput) return data;
     const start = data.lastIndexOf('\n') + 1;
     return (start > 0 || this.startsLine) && data.slice(start).trim() === '' ? data.slice(0, start) : data;
@@ -82,13 +92,9 @@ class Lexer {
 
   private add(type: Token['type'], value: string): void {
     if (type === 'data' && value === '') return;
-    for (
-      let at = this.source.indexOf('\n', this.counted);
-      at !== -1 && at < this.at;
-      at = this.source.indexOf('\n', at + 1)
-    ) {
+    while (this.nextBreak < this.at) {
       this.line++;
-      this.counted = at + 1;
+      this.nextBreak = this.breakFrom(this.nextBreak + 1);
     }
     this.tokens.push({ type, value, line: this.line });
   }
@@ -169,7 +175,7 @@ class Lexer {
   }
 
   private balance(operator: string, open: string[]): void {
-    const closer = CLOSERS[operator];
+    const closer = Object.hasOwn(CLOSERS, operator) ? CLOSERS[operator] : undefined;
     if (closer !== undefined) open.push(closer);
     else if (operator === ')' || operator === ']' || operator === '}') {
       const expected = open.pop();
@@ -206,7 +212,7 @@ function unescape(body: string, line: number): string {
   return body.replace(
     /\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|[0-7]{1,3}|N\{[^}]*\}|[^])/g,
     (whole, code: string) => {
-      const simple = SIMPLE[code];
+      const simple = Object.hasOwn(SIMPLE, code) ? SIMPLE[code] : undefined;
       if (simple !== undefined) return simple;
       if (/^[0-7]/.test(code)) return String.fromCodePoint(parseInt(code, 8));
       if (/^[xuU]./.test(code)) {

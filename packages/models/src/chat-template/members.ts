@@ -1,4 +1,6 @@
 import { bind } from './arguments.js';
+import { charactersOf, isSimple, joinedTexts } from './bounded-text.js';
+import { countItems, countRead, countSteps } from './bounds.js';
 import { formatFields } from './format.js';
 import { sequenceMethods, textMethods } from './text-methods.js';
 import {
@@ -47,6 +49,7 @@ const dictMethods: Readonly<Record<string, DictMethod>> = {
   },
   values: (self, args) => {
     bind('values', args);
+    countSteps(self.value.size);
     return view('dict_values', [...self.value.values()]);
   },
   get: (self, args) => {
@@ -134,6 +137,7 @@ export function attributeOf(object: Value, name: string): Value | undefined {
 
 /** Marks the texts of a result as HTML, like the text that they come from. */
 function marked(result: Value): Value {
+  countSteps(1);
   if (isText(result)) return safeText(result.value);
   return result.type === 'list' || result.type === 'tuple' ? { ...result, value: result.value.map(marked) } : result;
 }
@@ -141,8 +145,15 @@ function marked(result: Value): Value {
 function callTextMethod(self: Value & { readonly type: 'str' }, name: string, args: Arguments): Value {
   if (self.safe === true && (name === 'join' || name === 'replace'))
     throw new Error(`the method ${name}() of escaped text is not supported; apply it before the filter`);
+  countTexts(self, args);
   const result = (textMethods[name] as (typeof textMethods)[string])(self.value, args);
   return self.safe === true ? marked(result) : result;
+}
+
+/** Counts the texts that a method or filter reads. */
+export function countTexts(self: Value, { positional }: Arguments): void {
+  if (isText(self)) countRead(self.value.length);
+  for (const value of positional) if (isText(value)) countRead(value.value.length);
 }
 
 function callDictMethod(self: DictValue, name: string, args: Arguments): Value {
@@ -163,7 +174,8 @@ function itemOf(object: Value, key: Value): Value | undefined {
   const at = Number(key.value);
   if (isIndexed(object)) return object.value.at(at);
   if (isText(object)) {
-    const character = Array.from(object.value).at(at);
+    countRead(object.value.length);
+    const character = isSimple(object.value) ? object.value.at(at) : charactersOf(object.value).at(at);
     return character === undefined ? undefined : { ...object, value: character };
   }
   return undefined;
@@ -196,7 +208,6 @@ export function readMember(object: Value, key: Value, isAttribute: boolean): Val
 export function sliced(object: Value, bounds: readonly (Value | null)[]): Value {
   if (isMissing(object)) throw new Error(object.hint);
   if (!isText(object) && !isIndexed(object)) throw new Error(`'${typeName(object)}' object cannot be sliced`);
-  const items = isText(object) ? Array.from(object.value) : object.value;
   const numbers = bounds.map((bound) => {
     if (bound === null || bound.type === 'none') return null;
     if (bound.type !== 'int' && bound.type !== 'bool')
@@ -204,8 +215,13 @@ export function sliced(object: Value, bounds: readonly (Value | null)[]): Value 
     return Number(bound.value);
   });
   const [start = null, stop = null, step = null] = numbers;
+  if (isText(object) && (step ?? 1) === 1 && isSimple(object.value)) {
+    countRead(object.value.length);
+    return { ...object, value: object.value.slice(...positionsOf(object.value.length, start, stop, 1)) };
+  }
+  const items = isText(object) ? charactersOf(object.value) : object.value;
   const picked = pick(items as readonly (string | Value)[], start, stop, step ?? 1);
-  if (isText(object)) return { ...object, value: picked.join('') };
+  if (isText(object)) return { ...object, value: joinedTexts(picked as readonly string[]) };
   if (object.type === 'range') return slicedRange(object, start, stop, step ?? 1);
   return { type: object.type, value: picked as readonly Value[] };
 }
@@ -227,6 +243,7 @@ function slicedRange(range: SequenceValue, start: number | null, stop: number | 
 
 function pick<T>(items: readonly T[], start: number | null, stop: number | null, step: number): T[] {
   const [from, to] = positionsOf(items.length, start, stop, step);
+  countItems(Math.max(0, (to - from) / step));
   const picked: T[] = [];
   for (let at = from; step > 0 ? at < to : at > to; at += step) picked.push(items[at] as T);
   return picked;
@@ -234,11 +251,14 @@ function pick<T>(items: readonly T[], start: number | null, stop: number | null,
 
 /** Returns an item by a dotted path, for `map(attribute=…)` and `sort(attribute=…)`. */
 export function byPath(item: Value, path: Value, byDefault?: Value): Value {
+  countTexts(path, { positional: [], keywords: new Map() });
+  countItems(4);
   const keys: readonly Value[] = isText(path)
     ? path.value.split('.').map((key) => (/^\d+$/.test(key) ? integer(BigInt(key)) : text(key)))
     : [path];
   let value = item;
   for (const key of keys) {
+    countItems(16);
     value = readMember(value, key, false);
     if (isMissing(value) && byDefault !== undefined && byDefault !== missing) value = byDefault;
   }

@@ -1,5 +1,6 @@
 import { WhetstoneError, type ContentPart, type Message } from '@whetstone/core/contract';
 import { isRecord, parseExact } from '@whetstone/core/util';
+import { rethrowLimit } from './limit.js';
 
 /** Keys of a message that control training; templates do not see them. */
 const trainingKeys: readonly string[] = ['train', 'weight', 'isPrompt'] satisfies (keyof Message)[];
@@ -89,7 +90,8 @@ export function probeExpectsMapping(render: (messages: readonly Message[]) => st
   const text = (messages: readonly Message[]): string | null => {
     try {
       return render(messages);
-    } catch {
+    } catch (error) {
+      rethrowLimit(error);
       return null;
     }
   };

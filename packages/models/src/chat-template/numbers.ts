@@ -1,4 +1,5 @@
 /** Exact decimal digits of floats, rounded half to even as in Python. */
+import { countRead, exceeded } from './bounds.js';
 
 /** Returns a positive float as the fraction numerator ÷ 2^shift. */
 function fractionOf(number: number): { readonly numerator: bigint; readonly shift: number } {
@@ -28,9 +29,15 @@ function scaledInteger(number: number, digits: number): bigint {
 
 const MAX_DIGITS = 1000;
 
+/** Counts a number that is formatted. @throws `BoundExceeded` if it has too many digits */
+function countNumber(digits: number): void {
+  if (digits > MAX_DIGITS) exceeded('A precision of the template is too large', MAX_DIGITS, 'digits');
+  countRead(500);
+}
+
 /** Formats a finite float with a number of decimals, without its sign. */
 export function fixed(number: number, digits: number): string {
-  if (digits > MAX_DIGITS) throw new Error('the precision is too large');
+  countNumber(digits);
   const written = scaledInteger(number, digits)
     .toString()
     .padStart(digits + 1, '0');
@@ -51,7 +58,7 @@ function significant(number: number, count: number): { readonly digits: string; 
 
 /** Formats a finite float as `d.ddde+xx`, without its sign. */
 export function exponential(number: number, digits: number): string {
-  if (digits > MAX_DIGITS) throw new Error('the precision is too large');
+  countNumber(digits);
   const { digits: written, exponent } = significant(number, digits + 1);
   const mantissa = digits === 0 ? written : `${written.charAt(0)}.${written.slice(1)}`;
   return `${mantissa}e${exponent < 0 ? '-' : '+'}${String(Math.abs(exponent)).padStart(2, '0')}`;
@@ -60,6 +67,7 @@ export function exponential(number: number, digits: number): string {
 /** Implements the format `g` of C, without the sign; `keepZeros` for the flag `#`. */
 export function general(number: number, precision: number, keepZeros: boolean): string {
   const count = Math.max(1, precision);
+  countNumber(count);
   const { exponent } = significant(number, count);
   const isFixed = exponent >= -4 && exponent < count;
   const written = isFixed ? fixed(number, count - 1 - exponent) : exponential(number, count - 1);

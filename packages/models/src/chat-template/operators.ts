@@ -1,8 +1,11 @@
+import { joinedTexts, positionOf, repeated as repeatedText } from './bounded-text.js';
+import { countDigits, countItems, countRead, exceeded, MAX_BITS, MAX_REPETITION } from './bounds.js';
 import { percentFormat } from './format.js';
 import { escapeHtml } from './html.js';
 import type { BinaryOperator, ComparisonOperator } from './syntax.js';
 import {
   bigintOf,
+  bitsOf,
   compareNumbers,
   equals,
   float,
@@ -26,11 +29,6 @@ import {
   type Value,
 } from './values.js';
 
-/** Maximum length of a repeated text or list. */
-const MAX_REPETITION = 1_000_000;
-/** Maximum number of bits of a power. */
-const MAX_BITS = 100_000;
-
 /** Implements Python's binary operators. Throws Python's errors for incompatible types. */
 export function arithmetic(operator: BinaryOperator, left: Value, right: Value): Value {
   required(left);
@@ -53,12 +51,15 @@ function unsupported(operator: string, left: Value, right: Value): Error {
 
 function concatenated(left: Value, right: Value): Value {
   if (isText(left) && isText(right)) {
-    if (left.safe !== true && right.safe !== true) return text(left.value + right.value);
+    if (left.safe !== true && right.safe !== true) return text(joinedTexts([left.value, right.value]));
     const part = ({ value, safe }: TextValue): string => (safe === true ? value : escapeHtml(value));
-    return safeText(part(left) + part(right));
+    return safeText(joinedTexts([part(left), part(right)]));
   }
-  if (left.type === 'list' && right.type === 'list') return list([...left.value, ...right.value]);
-  if (left.type === 'tuple' && right.type === 'tuple') return tuple([...left.value, ...right.value]);
+  if ((left.type === 'list' || left.type === 'tuple') && right.type === left.type) {
+    const items = (right as SequenceValue).value;
+    countItems(left.value.length + items.length);
+    return (left.type === 'list' ? list : tuple)([...left.value, ...items]);
+  }
   if (isText(left) || left.type === 'list' || left.type === 'tuple')
     throw new Error(`can only concatenate ${typeName(left)} (not "${typeName(right)}") to ${typeName(left)}`);
   throw unsupported('+', left, right);
@@ -70,8 +71,11 @@ function repeated(left: Value, right: Value): Value {
   if (!isText(sequence) && sequence.type !== 'list' && sequence.type !== 'tuple') throw unsupported('*', left, right);
   if (!isCount(count)) throw new Error(`can't multiply sequence by non-int of type '${typeName(count)}'`);
   const repeats = Math.max(0, Number(count.value));
-  if (sequence.value.length * repeats > MAX_REPETITION) throw new Error('the repetition is too long');
-  if (isText(sequence)) return { ...sequence, value: sequence.value.repeat(repeats) };
+  const unit = isText(sequence) ? 'characters' : 'items';
+  if (Math.max(sequence.value.length, 1) * repeats > MAX_REPETITION)
+    exceeded('A repetition of the template is too long', MAX_REPETITION, unit);
+  if (isText(sequence)) return { ...sequence, value: repeatedText(sequence.value, repeats) };
+  countItems(sequence.value.length * repeats);
   return { type: sequence.type, value: Array.from({ length: repeats }, () => sequence.value).flat() };
 }
 
@@ -112,7 +116,11 @@ function floatResult(operator: BinaryOperator, left: number, right: number): num
   }
 }
 
-const bitsOf = (absolute: bigint): number => absolute.toString(2).length;
+const binaryDigits = (absolute: bigint): number => absolute.toString(2).length;
+
+/** Returns the bits of the largest integer that a JavaScript number cannot represent; 0 without one. */
+const sizeOf = (...integers: readonly bigint[]): number =>
+  Math.max(...integers.map((value) => (Number.isSafeInteger(Number(value)) ? 0 : bitsOf(value))));
 
 /** Divides integers and rounds the result once, as Python does. */
 function quotient(left: bigint, right: bigint): number {
@@ -120,7 +128,7 @@ function quotient(left: bigint, right: bigint): number {
   if (Number.isSafeInteger(a) && Number.isSafeInteger(b)) return a / b;
   const [numerator, denominator] = [left < 0n ? -left : left, right < 0n ? -right : right];
   // More bits than a float has; the last one is set if there is a remainder.
-  const shift = Math.max(0, 70 - bitsOf(numerator) + bitsOf(denominator));
+  const shift = Math.max(0, 70 - binaryDigits(numerator) + binaryDigits(denominator));
   if (shift > 1000) throw new Error('the quotient of these integers is too small');
   const scaled = numerator << BigInt(shift);
   const digits = (scaled / denominator) | (scaled % denominator === 0n ? 0n : 1n);
@@ -131,6 +139,7 @@ function quotient(left: bigint, right: bigint): number {
 
 function integerResult(operator: BinaryOperator, left: bigint, right: bigint): Value {
   if (right === 0n && (operator === '/' || operator === '//' || operator === '%')) throw zeroDivision(operator);
+  if (operator !== '**') countDigits(operator === '*' ? sizeOf(left) + sizeOf(right) : sizeOf(left, right));
   switch (operator) {
     case '+':
       return integer(left + right);
@@ -153,7 +162,9 @@ function integerResult(operator: BinaryOperator, left: bigint, right: bigint): V
         if (left === 0n) throw zeroDivision(operator);
         return float(Number(left) ** Number(right));
       }
-      if (BigInt(left.toString(2).length) * right > BigInt(MAX_BITS)) throw new Error('the power is too large');
+      if (BigInt(left.toString(2).length) * right > BigInt(MAX_BITS))
+        exceeded('A power of the template is too large', MAX_BITS, 'bits');
+      countDigits(left.toString(2).length * Number(right));
       return integer(left ** right);
     }
   }
@@ -171,6 +182,7 @@ export function signed(isNegative: boolean, operand: Value): Value {
 /** Compares texts by code points, as Python does. */
 function compareTexts(left: string, right: string): number {
   const length = Math.min(left.length, right.length);
+  countRead(length);
   let at = 0;
   while (at < length && left.charCodeAt(at) === right.charCodeAt(at)) at++;
   if (at === length) return left.length - right.length;
@@ -191,6 +203,7 @@ export function order(left: Value, right: Value, operator = '<'): number {
 
 function orderSequences(left: SequenceValue, right: SequenceValue, operator: string): number {
   for (const [at, item] of left.value.entries()) {
+    countItems(1);
     const other = right.value[at];
     if (other === undefined) return 1;
     if (!equals(item, other)) return order(item, other, operator);
@@ -221,7 +234,7 @@ export function compare(operator: ComparisonOperator, left: Value, right: Value)
 export function contains(container: Value, item: Value): boolean {
   if (isText(container)) {
     if (!isText(item)) throw new Error(`'in <string>' requires string as left operand, not ${typeName(item)}`);
-    return container.value.includes(item.value);
+    return positionOf(container.value, item.value) >= 0;
   }
   if (isMapping(container)) return !isMissing(item) && container.value.has(keyOf(item));
   if (container.type === 'view' && container.label === 'dict_keys') keyOf(item);

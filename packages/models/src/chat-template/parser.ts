@@ -1,3 +1,4 @@
+import { exceeded, MAX_NESTING } from './bounds.js';
 import { tokenize, type Token } from './lexer.js';
 import {
   refersTo,
@@ -35,6 +36,7 @@ class Parser {
   tagged = false;
   private at = 0;
   private loops = 0;
+  private depth = 0;
 
   constructor(private readonly tokens: readonly Token[]) {}
 
@@ -95,8 +97,20 @@ class Parser {
     this.at++;
   }
 
+  /** Parses something that may contain itself. @throws `BoundExceeded` if it is nested too deeply */
+  private nested<T>(parse: () => T): T {
+    if (++this.depth > MAX_NESTING) exceeded('The template is nested too deeply', MAX_NESTING, 'levels');
+    const result = parse();
+    this.depth--;
+    return result;
+  }
+
   /** Parses statements up to a tag whose name is in `ends`; the name is the current token then. */
   statements(ends: readonly string[] | null): Statement[] {
+    return this.nested(() => this.statementsTo(ends));
+  }
+
+  private statementsTo(ends: readonly string[] | null): Statement[] {
     const body: Statement[] = [];
     for (;;) {
       const token = this.next();
@@ -112,7 +126,7 @@ class Parser {
         }
         case 'begin-block': {
           if (ends !== null && this.isName(...ends)) return body;
-          body.push(...this.statement());
+          for (const statement of this.statement()) body.push(statement);
           this.expectEnd('end-block');
           break;
         }
@@ -303,6 +317,10 @@ class Parser {
   }
 
   expression(): Expression {
+    return this.nested(() => this.conditionalExpression());
+  }
+
+  private conditionalExpression(): Expression {
     let expression = this.or();
     while (this.skipName('if')) {
       const test = this.or();
@@ -325,7 +343,7 @@ class Parser {
   }
 
   private not(): Expression {
-    return this.skipName('not') ? { kind: 'not', operand: this.not() } : this.comparison();
+    return this.skipName('not') ? { kind: 'not', operand: this.nested(() => this.not()) } : this.comparison();
   }
 
   private comparison(): Expression {
@@ -371,7 +389,7 @@ class Parser {
     const signed = isNegative || this.isOperator('+');
     if (signed) this.at++;
     let expression: Expression = signed
-      ? { kind: isNegative ? 'negative' : 'positive', operand: this.unary(false) }
+      ? { kind: isNegative ? 'negative' : 'positive', operand: this.nested(() => this.unary(false)) }
       : this.primary();
     expression = this.postfix(expression);
     return withFilter ? this.filterExpression(expression) : expression;
@@ -502,6 +520,7 @@ class Parser {
     this.expectOperator('(');
     const positional: Expression[] = [];
     const keywords: [string, Expression][] = [];
+    const names = new Set<string>();
     let rest: Expression | null = null;
     let restKeywords: Expression | null = null;
     for (let isFirst = true; !this.isOperator(')'); isFirst = false) {
@@ -520,7 +539,8 @@ class Parser {
         check(restKeywords === null);
         const name = this.next().value;
         this.at++;
-        if (keywords.some(([other]) => other === name)) this.fail(`keyword argument repeated: ${name}`);
+        if (names.has(name)) this.fail(`keyword argument repeated: ${name}`);
+        names.add(name);
         keywords.push([name, this.expression()]);
       } else {
         check(rest === null && restKeywords === null && keywords.length === 0);

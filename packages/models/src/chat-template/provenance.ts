@@ -1,3 +1,5 @@
+import { positionOf } from './bounded-text.js';
+import { countSteps, countTraces } from './bounds.js';
 import { isList, isText, printed, type Value } from './values.js';
 
 /**
@@ -38,8 +40,13 @@ export function createProvenance(): Provenance {
     if (traces.length > 0) known.set(value, traces);
     return value;
   };
-  const within = (value: Value): readonly Trace[] =>
-    isList(value) ? [...of(value), ...value.value.flatMap(within)] : of(value);
+  const within = (value: Value): readonly Trace[] => {
+    if (!isList(value)) return of(value);
+    countSteps(value.value.length);
+    const found = [...of(value), ...value.value.flatMap(within)];
+    countTraces(found.length);
+    return found;
+  };
   return {
     of,
     set,
@@ -52,6 +59,7 @@ export function createProvenance(): Provenance {
 
 /** Moves traces by a number of UTF-16 units. */
 export function shiftTraces(traces: readonly Trace[], by: number): readonly Trace[] {
+  countTraces(traces.length);
   return by === 0 || traces.length === 0
     ? traces
     : traces.map((trace) => ({ ...trace, start: trace.start + by, end: trace.end + by }));
@@ -60,6 +68,7 @@ export function shiftTraces(traces: readonly Trace[], by: number): readonly Trac
 /** Returns the traces of the slice from `start` to `end`. */
 function clipTraces(traces: readonly Trace[], start: number, end: number): readonly Trace[] {
   if (traces.length === 0) return traces;
+  countTraces(traces.length);
   return traces.flatMap((trace) => {
     const from = Math.max(trace.start, start);
     const to = Math.min(trace.end, end);
@@ -72,6 +81,7 @@ function clipTraces(traces: readonly Trace[], start: number, end: number): reado
 /** Returns traces of the complete text for every origin. Used if the ranges of the origins are unknown. */
 export function coverAll(length: number, traces: readonly Trace[]): readonly Trace[] {
   const origins = new Map<string, Trace>();
+  countTraces(traces.length);
   for (const trace of traces) origins.set(`${trace.message}:${trace.kind}`, { ...trace, start: 0, end: length });
   return [...origins.values()];
 }
@@ -82,6 +92,6 @@ export function coverAll(length: number, traces: readonly Trace[]): readonly Tra
 function deriveTraces(result: string, source: string, traces: readonly Trace[]): readonly Trace[] {
   if (traces.length === 0 || result === source) return traces;
   if (traces.every(({ start, end }) => start === 0 && end === source.length)) return coverAll(result.length, traces);
-  const at = source.indexOf(result);
+  const at = positionOf(source, result);
   return at < 0 ? coverAll(result.length, traces) : clipTraces(traces, at, at + result.length);
 }

@@ -11,8 +11,9 @@ import {
 import type { FolderTokenizer } from '../tokenizer/index.js';
 import { recipeFor } from '../recipes.js';
 import { readTokenizerFiles } from '../tokenizer/index.js';
+import { rethrowLimit } from './limit.js';
 import { findStopTokens } from './stop-tokens.js';
-import { compileTemplate, type CompiledTemplate, type TemplateOutput } from './template.js';
+import { compileTemplate, withinBounds, type CompiledTemplate, type TemplateOutput } from './template.js';
 import { readTemplates } from './template-files.js';
 import { forTemplate, probeExpectsMapping } from './message-fields.js';
 import { findTurns, foreignSpans, generationSpans, regionStart } from './turns.js';
@@ -113,13 +114,11 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
   const render: ChatRenderer['render'] = (messages, tools, variables) => {
     const output = run(messages, tools, false, variables);
     const { tagged } = choose(tools);
-    const turns = findTurns({
-      output,
-      messages,
-      tagged,
-      generationPrompt: tagged && messages.every(({ role }) => role !== 'assistant') ? '' : generationPrompt(tools),
+    const prompt = tagged && messages.every(({ role }) => role !== 'assistant') ? '' : generationPrompt(tools);
+    const { turns, foreign } = withinBounds(options.file, () => {
+      const found = findTurns({ output, messages, tagged, generationPrompt: prompt });
+      return { turns: found, foreign: foreignSpans(output, messages, found) };
     });
-    const foreign = foreignSpans(output, messages, turns);
     return {
       text: output.text,
       turns,
@@ -181,7 +180,8 @@ function findGenerationPrompt(
         return prompted.slice(start);
       const without = run(messages, false).text;
       if (prompted.startsWith(without)) return prompted.slice(without.length);
-    } catch {
+    } catch (error) {
+      rethrowLimit(error);
       // The template rejects this conversation; try the next one.
     }
   }

@@ -1,3 +1,4 @@
+import { countItems } from './bounds.js';
 import type { Value } from './values.js';
 
 /** Variables of a block, a loop iteration or a macro, within those of the surrounding scope. */
@@ -7,7 +8,13 @@ export class Scope {
   constructor(private readonly parent: Scope | null = null) {}
 
   get(name: string): Value | undefined {
-    return this.variables.get(name) ?? this.parent?.get(name);
+    let depth = 0;
+    for (let scope: Scope | null = this; scope !== null; scope = scope.parent) {
+      const value = scope.variables.get(name);
+      if (value !== undefined) return value;
+      if (++depth > 8) countItems(1);
+    }
+    return undefined;
   }
 
   set(name: string, value: Value): void {

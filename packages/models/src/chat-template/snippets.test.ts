@@ -27,7 +27,7 @@ function render(template: string): string | { readonly refused: string } {
   try {
     return compileTemplate(template).run({ messages, variables, now: new Date(0) }).text;
   } catch (error) {
-    if (isWhetstoneError(error) && error.code === 'TEMPLATE_FAILED') return { refused: error.message };
+    if (isWhetstoneError(error) && /^TEMPLATE_(?:FAILED|LIMIT)$/.test(error.code)) return { refused: error.message };
     throw error;
   }
 }

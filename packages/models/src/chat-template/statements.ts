@@ -1,5 +1,6 @@
 import { createBuilder, type Builder } from './builder.js';
-import { countSteps, type Evaluation } from './evaluation.js';
+import { countCall, countSteps } from './bounds.js';
+import type { Evaluation } from './evaluation.js';
 import { applyBlockFilter, argumentsOf, evaluate, invoke } from './expressions.js';
 import { loopVariable, type LoopState } from './loop-variable.js';
 import { createMacro } from './macros.js';
@@ -28,7 +29,7 @@ function run(evaluation: Evaluation, body: readonly Statement[], scope: Scope, o
 }
 
 function execute(evaluation: Evaluation, statement: Statement, scope: Scope, out: Builder): void {
-  countSteps(evaluation, 1);
+  countSteps(1);
   switch (statement.kind) {
     case 'data':
       return out.append(statement.text, []);
@@ -106,7 +107,7 @@ function macro(
     body,
     open: () => new Scope(scope),
     evaluate: (expression, inner) => evaluate(evaluation, expression, inner),
-    capture: (statements, inner) => capture(evaluation, statements, inner),
+    capture: (statements, inner) => countCall(() => capture(evaluation, statements, inner)),
   });
 }
 
@@ -150,7 +151,7 @@ function loop(
 /** Runs a recursive loop for inner items and returns what it writes. */
 function again(evaluation: Evaluation, statement: Loop, items: Value, scope: Scope, depth: number): Value {
   const out = createBuilder();
-  loop(evaluation, statement, items, scope, out, depth);
+  countCall(() => loop(evaluation, statement, items, scope, out, depth));
   const { text: written, traces } = out.finish();
   return evaluation.provenance.set(text(written), traces);
 }
@@ -162,7 +163,7 @@ function itemsOf(evaluation: Evaluation, statement: Loop, source: Value, scope: 
   const all = isText(source)
     ? iterate(source).map((item) => provenance.set(item, coverAll(printed(item).length, traces)))
     : iterate(source);
-  countSteps(evaluation, all.length);
+  countSteps(all.length);
   const { test } = statement;
   return test === null ? all : all.filter((item) => truth(evaluate(evaluation, test, bind(statement, item, scope))));
 }

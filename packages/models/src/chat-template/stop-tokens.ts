@@ -1,4 +1,5 @@
 import type { Message, RenderedConversation, Tokenizer } from '@whetstone/core/contract';
+import { rethrowLimit } from './limit.js';
 
 /** A tokenizer that may recognise added tokens. Without `isAddedToken`, special tokens count as added. */
 export type StopTokenizer = Tokenizer & { isAddedToken?(id: number): boolean };
@@ -59,7 +60,8 @@ function turnEnds(
   let rendered: RenderedConversation;
   try {
     rendered = render(messages, tools);
-  } catch {
+  } catch (error) {
+    rethrowLimit(error);
     return [];
   }
   const { text, turns } = rendered;

@@ -1,3 +1,5 @@
+import { countText } from './bounds.js';
+
 const MONTHS = [
   'January',
   'February',
@@ -60,6 +62,7 @@ export function strftime(date: Date, format: string): string {
     t: () => '\t',
   };
   // `%-d` omits the padding.
+  countText(9 * format.length);
   return format.replace(/%(-?)([a-zA-Z%])/g, (written, minus: string, letter: string) => {
     const value = directives[letter]?.();
     if (value === undefined) return written;

@@ -147,13 +147,23 @@ export class SyntaxProblem extends Error {
   }
 }
 
-/** Returns whether part of a syntax tree refers to a variable. */
-export function refersTo(part: unknown, variable: string): boolean {
-  if (Array.isArray(part)) return part.some((item) => refersTo(item, variable));
+const references = new WeakMap<object, Map<string, boolean>>();
+
+/** Returns whether the body of a macro or loop refers to a variable. It is searched once for each variable. */
+export function refersTo(body: object, variable: string): boolean {
+  const known = references.get(body) ?? new Map<string, boolean>();
+  references.set(body, known);
+  const found = known.get(variable) ?? contains(body, variable);
+  known.set(variable, found);
+  return found;
+}
+
+function contains(part: unknown, variable: string): boolean {
+  if (Array.isArray(part)) return part.some((item) => contains(item, variable));
   if (typeof part !== 'object' || part === null) return false;
   const { kind, name } = part as { readonly kind?: unknown; readonly name?: unknown };
   if (kind === 'constant') return false;
-  return (kind === 'name' && name === variable) || Object.values(part).some((item) => refersTo(item, variable));
+  return (kind === 'name' && name === variable) || Object.values(part).some((item) => contains(item, variable));
 }
 
 /** Formats an expression for error messages, such as `message.content`. */

@@ -1,5 +1,6 @@
 import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import { isWrittenNumber } from '@whetstone/core/util';
+import { bounded, BoundExceeded, countCall } from './bounds.js';
 import type { Evaluation } from './evaluation.js';
 import { createGlobals } from './globals.js';
 import { parseTemplate } from './parser.js';
@@ -42,6 +43,7 @@ export interface CompiledTemplate {
    * Renders messages to text, with traces of the messages that each range came from.
    *
    * @throws `TEMPLATE_FAILED` if the template fails.
+   * @throws `TEMPLATE_LIMIT` if it exceeds a bound of `bounds.ts`
    */
   run(run: TemplateRun): TemplateOutput;
 }
@@ -50,6 +52,7 @@ export interface CompiledTemplate {
  * Parses a chat template.
  *
  * @throws `TEMPLATE_FAILED` if the template has a syntax error; with the line if it is known.
+ * @throws `TEMPLATE_LIMIT` if it is too long, or nested too deeply
  */
 export function compileTemplate(source: string, file?: string): CompiledTemplate {
   const template = parse(source, file);
@@ -60,34 +63,54 @@ export function compileTemplate(source: string, file?: string): CompiledTemplate
     tagged: template.tagged,
     run({ messages, variables, now }) {
       clock.now = now;
-      const provenance = createProvenance();
-      const root = new Scope(globals);
-      for (const [name, value] of Object.entries(variables)) root.set(name, toValue(value));
-      const positions = new Map<Value, number>();
-      const values = messages.map((message, index) => {
-        const value = toValue(message);
-        positions.set(value, index);
-        markOrigin(value, index, provenance);
-        return value;
+      return withinBounds(file, () => {
+        const evaluation = evaluationOf(template, messages, variables, new Scope(globals));
+        const result = capture(evaluation, template.body, evaluation.root);
+        return { text: printed(result), traces: evaluation.provenance.of(result) };
       });
-      root.set('messages', list(values));
-      const evaluation: Evaluation = {
-        template,
-        provenance,
-        messageOf: (value) => positions.get(value),
-        root,
-        steps: 0,
-        position: { message: -1, atMessage: true },
-      };
-      root.set('self', blocksOf(evaluation));
-      try {
-        const result = capture(evaluation, template.body, root);
-        return { text: printed(result), traces: provenance.of(result) };
-      } catch (cause) {
-        throw templateError(cause, file);
-      }
     },
   };
+}
+
+/**
+ * Runs part of a rendering with its own bounds.
+ *
+ * @throws `TEMPLATE_LIMIT` if it exceeds a bound
+ * @throws `TEMPLATE_FAILED` for other errors
+ */
+export function withinBounds<T>(file: string | undefined, render: () => T): T {
+  try {
+    return bounded(render);
+  } catch (cause) {
+    throw templateError(cause, file);
+  }
+}
+
+function evaluationOf(
+  template: Template,
+  messages: TemplateRun['messages'],
+  variables: TemplateRun['variables'],
+  root: Scope,
+): Evaluation {
+  const provenance = createProvenance();
+  for (const [name, value] of Object.entries(variables)) root.set(name, toValue(value));
+  const positions = new Map<Value, number>();
+  const values = messages.map((message, index) => {
+    const value = toValue(message);
+    positions.set(value, index);
+    markOrigin(value, index, provenance);
+    return value;
+  });
+  root.set('messages', list(values));
+  const evaluation: Evaluation = {
+    template,
+    provenance,
+    messageOf: (value) => positions.get(value),
+    root,
+    position: { message: -1, atMessage: true },
+  };
+  root.set('self', blocksOf(evaluation));
+  return evaluation;
 }
 
 /** Creates the variable `self`, whose members render the blocks of the template. */
@@ -98,26 +121,51 @@ function blocksOf(evaluation: Evaluation): Value {
     label: 'TemplateReference',
     attribute: (name) => {
       const block = evaluation.template.blocks.get(name);
-      return block && callable(name, () => capture(evaluation, block.body, new Scope(evaluation.root)));
+      return (
+        block && callable(name, () => countCall(() => capture(evaluation, block.body, new Scope(evaluation.root))))
+      );
     },
   };
 }
 
 function templateError(cause: unknown, file: string | undefined): WhetstoneError {
   if (isWhetstoneError(cause)) return cause;
-  const message =
-    cause instanceof RangeError && /call stack/i.test(cause.message)
-      ? 'the template has an infinite recursion'
-      : cause instanceof Error
-        ? cause.message
-        : String(cause);
-  return new WhetstoneError('TEMPLATE_FAILED', message, { ...(file === undefined ? {} : { place: { file } }), cause });
+  const place = file === undefined ? {} : { place: { file } };
+  const limit = limitError(cause, file);
+  if (limit !== null) return limit;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return new WhetstoneError('TEMPLATE_FAILED', message, { ...place, cause });
+}
+
+/** Bounds of the JavaScript engine, with the words of its errors. */
+const ENGINE_BOUNDS = [
+  [/call stack/i, 'The template has an infinite recursion, or nests values too deeply.', 'the depth of the call stack'],
+  [/Invalid (?:string|array) length/, 'A text or list of the template is too long.', 'the longest text or list'],
+  [/BigInt/, 'An integer of the template is too large.', 'the largest integer'],
+  [/maximum size/i, 'A dict of the template is too large.', 'the largest dict'],
+] as const;
+
+/** Returns the error of a bound; null if the cause is another. */
+function limitError(cause: unknown, file: string | undefined): WhetstoneError | null {
+  const engine =
+    cause instanceof RangeError ? ENGINE_BOUNDS.find(([pattern]) => pattern.test(cause.message)) : undefined;
+  if (engine === undefined && !(cause instanceof BoundExceeded)) return null;
+  const [message, bound] =
+    cause instanceof BoundExceeded ? [`${cause.message}.`, cause.bound] : [engine?.[1] ?? '', engine?.[2]];
+  return new WhetstoneError('TEMPLATE_LIMIT', message, {
+    ...(file === undefined ? {} : { place: { file } }),
+    ...(bound === undefined ? {} : { expected: bound }),
+    hint: 'Templates are bounded in time and memory. Simplify the template, or shorten the conversation.',
+    cause,
+  });
 }
 
 function parse(source: string, file: string | undefined): Template {
   try {
     return parseTemplate(source);
   } catch (cause) {
+    const limit = limitError(cause, file);
+    if (limit !== null) throw limit;
     const line = cause instanceof SyntaxProblem ? cause.line : undefined;
     throw new WhetstoneError('TEMPLATE_FAILED', `The template cannot be parsed: ${(cause as Error).message}`, {
       ...(file === undefined && line === undefined ? {} : { place: { file, line } }),

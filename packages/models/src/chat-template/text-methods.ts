@@ -1,5 +1,17 @@
 import { bind, integerOf } from './arguments.js';
 import {
+  characterCount,
+  charactersOf,
+  joinedTexts,
+  lastPositionOf,
+  positionOf,
+  positions,
+  repeated,
+  splitAt,
+  trimmed,
+} from './bounded-text.js';
+import { countSteps, exceeded, MAX_WIDTH } from './bounds.js';
+import {
   equals,
   flag,
   integer,
@@ -23,34 +35,38 @@ type Method = (self: string, args: Arguments) => Value;
  * U+0085, but not U+FEFF.
  */
 const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
-const LEADING = new RegExp(`^[${SPACE}]+`, 'u');
-const TRAILING = new RegExp(`[${SPACE}]+$`, 'u');
+const IS_SPACE = new RegExp(`[${SPACE}]`, 'u');
 const WORDS = new RegExp(`[^${SPACE}]+`, 'gu');
 
 /** The line breaks of Python's `str.splitlines`. */
 const BREAK = '\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029';
 const LINES = new RegExp(`[^${BREAK}]*(?:\\r\\n|[${BREAK}])|[^${BREAK}]+$`, 'gu');
-const LINE_END = new RegExp(`(?:\\r\\n|[${BREAK}])$`, 'u');
+const IS_BREAK = new RegExp(`[${BREAK}]`, 'u');
+
+const isSpace = (unit: number): boolean =>
+  (unit >= 0x09 && unit <= 0x0d) ||
+  (unit >= 0x1c && unit <= 0x20) ||
+  (unit > 0x7f && IS_SPACE.test(String.fromCharCode(unit)));
 
 /** Implements Python's `str.strip`, `lstrip` and `rstrip`; `characters` null means white space. */
 export function strip(self: string, characters: string | null, left = true, right = true): string {
-  if (characters === null) {
-    const from = left ? self.replace(LEADING, '') : self;
-    return right ? from.replace(TRAILING, '') : from;
-  }
-  const set = new Set(characters);
-  const units = Array.from(self);
+  if (characters === null) return trimmed(self, isSpace, left, right);
+  const set = new Set(charactersOf(characters));
+  const units = charactersOf(self);
   let start = 0;
   let end = units.length;
   if (left) while (start < end && set.has(units[start] ?? '')) start++;
   if (right) while (end > start && set.has(units[end - 1] ?? '')) end--;
-  return units.slice(start, end).join('');
+  return joinedTexts(units.slice(start, end));
 }
+
+const isBreak = (unit: number): boolean => IS_BREAK.test(String.fromCharCode(unit));
 
 /** Implements Python's `str.splitlines`. */
 export function linesOfText(self: string, keepEnds = false): string[] {
   const lines = self.match(LINES) ?? [];
-  return keepEnds ? lines : lines.map((line) => line.replace(LINE_END, ''));
+  countSteps(lines.length);
+  return keepEnds ? lines : lines.map((line) => trimmed(line, isBreak, false, true));
 }
 
 /** Returns the words of a text, separated by white space. */
@@ -71,15 +87,15 @@ const stripping =
   (label: string, left: boolean, right: boolean): Method =>
   (self, args) =>
     text(strip(self, bind(label, args, 'chars').text('chars'), left, right));
-const texts = (items: readonly string[]): Value => list(items.map(text));
+function texts(items: readonly string[]): Value {
+  countSteps(items.length);
+  return list(items.map(text));
+}
 
 /** Implements Python's `str.split` and `rsplit`; a null separator means white space. */
 function splitText(self: string, separator: string | null, maxSplits: number, fromRight: boolean): string[] {
   if (separator === '') throw new Error('empty separator');
-  const ranges =
-    separator === null
-      ? Array.from(self.matchAll(WORDS), ({ index, 0: word }) => [index, index + word.length] as const)
-      : rangesBetween(self, separator, fromRight);
+  const ranges = separator === null ? wordRanges(self) : rangesBetween(self, separator, fromRight);
   const fields = ranges.map(([start, end]) => self.slice(start, end));
   // Without a separator, the last field keeps the white space at its end.
   if (fields.length <= maxSplits + (separator === null ? 0 : 1)) return fields;
@@ -89,26 +105,34 @@ function splitText(self: string, separator: string | null, maxSplits: number, fr
   return fromRight ? [self.slice(0, edge[1]), ...fields.slice(kept)] : [...fields.slice(0, kept), self.slice(edge[0])];
 }
 
-function rangesBetween(self: string, separator: string, fromRight: boolean): (readonly [number, number])[] {
+function wordRanges(self: string): (readonly [number, number])[] {
   const ranges: (readonly [number, number])[] = [];
-  if (fromRight) {
-    let end = self.length;
-    for (let at = lastIndexBefore(self, separator, end); at >= 0; at = lastIndexBefore(self, separator, end)) {
-      ranges.unshift([at + separator.length, end]);
-      end = at;
-    }
-    return [[0, end], ...ranges];
+  for (const { index, 0: word } of self.matchAll(WORDS)) {
+    countSteps(1);
+    ranges.push([index, index + word.length]);
   }
-  let from = 0;
-  for (let at = self.indexOf(separator); at >= 0; at = self.indexOf(separator, from)) {
-    ranges.push([from, at]);
-    from = at + separator.length;
-  }
-  return [...ranges, [from, self.length]];
+  return ranges;
 }
 
-const lastIndexBefore = (self: string, separator: string, end: number): number =>
-  end < separator.length ? -1 : self.lastIndexOf(separator, end - separator.length);
+function rangesBetween(self: string, separator: string, fromRight: boolean): (readonly [number, number])[] {
+  const ranges: (readonly [number, number])[] = [];
+  if (!fromRight) {
+    let from = 0;
+    for (const part of splitAt(self, separator)) {
+      ranges.push([from, from + part.length]);
+      from += part.length + separator.length;
+    }
+    return ranges;
+  }
+  let end = self.length;
+  for (const at of [...positions(self, separator, 0)].reverse()) {
+    if (at + separator.length > end) continue;
+    countSteps(1);
+    ranges.push([at + separator.length, end]);
+    end = at;
+  }
+  return [...ranges, [0, end] as const].reverse();
+}
 
 const splitting =
   (label: string, fromRight: boolean): Method =>
@@ -125,14 +149,14 @@ function ranged(
   end: Value | undefined,
 ): { readonly part: string; readonly offset: number } | null {
   if (start === undefined && end === undefined) return { part: self, offset: 0 };
-  const units = Array.from(self);
+  const units = charactersOf(self);
   const position = (value: Value | undefined, byDefault: number): number => {
     if (value === undefined || isNone(value)) return byDefault;
     const at = integerOf(value);
     return at < 0 ? Math.max(0, at + units.length) : at;
   };
   const [from, to] = [position(start, 0), Math.min(units.length, position(end, units.length))];
-  return from > to || from > units.length ? null : { part: units.slice(from, to).join(''), offset: from };
+  return from > to || from > units.length ? null : { part: joinedTexts(units.slice(from, to)), offset: from };
 }
 
 const affix =
@@ -155,9 +179,9 @@ const finding =
     const sub = bound.text('sub');
     if (sub === null) throw new Error(`${label} must be called with str`);
     const within = ranged(self, bound.get('start'), bound.get('end'));
-    const at = within === null ? -1 : last ? within.part.lastIndexOf(sub) : within.part.indexOf(sub);
+    const at = within === null ? -1 : last ? lastPositionOf(within.part, sub) : positionOf(within.part, sub);
     if (at < 0 && mustExist) throw new Error('substring not found');
-    return integer(at < 0 || within === null ? -1 : within.offset + Array.from(within.part.slice(0, at)).length);
+    return integer(at < 0 || within === null ? -1 : within.offset + characterCount(within.part.slice(0, at)));
   };
 
 const partition =
@@ -165,7 +189,7 @@ const partition =
   (self, args) => {
     const [separator = ''] = textArgument(label, args, 'sep');
     if (separator === '') throw new Error('empty separator');
-    const at = last ? self.lastIndexOf(separator) : self.indexOf(separator);
+    const at = last ? lastPositionOf(self, separator) : positionOf(self, separator);
     if (at < 0) return tuple((last ? ['', '', self] : [self, '', '']).map(text));
     return tuple([self.slice(0, at), separator, self.slice(at + separator.length)].map(text));
   };
@@ -183,31 +207,32 @@ const capitalized = (word: string): string => {
   return title + word.slice(first.length).toLowerCase();
 };
 
-/** The longest text that padding makes. */
-const MAX_WIDTH = 1_000_000;
+function checkWidth(width: number): void {
+  if (width > MAX_WIDTH) exceeded('A width of the template is too large', MAX_WIDTH, 'characters');
+}
 
 function widthOf(label: string, args: Arguments): { readonly width: number; readonly fill: string } {
   const bound = bind(label, args, 'width', 'fillchar');
   const width = integerOf(bound.need('width'));
   const fill = bound.get('fillchar') === undefined ? ' ' : (bound.text('fillchar') ?? '');
-  if (Array.from(fill).length !== 1) throw new Error('The fill character must be exactly one character long');
-  if (width > MAX_WIDTH) throw new Error('the width is too large');
+  if (characterCount(fill) !== 1) throw new Error('The fill character must be exactly one character long');
+  checkWidth(width);
   return { width, fill };
 }
 
 /** Implements `str.center`. */
 export function centered(self: string, width: number, fill = ' '): string {
-  if (width > MAX_WIDTH) throw new Error('the width is too large');
-  const space = Math.max(0, width - Array.from(self).length);
+  checkWidth(width);
+  const space = Math.max(0, width - characterCount(self));
   const left = Math.floor(space / 2) + (space & width & 1);
-  return fill.repeat(left) + self + fill.repeat(space - left);
+  return repeated(fill, left) + self + repeated(fill, space - left);
 }
 
 const padding =
   (label: string, left: boolean): Method =>
   (self, args) => {
     const { width, fill } = widthOf(label, args);
-    const space = fill.repeat(Math.max(0, width - Array.from(self).length));
+    const space = repeated(fill, width - characterCount(self));
     return text(left ? self + space : space + self);
   };
 
@@ -233,13 +258,16 @@ export const isUpper = (self: string): boolean => hasCase(self) && !/[\p{Ll}\p{L
 /** Implements `str.capitalize`. */
 export const capitalize = (self: string): string => capitalized(self);
 
+/** The widest tab. */
+const MAX_TAB = 1000;
+
 function expandTabs(self: string, size: number): string {
   let column = 0;
   let result = '';
   for (const character of self) {
     if (character === '\t') {
       const count = size > 0 ? size - (column % size) : 0;
-      result += ' '.repeat(count);
+      result += repeated(' ', count);
       column += count;
     } else {
       result += character;
@@ -286,7 +314,7 @@ export const textMethods: Readonly<Record<string, Method>> = {
     const wrong = items.findIndex((item) => !isText(item));
     if (wrong >= 0)
       throw new Error(`sequence item ${wrong}: expected str instance, ${typeName(items[wrong] ?? missing)} found`);
-    return text(items.map(printed).join(self));
+    return text(joinedTexts(items.map(printed), self));
   },
   find: finding('find', false, false),
   rfind: finding('rfind', true, false),
@@ -298,7 +326,7 @@ export const textMethods: Readonly<Record<string, Method>> = {
     if (sub === null) throw new Error('count() takes a text');
     const within = ranged(self, bound.get('start'), bound.get('end'));
     if (within === null) return integer(0);
-    return integer(sub === '' ? Array.from(within.part).length + 1 : within.part.split(sub).length - 1);
+    return integer(sub === '' ? characterCount(within.part) + 1 : splitAt(within.part, sub).length - 1);
   },
   upper: changing('upper', (self) => self.toUpperCase()),
   lower: changing('lower', (self) => self.toLowerCase()),
@@ -311,11 +339,11 @@ export const textMethods: Readonly<Record<string, Method>> = {
   title: changing('title', (self) => self.replace(/\p{L}[\p{L}\p{M}]*/gu, capitalized)),
   capitalize: changing('capitalize', capitalized),
   swapcase: changing('swapcase', (self) =>
-    Array.from(self, (one) => (one === one.toUpperCase() ? one.toLowerCase() : one.toUpperCase())).join(''),
+    joinedTexts(charactersOf(self).map((one) => (one === one.toUpperCase() ? one.toLowerCase() : one.toUpperCase()))),
   ),
   expandtabs: (self, args) => {
     const size = bind('expandtabs', args, 'tabsize').integer('tabsize', 8);
-    if (size > 1000) throw new Error('the width is too large');
+    if (size > MAX_TAB) exceeded('A tab of the template is too wide', MAX_TAB, 'spaces');
     return text(expandTabs(self, size));
   },
   center: (self, args) => {
@@ -326,8 +354,8 @@ export const textMethods: Readonly<Record<string, Method>> = {
   rjust: padding('rjust', false),
   zfill: (self, args) => {
     const width = integerOf(bind('zfill', args, 'width').need('width'));
-    if (width > MAX_WIDTH) throw new Error('the width is too large');
-    const zeros = '0'.repeat(Math.max(0, width - Array.from(self).length));
+    checkWidth(width);
+    const zeros = repeated('0', width - characterCount(self));
     return text(/^[+-]/.test(self) ? self.charAt(0) + zeros + self.slice(1) : zeros + self);
   },
   isdigit: testing('isdigit', (self) => /^[\p{Nd}²³¹⁰⁴-⁹₀-₉]+$/u.test(self)),
@@ -350,14 +378,9 @@ export const textMethods: Readonly<Record<string, Method>> = {
 
 /** Implements `str.replace`; a negative count means all. */
 export function replaceText(self: string, old: string, next: string, count: number): string {
-  const fields = old === '' ? ['', ...Array.from(self), ''] : self.split(old);
-  if (count < 0 || fields.length - 1 <= count) return fields.join(next);
-  return (
-    fields
-      .slice(0, count)
-      .map((field) => field + next)
-      .join('') + fields.slice(count).join(old)
-  );
+  const fields = old === '' ? ['', ...charactersOf(self), ''] : splitAt(self, old);
+  if (count < 0 || fields.length - 1 <= count) return joinedTexts(fields, next);
+  return joinedTexts(fields.slice(0, count), next) + (count > 0 ? next : '') + joinedTexts(fields.slice(count), old);
 }
 
 type SequenceMethod = (self: readonly Value[], args: Arguments) => Value;
@@ -366,6 +389,7 @@ type SequenceMethod = (self: readonly Value[], args: Arguments) => Value;
 export const sequenceMethods: Readonly<Record<string, SequenceMethod>> = {
   count: (self, args) => {
     const item = bind('count', args, 'value').need('value');
+    countSteps(self.length);
     return integer(self.filter((candidate) => equals(candidate, item)).length);
   },
   index: (self, args) => {
@@ -373,6 +397,7 @@ export const sequenceMethods: Readonly<Record<string, SequenceMethod>> = {
     const item = bound.need('value');
     const position = (at: number): number => (at < 0 ? Math.max(0, at + self.length) : at);
     const [start, stop] = [position(bound.integer('start', 0)), position(bound.integer('stop', self.length))];
+    countSteps(self.length);
     const at = self.findIndex((candidate, index) => index >= start && index < stop && equals(candidate, item));
     if (at < 0) throw new Error(`${printed(item)} is not in list`);
     return integer(at);

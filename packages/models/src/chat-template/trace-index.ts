@@ -1,4 +1,5 @@
 import type { TextSpan } from '@whetstone/core/contract';
+import { countItems } from './bounds.js';
 import type { Trace } from './provenance.js';
 
 /** Finds traces by message and by range, in time proportional to the number of results. */
@@ -35,6 +36,7 @@ export function indexTraces(traces: readonly Trace[]): TraceIndex {
     within({ start, end }) {
       const found: Trace[] = [];
       for (let index = firstFrom(sorted, start); index < sorted.length; index++) {
+        countItems(1);
         const trace = sorted[index] as Trace;
         if (trace.start > end) break;
         if (trace.end <= end) found.push(trace);

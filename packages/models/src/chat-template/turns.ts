@@ -1,4 +1,6 @@
 import type { Message, TextSpan } from '@whetstone/core/contract';
+import { lastPositionOf } from './bounded-text.js';
+import { countItems, countRead } from './bounds.js';
 import type { Trace } from './provenance.js';
 import type { TemplateOutput } from './template.js';
 import { firstFrom, indexTraces, type TraceIndex } from './trace-index.js';
@@ -28,20 +30,21 @@ export function foreignSpans(
   messages: readonly Message[],
   turns: readonly (TextSpan | null)[],
 ): TextSpan[] {
-  const ofOthers = traces.filter(
-    ({ message, kind, start, end }) =>
-      end > start &&
-      message >= 0 &&
-      messages[message]?.role !== 'assistant' &&
-      (kind === 'turn' || kind === 'content' || kind === 'role'),
-  );
-  if (ofOthers.length === 0) return [];
-  const spans = turns.flatMap((turn, index) => {
-    if (turn === null || messages[index]?.role !== 'assistant') return [];
+  const isOther = ({ message, kind, start, end }: Trace): boolean =>
+    end > start &&
+    message >= 0 &&
+    messages[message]?.role !== 'assistant' &&
+    (kind === 'turn' || kind === 'content' || kind === 'role');
+  if (!traces.some(isOther)) return [];
+  const index = indexTraces(traces);
+  const spans = turns.flatMap((turn, position) => {
+    if (turn === null || messages[position]?.role !== 'assistant') return [];
     // A text that was made from both cannot be told apart; it belongs to the assistant.
-    const own = traces.filter((trace) => trace.message === index && isContent(trace) && contains(turn, trace));
-    return ofOthers
-      .filter((trace) => contains(turn, trace) && !own.some(({ start, end }) => start < trace.end && end > trace.start))
+    const own = index.of(position).filter((trace) => isContent(trace) && contains(turn, trace));
+    const others = index.within(turn).filter(isOther);
+    countItems(own.length * others.length);
+    return others
+      .filter((trace) => !own.some(({ start, end }) => start < trace.end && end > trace.start))
       .map(({ start, end }) => ({ start, end }));
   });
   return merged(spans);
@@ -95,7 +98,13 @@ const contains = (outer: TextSpan, inner: TextSpan): boolean => inner.start >= o
 
 function hull(spans: readonly TextSpan[]): TextSpan | null {
   if (spans.length === 0) return null;
-  return { start: Math.min(...spans.map(({ start }) => start)), end: Math.max(...spans.map(({ end }) => end)) };
+  countItems(spans.length);
+  let [start, end] = [Infinity, 0];
+  for (const span of spans) {
+    start = Math.min(start, span.start);
+    end = Math.max(end, span.end);
+  }
+  return { start, end };
 }
 
 /** Finds the region of each message: the output of its loop iteration, or else the span of its content. */
@@ -113,10 +122,11 @@ function findRegions({ index, messages }: Pick<IndexedInputs, 'index' | 'message
         .filter((trace) => trace.kind === 'turn' && trace.message !== message && trace.end > trace.start);
     const within = (turn: TextSpan): readonly Trace[] => {
       const others = nested(turn);
+      countItems(contents.length * (1 + others.length));
       return contents.filter((content) => contains(turn, content) && !others.some((other) => contains(other, content)));
     };
     const best =
-      turns.filter((turn) => within(turn).length > 0).at(-1) ?? (contents.length === 0 ? turns.at(-1) : undefined);
+      turns.findLast((turn) => within(turn).length > 0) ?? (contents.length === 0 ? turns.at(-1) : undefined);
     if (best !== undefined) return { start: best.start, end: best.end, content: hull(within(best)), looped: true };
     const content = hull(contents);
     return content === null ? null : { ...content, content, looped: false };
@@ -135,7 +145,9 @@ function markedTurn({ index }: IndexedInputs, message: number): TextSpan | null 
     index.of(of).filter((trace) => trace.kind === 'generation' && trace.end > trace.start);
   let turn = hull(marked(message));
   if (turn === null) return null;
-  for (const { start, end } of marked(-1)) if (start === turn.end) turn = { start: turn.start, end };
+  const outside = marked(-1);
+  countItems(outside.length);
+  for (const { start, end } of outside) if (start === turn.end) turn = { start: turn.start, end };
   return turn;
 }
 
@@ -174,7 +186,7 @@ function ownEnd({ index: traces }: IndexedInputs, index: number, from: number, r
       (trace) =>
         trace.message >= 0 && trace.message !== index && trace.kind !== 'generation' && trace.end > trace.start,
     );
-  return Math.min(region.end, ...foreign.map(({ start }) => start));
+  return foreign.reduce((end, { start }) => Math.min(end, start), region.end);
 }
 
 /**
@@ -188,7 +200,7 @@ function assistantStart(inputs: IndexedInputs, index: number, region: Region): n
     generationPrompt,
   } = inputs;
   const limit = region.content?.start ?? region.end;
-  const inside = generationPrompt === '' ? -1 : text.slice(region.start, limit).lastIndexOf(generationPrompt);
+  const inside = generationPrompt === '' ? -1 : lastPositionOf(text.slice(region.start, limit), generationPrompt);
   const prompted = inside < 0 ? limit : region.start + inside + generationPrompt.length;
   // A prompt may contain more than the header, such as the start of a thought. That belongs to the assistant's text.
   if (traces.of(index).some((trace) => trace.kind === 'role' && trace.start >= region.start && trace.end <= limit))
@@ -226,6 +238,7 @@ function headerEnd({ output: { text }, index: traces }: IndexedInputs, index: nu
 function trimmedEnd(text: string, from: number, to: number): number {
   let end = to;
   while (end > from && /\s/.test(text.charAt(end - 1))) end--;
+  countRead(to - end);
   return end;
 }
 

@@ -1,4 +1,6 @@
 import { pythonFloat } from '@whetstone/core/util';
+import { charactersOf, joinedTexts } from './bounded-text.js';
+import { countDigits, countItems, countRead, countSteps } from './bounds.js';
 
 /** Positional and keyword arguments of a call. */
 export interface Arguments {
@@ -102,14 +104,18 @@ const FALSE: BooleanValue = { type: 'bool', value: false };
 export const flag = (value: boolean): BooleanValue => (value ? TRUE : FALSE);
 export const list = (value: readonly Value[]): SequenceValue => ({ type: 'list', value });
 export const tuple = (value: readonly Value[]): SequenceValue => ({ type: 'tuple', value });
-/** Creates a range; there must not be more items than fit into memory. */
-export const rangeValue = (first: number, stop: number, step: number): SequenceValue => ({
-  type: 'range',
-  value: Array.from({ length: Math.max(0, Math.ceil((stop - first) / step)) }, (_, i) => integer(first + i * step)),
-  label: `range(${first}, ${stop}${step === 1 ? '' : `, ${step}`})`,
-  first,
-  step,
-});
+/** Creates a range. */
+export function rangeValue(first: number, stop: number, step: number): SequenceValue {
+  const length = Math.max(0, Math.ceil((stop - first) / step));
+  countSteps(length);
+  return {
+    type: 'range',
+    value: Array.from({ length }, (_, i) => integer(first + i * step)),
+    label: `range(${first}, ${stop}${step === 1 ? '' : `, ${step}`})`,
+    first,
+    step,
+  };
+}
 export const view = (label: string, value: readonly Value[]): SequenceValue => ({ type: 'view', value, label });
 export const generator = (label: string, items: Iterable<Value>): SequenceValue => ({
   type: 'generator',
@@ -171,6 +177,7 @@ export function truth(value: Value): boolean {
 export function keyOf(value: Value): string {
   switch (value.type) {
     case 'str':
+      countRead(value.value.length);
       return value.value;
     case 'int':
     case 'float':
@@ -180,7 +187,11 @@ export function keyOf(value: Value): string {
     case 'undefined':
       return `\0${value.type}`;
     case 'tuple':
-      return `\0(${value.value.map((item) => JSON.stringify(keyOf(item))).join(',')})`;
+      countSteps(value.value.length);
+      return `\0(${joinedTexts(
+        value.value.map((item) => JSON.stringify(keyOf(item))),
+        ',',
+      )})`;
     default:
       throw new Error(`unhashable type: '${typeName(value)}'`);
   }
@@ -191,6 +202,7 @@ export function dictionary(pairs: Iterable<readonly [Value, Value]>): DictValue 
   const value = new Map<string, Value>();
   const others = new Map<string, Value>();
   for (const [key, item] of pairs) {
+    countSteps(1);
     const name = keyOf(key);
     if (key.type !== 'str' && !value.has(name)) others.set(name, key);
     value.set(name, item);
@@ -199,11 +211,15 @@ export function dictionary(pairs: Iterable<readonly [Value, Value]>): DictValue 
 }
 
 /** Returns the keys of a dict in order. */
-export const keysOf = ({ value, others }: DictValue): Value[] =>
-  Array.from(value.keys(), (key) => others?.get(key) ?? text(key));
+export function keysOf({ value, others }: DictValue): Value[] {
+  countSteps(value.size);
+  return Array.from(value.keys(), (key) => others?.get(key) ?? text(key));
+}
 
-export const pairsOf = ({ value, others }: DictValue): (readonly [Value, Value])[] =>
-  Array.from(value, ([key, item]) => [others?.get(key) ?? text(key), item] as const);
+export function pairsOf({ value, others }: DictValue): (readonly [Value, Value])[] {
+  countSteps(value.size);
+  return Array.from(value, ([key, item]) => [others?.get(key) ?? text(key), item] as const);
+}
 
 const TYPE_NAMES: Readonly<Record<Value['type'], string>> = {
   str: 'str',
@@ -235,10 +251,12 @@ export function printed(value: Value): string {
 
 /** Implements Python's `repr()`. Throws for values whose text contains an address, which differs in every run. */
 export function representation(value: Value): string {
+  countSteps(1);
   switch (value.type) {
     case 'str':
       return value.safe === true ? `Markup(${quoted(value.value)})` : quoted(value.value);
     case 'int':
+      if (typeof value.value === 'bigint') countDigits(bitsOf(value.value));
       return String(value.value);
     case 'float':
       return value.written ?? pythonFloat(value.value);
@@ -249,20 +267,21 @@ export function representation(value: Value): string {
     case 'undefined':
       return 'Undefined';
     case 'list':
-      return `[${value.value.map(representation).join(', ')}]`;
+      return `[${representations(value.value)}]`;
     case 'tuple':
-      return `(${value.value.map(representation).join(', ')}${value.value.length === 1 ? ',' : ''})`;
+      return `(${representations(value.value)}${value.value.length === 1 ? ',' : ''})`;
     case 'range':
       return value.label ?? '';
     case 'view':
-      return `${value.label}([${value.value.map(representation).join(', ')}])`;
+      return `${value.label}([${representations(value.value)}])`;
     case 'dict':
-      return `{${pairsOf(value)
-        .map(([key, item]) => `${representation(key)}: ${representation(item)}`)
-        .join(', ')}}`;
+      return `{${joinedTexts(
+        pairsOf(value).map(([key, item]) => `${representation(key)}: ${representation(item)}`),
+        ', ',
+      )}}`;
     case 'namespace': {
       const members = Array.from(value.value, ([key, item]) => `${quoted(key)}: ${representation(item)}`);
-      return `<Namespace {${members.join(', ')}}>`;
+      return `<Namespace {${joinedTexts(members, ', ')}}>`;
     }
     case 'object':
       if (value.text) return value.text();
@@ -275,13 +294,26 @@ export function representation(value: Value): string {
   throw new Error(`a ${typeName(value)} object cannot be printed: apply the filter "list", or call it`);
 }
 
+const representations = (items: readonly Value[]): string => joinedTexts(items.map(representation), ', ');
+
+/** Returns the number of bits of an integer, rounded up to a multiple of four. */
+export function bitsOf(value: bigint): number {
+  return value.toString(16).length * 4;
+}
+
 const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
+const NEEDS_ESCAPE = /['\\\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u;
+
+/** Implements Python's `repr` of a text. */
 export function quoted(string: string): string {
+  countRead(string.length);
   const quote = string.includes("'") && !string.includes('"') ? '"' : "'";
-  const body = Array.from(string, (character) => {
+  if (!NEEDS_ESCAPE.test(string)) return `'${string}'`;
+  countRead(8 * string.length);
+  const body = charactersOf(string).map((character) => {
     if (character === quote) return `\\${character}`;
-    const escape = escapes[character];
+    const escape = Object.hasOwn(escapes, character) ? escapes[character] : undefined;
     if (escape !== undefined) return escape;
     if (!/[\p{C}\p{Zl}\p{Zp}\p{Zs}]/u.test(character) || character === ' ') return character;
     const point = character.codePointAt(0) ?? 0;
@@ -291,7 +323,7 @@ export function quoted(string: string): string {
         ? `\\u${point.toString(16).padStart(4, '0')}`
         : `\\U${point.toString(16).padStart(8, '0')}`;
   });
-  return quote + body.join('') + quote;
+  return quote + joinedTexts(body) + quote;
 }
 
 /** Compares two numbers exactly: negative, 0, positive, or NaN. */
@@ -313,6 +345,8 @@ export function equals(left: Value, right: Value): boolean {
   if (left.type !== right.type) return false;
   switch (left.type) {
     case 'str':
+      if (left.value.length !== (right as TextValue).value.length) return false;
+      countRead(left.value.length);
       return left.value === right.value;
     case 'none':
     case 'undefined':
@@ -323,7 +357,10 @@ export function equals(left: Value, right: Value): boolean {
       return (
         isList(right) &&
         left.value.length === right.value.length &&
-        left.value.every((item, i) => equals(item, right.value[i] ?? missing))
+        left.value.every((item, i) => {
+          countSteps(1);
+          return equals(item, right.value[i] ?? missing);
+        })
       );
     case 'view':
       return left === right || (left.label !== 'dict_values' && sameSets(left, right as SequenceValue));
@@ -332,6 +369,7 @@ export function equals(left: Value, right: Value): boolean {
         isMapping(right) &&
         left.value.size === right.value.size &&
         [...left.value].every(([key, item]) => {
+          countSteps(1);
           const other = right.value.get(key);
           return other !== undefined && equals(item, other);
         })
@@ -345,7 +383,12 @@ export function equals(left: Value, right: Value): boolean {
 const sameSets = (left: SequenceValue, right: SequenceValue): boolean =>
   right.label !== 'dict_values' &&
   left.value.length === right.value.length &&
-  left.value.every((item) => right.value.some((other) => equals(item, other)));
+  left.value.every((item) =>
+    right.value.some((other) => {
+      countSteps(1);
+      return equals(item, other);
+    }),
+  );
 
 /** Throws if a value is undefined. */
 export function required(value: Value): Value {
@@ -362,8 +405,10 @@ export function iterate(value: Value): readonly Value[] {
     case 'tuple':
     case 'range':
     case 'view':
+      countItems(value.value.length);
       return value.value;
     case 'str':
+      countSteps(value.value.length);
       return Array.from(value.value, text);
     case 'dict':
       return keysOf(value);
@@ -382,6 +427,7 @@ export function* items(value: Value): Generator<Value> {
   }
   const produced = value.value as Value[];
   for (let next = value.source.next(); next.done !== true; next = value.source.next()) {
+    countSteps(1);
     produced.push(next.value);
     yield next.value;
   }
