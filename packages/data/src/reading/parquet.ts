@@ -6,11 +6,12 @@ import {
   type FileMetaData,
 } from 'hyparquet';
 
-import { compressors } from 'hyparquet-compressors';
 import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import { checkRegular } from '@whetstone/core/files';
 import { DEFAULT_MAX_GROUP_BYTES } from '../choices.js';
 import type { OnBytes } from './bytes.js';
+import { checkedFile, checkMetadata, decodedBytesOf, type CheckedFile } from './parquet-checks.js';
+import { loadCodecs } from './parquet-codecs.js';
 import { converterOf, jsonFromBytes, withRawDecimals } from './parquet-values.js';
 import type { Row } from './row.js';
 
@@ -27,6 +28,13 @@ const DECODED_BYTES = 64 * 1024 * 1024;
 
 type RowGroup = FileMetaData['row_groups'][number];
 
+/** Bytes of a row without its values. */
+const ROW_BYTES = 16;
+/** The largest estimate of the memory of a decoded group that is decoded at once, in units of `maxGroupBytes`. */
+const MEMORY = 4;
+/** The largest number of values of a page. */
+const MAX_PAGE_VALUES = 16_000_000;
+
 const mebibytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 
 /**
@@ -38,23 +46,25 @@ const mebibytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)
 function rowsAtOnce(
   group: RowGroup,
   number: number,
+  memory: number,
   file: string,
   { decodedBytes, maxGroupBytes }: GroupLimits,
 ): number {
   const rows = Number(group.num_rows);
-  const bytes = Number(group.total_byte_size);
-  if (bytes <= decodedBytes) return rows;
+  const bytes = Math.max(Number(group.total_byte_size), rows * ROW_BYTES);
+  const size = Math.max(bytes, memory / (2 * MEMORY));
+  if (size <= decodedBytes) return rows;
   const indexed = group.columns.every(({ offset_index_offset: offset }) => Boolean(offset));
   const flat = group.columns.every(({ meta_data: column }) => (column?.path_in_schema.length ?? 2) === 1);
-  if (indexed || flat) return Math.max(1, Math.ceil((rows * decodedBytes) / bytes));
-  if (bytes <= maxGroupBytes) return rows;
+  if (indexed || flat) return Math.max(1, Math.ceil((rows * decodedBytes) / size));
+  if (bytes <= maxGroupBytes && memory <= MEMORY * maxGroupBytes) return rows;
   throw new WhetstoneError(
     'FILE_UNREADABLE',
     `Row group ${number} of the Parquet file has ${mebibytes(bytes)} of nested columns without a page index, so ` +
-      'that it must be decoded at once.',
+      `that it must be decoded at once, into about ${mebibytes(memory)}.`,
     {
       place: { file },
-      expected: `at most ${mebibytes(maxGroupBytes)} per group (option maxGroupBytes), or a page index`,
+      expected: `at most ${mebibytes(maxGroupBytes)} per group (option maxGroupBytes), ${MEMORY} times as much when decoded, or a page index`,
       found: `${rows} rows, ${mebibytes(bytes)}`,
       hint:
         'Write the file again with a page index or smaller groups, for example with pyarrow: pq.write_table(table, ' +
@@ -70,6 +80,28 @@ export interface GroupLimits {
   readonly maxGroupBytes: number;
 }
 
+interface OpenParquet {
+  readonly metadata: FileMetaData;
+  readonly toRow: ReturnType<typeof converterOf>;
+  readonly source: CheckedFile;
+}
+
+/** Opens a file and checks its metadata. @throws `FILE_UNREADABLE` */
+async function openParquet(file: string, { maxGroupBytes }: GroupLimits): Promise<OpenParquet> {
+  try {
+    await checkRegular(file);
+    const buffer = await asyncBufferFromFile(file);
+    const metadata = await parquetMetadataAsync(buffer);
+    checkMetadata(metadata, buffer.byteLength);
+    const toRow = converterOf(parquetSchema(metadata));
+    const limits = { maxPageBytes: Math.max(maxGroupBytes, DECODED_BYTES), maxValues: MAX_PAGE_VALUES };
+    const source = checkedFile(buffer, withRawDecimals(metadata), await loadCodecs(metadata), limits);
+    return { metadata, toRow, source };
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+}
+
 /**
  * Yields the rows of a Parquet file, decoded in steps; `line` is the number of the row, from 1.
  *
@@ -81,20 +113,12 @@ export async function* readParquet(
   limits: Partial<GroupLimits> = {},
 ): AsyncGenerator<Row> {
   const all: GroupLimits = { decodedBytes: DECODED_BYTES, maxGroupBytes: DEFAULT_MAX_GROUP_BYTES, ...limits };
-  let buffer: Awaited<ReturnType<typeof asyncBufferFromFile>>;
-  let metadata: FileMetaData;
-  try {
-    await checkRegular(file);
-    buffer = await asyncBufferFromFile(file);
-    metadata = await parquetMetadataAsync(buffer);
-  } catch (cause) {
-    throw unreadable(file, cause);
-  }
-  const toRow = converterOf(parquetSchema(metadata));
-  const rawMetadata = withRawDecimals(metadata);
+  const { metadata, toRow, source } = await openParquet(file, all);
   let start = 0;
   // Sizes are checked before anything is decoded.
-  const steps = metadata.row_groups.map((group, number) => rowsAtOnce(group, number, file, all));
+  const steps = metadata.row_groups.map((group, number) =>
+    rowsAtOnce(group, number, decodedBytesOf(metadata, group), file, all),
+  );
   for (const [number, group] of metadata.row_groups.entries()) {
     const end = start + Number(group.num_rows);
     const step = Math.max(1, steps[number] ?? 1);
@@ -104,13 +128,11 @@ export async function* readParquet(
       let rows: Record<string, unknown>[];
       try {
         rows = await parquetReadObjects({
-          file: buffer,
-          metadata: rawMetadata,
+          ...source,
           parsers: { jsonFromBytes },
           utf8: false,
           rowStart: from,
           rowEnd: to,
-          compressors,
           useOffsetIndex: to - from < end - start,
         });
       } catch (cause) {

@@ -1,0 +1,137 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { isWhetstoneError } from '@whetstone/core/contract';
+import { collect, temporaryFolder, writeInto } from '../testing/files.js';
+import { checkValues, pagesOf } from './parquet-pages.js';
+import { readParquet } from './parquet.js';
+
+const folder = temporaryFolder();
+const testData = fileURLToPath(new URL('../../test-data/', import.meta.url));
+const fixtures = readdirSync(testData).filter((name) => name.endsWith('.parquet') && !name.startsWith('nested'));
+
+/** Reads a file; an error without a code fails the test. Vitest fails on a rejection that is not handled. */
+async function read(file: string): Promise<'rows' | 'error'> {
+  try {
+    await collect(readParquet(file));
+    return 'rows';
+  } catch (error) {
+    if (isWhetstoneError(error) && error.code === 'FILE_UNREADABLE') return 'error';
+    throw error;
+  }
+}
+
+/** A generator of pseudo-random integers (a linear congruential one, with the constants of Numerical Recipes). */
+function random(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+/** Bytes that begin large counts and sizes, negative ones, and long runs. */
+const EVIL = [
+  [0xff, 0xff, 0xff, 0xff, 0x0f],
+  [0xff, 0xff, 0xff, 0xff, 0x07],
+  [0xfe, 0xff, 0xff, 0x7f],
+  [0x00],
+  [0xff],
+  [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01],
+];
+
+function damaged(bytes: Uint8Array, next: (below: number) => number): Uint8Array {
+  const copy = Uint8Array.from(bytes);
+  const changes = 1 + next(3);
+  for (let change = 0; change < changes; change++) {
+    // Half of the changes are in the footer, which has the sizes.
+    const footer = new DataView(copy.buffer).getUint32(Math.max(0, copy.length - 8), true);
+    const start = next(2) === 0 ? 4 : Math.max(4, copy.length - 8 - Math.min(footer, copy.length - 12));
+    const at = start + next(copy.length - start);
+    if (next(2) === 0) copy[at] = next(256);
+    else copy.set((EVIL[next(EVIL.length)] ?? []).slice(0, copy.length - at), at);
+  }
+  return next(10) === 0 ? copy.slice(0, next(copy.length)) : copy;
+}
+
+describe('a damaged Parquet file ends in an error with a code, or in rows', () => {
+  test.each(fixtures)(
+    '%s',
+    async (name) => {
+      const bytes = readFileSync(testData + name);
+      const next = random(7);
+      const found = { rows: 0, error: 0 };
+      for (let round = 0; round < 150; round++)
+        found[await read(writeInto(folder, 'damaged.parquet', damaged(bytes, next)))]++;
+      expect(found.error).toBeGreaterThan(0);
+    },
+    120_000,
+  );
+
+  // Found by cutting: the footer is complete, and a column in it lies outside of the file.
+  test('whose columns lie outside of the file', async () => {
+    const bytes = readFileSync(`${testData}messages.snappy.parquet`);
+    const footer = bytes.readUInt32LE(bytes.length - 8) + 8;
+    const cut = Buffer.concat([bytes.subarray(0, 4), bytes.subarray(bytes.length - footer)]);
+    expect(await read(writeInto(folder, 'cut.parquet', cut))).toBe('error');
+  });
+});
+
+// 400,000 values in ten lists each, by pyarrow: the lists would take 400,000 × 20 × 180 bytes = 1.3 GiB.
+test('nesting is bounded before it is decoded', async () => {
+  const file = `${testData}nested.zstd.parquet`;
+  const error: unknown = await collect(readParquet(file, undefined, { maxGroupBytes: 2 ** 26 })).catch(
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toMatchObject({
+    code: 'FILE_UNREADABLE',
+    message: expect.stringMatching(/decoded at once, into about 1\d\d\d\.\d MiB/) as string,
+  });
+});
+
+describe('a page is checked before it is decoded', () => {
+  const column = { repetition: 0, definition: 1, isBoolean: false, maxPageBytes: 1000, maxValues: 100 };
+  // Thrift: 1 type = 0, 2 uncompressed, 3 compressed, 5 {1 values, 2 encoding}; integers are zigzag varints.
+  const header = (uncompressed: number, compressed: number, values: number): number[] => [
+    0x15,
+    0,
+    0x15,
+    ...zigzag(uncompressed),
+    0x15,
+    ...zigzag(compressed),
+    0x2c,
+    0x15,
+    ...zigzag(values),
+    0x15,
+    16,
+    0,
+    0,
+  ];
+  const zigzag = (value: number): number[] => {
+    const bytes: number[] = [];
+    let rest = value >= 0 ? value * 2 : -value * 2 - 1;
+    for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
+    return [...bytes, rest];
+  };
+  const page = (...sizes: [number, number, number]): Uint8Array => Uint8Array.from([...header(...sizes), 1, 2, 3]);
+
+  test('its sizes', () => {
+    expect(pagesOf(page(3, 3, 100), column)).toMatchObject([{ uncompressed: 3, values: 100, encoding: 8 }]);
+    expect(() => pagesOf(page(1001, 3, 5), column)).toThrow('larger than 1000 bytes');
+    expect(() => pagesOf(page(3, 4, 5), column)).toThrow('outside of its column');
+    expect(() => pagesOf(page(3, -3, 5), column)).toThrow('outside of its column');
+    expect(() => pagesOf(page(3, 3, 2 ** 30), column)).toThrow('more than 100 values');
+    expect(() => pagesOf(page(3, 3, -1), column)).toThrow('more than 100 values');
+  });
+
+  test('the lengths of its runs', () => {
+    const [first] = pagesOf(page(3, 3, 100), column);
+    if (first === undefined) throw new Error('no page');
+    const levels = (...run: number[]): Uint8Array => Uint8Array.from([run.length, 0, 0, 0, ...run, 0]);
+    // A run of 100 values of 1: 100 × 2, then the value.
+    expect(() => checkValues(levels(0xc8, 0x01, 1), first, column)).not.toThrow();
+    expect(() => checkValues(levels(0xfe, 0xff, 0xff, 0xff, 0x0f, 1), first, column)).toThrow('a run of');
+    expect(() => checkValues(levels(0xff, 0xff, 0xff, 0xff, 0x0f, 1), first, column)).toThrow('a run of');
+    expect(() => checkValues(Uint8Array.from([200, 0, 0, 0, 1]), first, column)).toThrow('longer than the page');
+  });
+});

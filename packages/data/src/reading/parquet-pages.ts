@@ -1,0 +1,258 @@
+/**
+ * Checks the pages of a column before they are decoded. The decoder trusts lengths and counts in the file: it would
+ * allocate what a damaged byte asks for, or loop without an end.
+ */
+
+/** The columns of the schema that decide how a page is laid out. */
+export interface ColumnLevels {
+  readonly repetition: number;
+  readonly definition: number;
+  readonly isBoolean: boolean;
+  /** The largest uncompressed page in bytes. */
+  readonly maxPageBytes: number;
+  /** The largest number of values of a page. */
+  readonly maxValues: number;
+}
+
+type Fields = ReadonlyMap<number, Field>;
+type Field = number | boolean | Fields;
+
+const MAX_DEPTH = 8;
+
+/** Reads the numbers and structs of Thrift's compact protocol; other values are skipped. */
+class Thrift {
+  constructor(
+    private readonly bytes: Uint8Array,
+    public at: number,
+  ) {}
+
+  private byte(): number {
+    const byte = this.bytes[this.at++];
+    if (byte === undefined) throw new Error('a page header is incomplete');
+    return byte;
+  }
+
+  /** Reads an unsigned number of at most ten bytes. */
+  private varint(): number {
+    let value = 0;
+    for (let shift = 0; shift < 10; shift++) {
+      const byte = this.byte();
+      value += (byte & 0x7f) * 2 ** (7 * shift);
+      if (byte < 0x80) return value;
+    }
+    throw new Error('a number of a page header is too long');
+  }
+
+  private integer(): number {
+    const value = this.varint();
+    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+  }
+
+  struct(depth = 0): Fields {
+    if (depth > MAX_DEPTH) throw new Error('a page header is nested too deeply');
+    const fields = new Map<number, Field>();
+    let id = 0;
+    for (;;) {
+      const head = this.byte();
+      const type = head & 0x0f;
+      if (type === 0) return fields;
+      id = head >> 4 === 0 ? this.integer() : id + (head >> 4);
+      const value = this.value(type, depth);
+      if (value !== undefined) fields.set(id, value);
+    }
+  }
+
+  private skipList(depth: number): undefined {
+    const head = this.byte();
+    const size = head >> 4 === 15 ? this.varint() : head >> 4;
+    if (depth > MAX_DEPTH || size > this.bytes.length - this.at) throw new Error('a list of a page header is too long');
+    const type = head & 0x0f;
+    // Booleans of a list take a byte each.
+    for (let item = 0; item < size; item++) this.value(type === 1 || type === 2 ? 3 : type, depth + 1);
+    return undefined;
+  }
+
+  private value(type: number, depth: number): Field | undefined {
+    switch (type) {
+      case 1:
+      case 2:
+        return type === 1;
+      case 3:
+        return this.byte();
+      case 4:
+      case 5:
+      case 6:
+        return this.integer();
+      case 7:
+        this.at += 8;
+        return undefined;
+      case 8: {
+        const length = this.varint();
+        this.at += length;
+        return undefined;
+      }
+      case 9:
+        return this.skipList(depth);
+      case 12:
+        return this.struct(depth + 1);
+      default:
+        throw new Error(`a page header has a value of the type ${type}`);
+    }
+  }
+}
+
+export interface Page {
+  /** The range of the page without its header. */
+  readonly start: number;
+  readonly end: number;
+  readonly uncompressed: number;
+  readonly values: number;
+  readonly encoding: number;
+  readonly isDictionary: boolean;
+  /** False only for pages of version 2 whose values are not compressed in spite of the codec. */
+  readonly isCompressed: boolean;
+  /** The start of what is decompressed: after the levels of a page of version 2. */
+  readonly body: number;
+  /** The lengths of the levels of a page of version 2; null for version 1. */
+  readonly levels: { readonly repetition: number; readonly definition: number; readonly nulls: number } | null;
+}
+
+const numberOf = (fields: Fields | undefined, id: number): number => {
+  const value = fields?.get(id);
+  return typeof value === 'number' ? value : 0;
+};
+
+const structOf = (fields: Fields, id: number): Fields | undefined => {
+  const value = fields.get(id);
+  return value instanceof Map ? (value as Fields) : undefined;
+};
+
+function readPage(bytes: Uint8Array, at: number): Page {
+  const thrift = new Thrift(bytes, at);
+  const header = thrift.struct();
+  const [first, dictionary, second] = [5, 7, 8].map((id) => structOf(header, id));
+  const data = first ?? dictionary ?? second;
+  const levels =
+    second === undefined
+      ? null
+      : { definition: numberOf(second, 5), repetition: numberOf(second, 6), nulls: numberOf(second, 2) };
+  return {
+    start: thrift.at,
+    body: thrift.at + (levels === null ? 0 : levels.repetition + levels.definition),
+    isCompressed: second?.get(7) !== false,
+    end: thrift.at + numberOf(header, 3),
+    uncompressed: numberOf(header, 2),
+    values: numberOf(data, 1),
+    encoding: numberOf(data, second === undefined ? 2 : 4),
+    isDictionary: dictionary !== undefined,
+    levels,
+  };
+}
+
+const isCount = (value: number, most: number): boolean => Number.isSafeInteger(value) && value >= 0 && value <= most;
+
+/** Reads and checks the headers of consecutive pages. @throws if a size or count is invalid */
+export function pagesOf(bytes: Uint8Array, { maxPageBytes, maxValues }: ColumnLevels): readonly Page[] {
+  const pages: Page[] = [];
+  // The decoder ignores a single byte at the end.
+  for (let at = 0; at < bytes.length - 1;) {
+    const page = readPage(bytes, at);
+    if (!isCount(page.end - page.start, bytes.length - page.start))
+      throw new Error(`a page ends outside of its column`);
+    if (!isCount(page.uncompressed, maxPageBytes))
+      throw new Error(`a page of ${page.uncompressed} bytes is larger than ${maxPageBytes} bytes`);
+    if (!isCount(page.values, maxValues))
+      throw new Error(`a page of ${page.values} values has more than ${maxValues} values`);
+    if (page.levels !== null) {
+      const { repetition, definition, nulls } = page.levels;
+      const length = Math.min(page.uncompressed, page.end - page.start);
+      if (!isCount(repetition, length) || !isCount(definition, length - repetition) || !isCount(nulls, page.values))
+        throw new Error('the levels of a page are longer than the page');
+    }
+    pages.push(page);
+    at = page.end;
+  }
+  return pages;
+}
+
+const widthOf = (level: number): number => 32 - Math.clz32(level);
+
+/** Values that a writer may add to fill its last run. */
+const PADDING = 512;
+
+/**
+ * Checks the runs of a hybrid of run-length and bit-packed values.
+ *
+ * @throws if a run has more values than the page
+ */
+function checkRuns(bytes: Uint8Array, start: number, end: number, width: number, values: number): void {
+  if (width > 32) throw new Error(`values of ${width} bits`);
+  let at = start;
+  for (let seen = 0; seen < values && at < end;) {
+    let head = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[at++] ?? 0;
+      head += (byte & 0x7f) * 2 ** shift;
+      if (byte < 0x80) break;
+      if (shift > 28) throw new Error('the length of a run is too long');
+    }
+    const count = head % 2 === 1 ? ((head - 1) / 2) * 8 : head / 2;
+    if (seen + count > values + PADDING) throw new Error(`a run of ${count} values in a page of ${values}`);
+    at += head % 2 === 1 ? (count / 8) * width : Math.ceil(width / 8);
+    seen += count;
+  }
+}
+
+/** Checks the levels of a page of version 2, which are never compressed. @throws if a run is too long */
+export function checkLevels(bytes: Uint8Array, page: Page, column: ColumnLevels): void {
+  if (page.levels === null) return;
+  const middle = page.start + page.levels.repetition;
+  const end = middle + page.levels.definition;
+  if (column.repetition > 0) checkRuns(bytes, page.start, middle, widthOf(column.repetition), page.values);
+  if (column.definition > 0) checkRuns(bytes, middle, end, widthOf(column.definition), page.values);
+}
+
+const RLE = 3;
+const DICTIONARY = [2, 8];
+const DELTA = [5, 6, 7];
+
+/** Checks the decompressed bytes of a page: levels of version 1, and values. @throws if a count is too large */
+export function checkValues(bytes: Uint8Array, page: Page, column: ColumnLevels): void {
+  if (page.isDictionary) {
+    // A value takes at least one bit.
+    if (page.values > bytes.length * 8) throw new Error(`a dictionary of ${page.values} values`);
+    return;
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  for (const level of page.levels === null ? [column.repetition, column.definition] : []) {
+    if (level === 0) continue;
+    const length = view.getUint32(at, true);
+    if (length > bytes.length - at - 4) throw new Error('the levels of a page are longer than the page');
+    checkRuns(bytes, at + 4, at + 4 + length, widthOf(level), page.values);
+    at += 4 + length;
+  }
+  const isFirst = page.levels === null;
+  const isRuns = DICTIONARY.includes(page.encoding) || page.encoding === RLE;
+  // The decoder reads a length of four bytes before booleans, the width of the values before others.
+  if (isRuns && (isFirst ? column.isBoolean : page.encoding === RLE))
+    checkRuns(bytes, at + 4, bytes.length, 1, page.values);
+  else if (isRuns) checkRuns(bytes, at + 1, bytes.length, bytes[at] ?? 0, page.values);
+  else if (DELTA.includes(page.encoding)) checkDelta(bytes, at);
+}
+
+/** The largest block of delta-encoded values; writers use 128 or 256 values. */
+const MAX_BLOCK = 1 << 20;
+
+function checkDelta(bytes: Uint8Array, start: number): void {
+  let at = start;
+  for (const name of ['block', 'number of miniblocks']) {
+    let value = 0;
+    for (let shift = 0; shift <= 28; shift += 7) {
+      const byte = bytes[at++] ?? 0;
+      value += (byte & 0x7f) * 2 ** shift;
+      if (byte < 0x80) break;
+    }
+    if (value < 1 || value > MAX_BLOCK) throw new Error(`a ${name} of delta-encoded values is ${value}`);
+  }
+}
