@@ -1,6 +1,6 @@
 import { formatError, isWhetstoneError, type Json, type Logger, type Problem } from '@whetstone/core/contract';
 import colors from 'picocolors';
-import { messageOf } from '@whetstone/core/util';
+import { messageOf, visibleStyledText, visibleText } from '@whetstone/core/util';
 
 /** The output of a command: text for people, and one JSON object for programs. */
 export interface Terminal {
@@ -11,10 +11,12 @@ export interface Terminal {
   /** The stream for text. */
   readonly stream: NodeJS.WriteStream;
   readonly paint: ReturnType<typeof colors.createColors>;
-  /** Writes a line of text. */
+  /** Writes a line of text. Control characters are shown as symbols; colours are kept if `paint` has colours. */
   line(text?: string): void;
-  /** Writes text without a line end, for streaming. */
+  /** Writes text of others without a line end, for streaming. Control characters are shown as symbols. */
   write(text: string): void;
+  /** Replaces the line at the cursor by text. Does nothing unless a line can be redrawn. */
+  redraw(text: string): void;
   /** Prints the JSON object. Does nothing without `--json`. */
   result(value: unknown): void;
   /** Writes an error or warning to standard error. */
@@ -24,17 +26,23 @@ export interface Terminal {
 /** Uses colours and redrawing only on a terminal, and no colours if NO_COLOR is set. */
 export function createTerminal(json: boolean): Terminal {
   const stream = json ? process.stderr : process.stdout;
+  const interactive = stream.isTTY === true && process.env['TERM'] !== 'dumb';
+  const paint = colors.createColors(interactive && !process.env['NO_COLOR']);
+  const shown = (text: string): string => (paint.isColorSupported ? visibleStyledText : visibleText)(text);
   return {
     json,
-    interactive: stream.isTTY === true && process.env['TERM'] !== 'dumb',
+    interactive,
     stream,
-    paint: colors.createColors(stream.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb'),
-    line: (text = '') => void stream.write(`${text}\n`),
-    write: (text) => void stream.write(text),
+    paint,
+    line: (text = '') => void stream.write(`${shown(text)}\n`),
+    write: (text) => void stream.write(visibleText(text)),
+    redraw: (text) => {
+      if (interactive) stream.write(`\r\u001B[K${visibleText(text)}`);
+    },
     result: (value) => {
       if (json) process.stdout.write(`${JSON.stringify(value)}\n`);
     },
-    complain: (text) => void process.stderr.write(`${text}\n`),
+    complain: (text) => void process.stderr.write(`${shown(text)}\n`),
   };
 }
 
@@ -67,17 +75,19 @@ function plainDetails(details: unknown): Json | null {
 /** Formats an error for people. Only an unexpected error is shown with its stack. */
 export function errorAsText(error: unknown, paint: Terminal['paint']): string {
   if (isWhetstoneError(error)) {
-    const text = formatError(error);
+    const text = visibleText(formatError(error));
     const cause =
       error.code !== 'INTERRUPTED' && error.cause instanceof Error && !error.message.includes(error.cause.message)
         ? '\n  cause:    ' +
-          `${isWhetstoneError(error.cause) ? formatError(error.cause).replaceAll('\n', '\n  ') : error.cause.message}`
+          visibleText(
+            isWhetstoneError(error.cause) ? formatError(error.cause).replaceAll('\n', '\n  ') : error.cause.message,
+          )
         : '';
     return text.replace(/^\[[A-Z_]+\]/, (code) => paint.red(paint.bold(code))) + cause;
   }
   return (
     `${paint.red(paint.bold('[INTERNAL]'))} ` +
-    `${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
+    visibleText(error instanceof Error ? (error.stack ?? error.message) : String(error))
   );
 }
 

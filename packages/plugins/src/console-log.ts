@@ -1,4 +1,5 @@
 import { definePlugin, type Callback, type StepReport } from '@whetstone/core/contract';
+import { visibleText } from '@whetstone/core/util';
 
 const configSchema = {
   type: 'object',
@@ -71,5 +72,5 @@ export const consoleLog = definePlugin({
   name: 'console',
   description: 'Writes steps and evaluations as plain lines to standard error.',
   configSchema,
-  create: ({ everySteps }) => createConsoleLog((line) => process.stderr.write(`${line}\n`), everySteps),
+  create: ({ everySteps }) => createConsoleLog((line) => process.stderr.write(`${visibleText(line)}\n`), everySteps),
 });

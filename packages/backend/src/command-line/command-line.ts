@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { formatError, isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
-import { formatBytes, messageOf } from '@whetstone/core/util';
+import { formatBytes, messageOf, visibleText } from '@whetstone/core/util';
 import type { InstallOptions } from '../install/index.js';
 import { backendInfo } from './info.js';
 import { backendInstall, listDownloads } from './install.js';
@@ -43,7 +43,7 @@ function parse(parameters: readonly string[]) {
 /** Text goes to standard error if standard output is for JSON. */
 function createOutput(json: boolean): Output {
   return {
-    line: (text) => void (json ? process.stderr : process.stdout).write(`${text}\n`),
+    line: (text) => void (json ? process.stderr : process.stdout).write(`${visibleText(text)}\n`),
     result: (value) => {
       if (json) process.stdout.write(`${JSON.stringify(value)}\n`);
     },
@@ -110,7 +110,7 @@ export async function runBackendCommand(parameters: readonly string[]): Promise<
     await run(parameters);
     return 0;
   } catch (error) {
-    process.stderr.write(`${isWhetstoneError(error) ? formatError(error) : messageOf(error)}\n`);
+    process.stderr.write(`${visibleText(isWhetstoneError(error) ? formatError(error) : messageOf(error))}\n`);
     if (parameters.includes('--json'))
       createOutput(true).result({
         error: isWhetstoneError(error)

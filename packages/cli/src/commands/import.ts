@@ -19,10 +19,10 @@ export async function importModel(
       signal: interrupt.signal,
       dtype: options.dtype,
       onProgress: ({ tensor, done, total }) => {
-        if (terminal.interactive) terminal.write(`\r\u001B[K${done}/${total} ${tensor}`);
+        terminal.redraw(`${done}/${total} ${tensor}`);
       },
     });
-    if (terminal.interactive) terminal.write('\r\u001B[K');
+    terminal.redraw('');
     terminal.line(
       `${report.folder}: ${report.architecture}, ${(report.parameters / 1e6).toFixed(1)} million parameters in ` +
         `${report.tensors} tensors of ${report.dtype}`,

@@ -15,9 +15,13 @@ export {
   type ModuleSelection,
 } from './module-selection.js';
 export { jsonProblem } from './plain-json.js';
-export { isRecord, sortKeys } from './records.js';
+export { isNestedDeeper, MAX_JSON_DEPTH } from './nesting.js';
+export { publicUrl } from './public-url.js';
+export { isRecord, ownValue, sortKeys } from './records.js';
 export { sameShape, sizeOfShape } from './shape.js';
 export { testRandom } from './test-random.js';
+export { visibleStyledText, visibleText } from './visible-text.js';
+export { TookTooLong, withinTime } from './within-time.js';
 export {
   floatValue,
   integerValue,

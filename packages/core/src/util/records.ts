@@ -8,3 +8,10 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
 /** Returns a copy of an object with its keys in order. Nested objects are not sorted. */
 export const sortKeys = <T>(value: Readonly<Record<string, T>>): Readonly<Record<string, T>> =>
   Object.fromEntries(Object.entries(value).toSorted(([one], [other]) => (one < other ? -1 : 1)));
+
+/**
+ * Returns the value of a table for a name from outside. A plain `table[name]` would find the members of every object,
+ * such as `constructor`.
+ */
+export const ownValue = <T>(table: Readonly<Record<string, T>>, name: string): T | undefined =>
+  Object.hasOwn(table, name) ? table[name] : undefined;

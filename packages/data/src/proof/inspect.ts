@@ -1,5 +1,6 @@
 import { createColors } from 'picocolors';
 import type { ChatRenderer, Conversation, Tokenizer } from '@whetstone/core/contract';
+import { visibleText } from '@whetstone/core/util';
 import type { BatchOptions } from '../batching/options.js';
 import { defaultBatchOptions } from '../batching/options.js';
 import { createTokenize, type Tokenized } from '../examples/tokenize.js';
@@ -57,12 +58,6 @@ export function inspectConversation(
   };
 }
 
-/** Replaces control characters, which could affect the terminal, by their symbols. Tabs and line breaks are kept. */
-const withoutControls = (text: string): string =>
-  text.replace(/(?![\t\n])\p{Cc}/gu, (mark) =>
-    mark < ' ' ? String.fromCodePoint(0x2400 + mark.charCodeAt(0)) : mark === '\u007F' ? '␡' : '�',
-  );
-
 /**
  * Formats an inspection for a terminal: target tokens on a green background, context dim, truncated text red and struck
  * through. Without colours, target tokens are in ⟦…⟧ and truncated text in ⟨…⟩.
@@ -73,7 +68,7 @@ export function formatInspection(
 ): string {
   const paint = createColors(colors);
   const body = stretches.map(({ text: raw, state }) => {
-    const text = withoutControls(raw);
+    const text = visibleText(raw);
     if (!colors) return state === 'learned' ? `⟦${text}⟧` : state === 'cut' ? `⟨${text}⟩` : text;
     // Colours are set per line, so that the background does not extend to the edge of the screen.
     const style = (line: string): string =>

@@ -1,0 +1,15 @@
+import { expect, it } from 'vitest';
+import { visibleStyledText, visibleText } from './visible-text.js';
+
+it('shows control characters as symbols', () => {
+  // Unicode: the control pictures U+2400 to U+2421 are in the order of the controls.
+  expect(visibleText('a\0\x07\b\x1b[2J\r\x7fb')).toBe('a\u2400\u2407\u2408\u241b[2J\u240d\u2421b');
+  expect(visibleText('\x9b31m \u202egpj.exe\u2066 \u2028')).toBe('<U+009B>31m <U+202E>gpj.exe<U+2066> <U+2028>');
+  expect(visibleText('tab\tline\nend 世界 👩‍👩‍👧 é')).toBe('tab\tline\nend 世界 👩‍👩‍👧 é');
+});
+
+it('keeps colours, but no other sequence', () => {
+  expect(visibleStyledText('\x1b[31mred\x1b[39m \x1b[2J\x1b]0;title\x07')).toBe(
+    '\x1b[31mred\x1b[39m \u241b[2J\u241b]0;title\u2407',
+  );
+});

@@ -1,0 +1,25 @@
+/**
+ * Control characters except tabs and line breaks, marks that change the direction of text, and line separators. A
+ * terminal obeys them: text of others could hide, overwrite or reorder what is shown.
+ */
+const CONTROLS = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** Returns the symbol of a control character: `␛`, or its code point in angle brackets. */
+function symbolOf(control: string): string {
+  const point = control.charCodeAt(0);
+  if (point < 0x20) return String.fromCharCode(0x2400 + point);
+  return point === 0x7f ? '\u2421' : `<U+${point.toString(16).toUpperCase().padStart(4, '0')}>`;
+}
+
+/** Replaces control characters in text of others by symbols, for a terminal. Tabs and line breaks are kept. */
+export const visibleText = (text: string): string => text.replace(CONTROLS, symbolOf);
+
+/** The sequences that set a colour or style. */
+const STYLES = /(\x1b\[\d{1,3}m)/;
+
+/** Like {@link visibleText}, but keeps the sequences that set a colour or style. */
+export const visibleStyledText = (text: string): string =>
+  text
+    .split(STYLES)
+    .map((part, at) => (at % 2 === 1 ? part : visibleText(part)))
+    .join('');
