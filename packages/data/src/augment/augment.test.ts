@@ -209,6 +209,52 @@ describe('paraphrases', () => {
     expect(requests).toHaveLength(7);
   });
 
+  test.each([301, 302, 303, 307, 308])(
+    'are not sent to another host after a redirect with status %i',
+    async (status) => {
+      const other = await serve('My parcel, where is it?');
+      const elsewhere = server;
+      const target = `${other.endpoint.replace('//', '//user:secret@')}?key=secret`;
+      const { endpoint, requests } = await serve({ status, headers: { location: target } });
+      const failed: unknown = await run(
+        [asked],
+        createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder(), pauseSeconds: 0.01 }),
+      ).catch((error: unknown) => error);
+      elsewhere?.close();
+      expect(failed).toMatchObject({
+        code: 'PLUGIN_FAILED',
+        message: expect.stringContaining(`redirects to ${other.endpoint}, which is not followed`) as string,
+      });
+      expect(String(failed)).not.toContain('secret');
+      expect(requests).toHaveLength(1);
+      expect(other.requests).toHaveLength(0);
+    },
+  );
+
+  test('read at most 16 MiB of a response', async () => {
+    const { endpoint, requests } = await serve({ body: 'x'.repeat(17 * 1024 * 1024) });
+    await expect(
+      run([asked], createParaphraseTransform({ endpoint, model: 'm', cacheFolder: temporaryFolder() })),
+    ).rejects.toMatchObject({ message: expect.stringContaining('longer than 17 MB') as string });
+    expect(requests).toHaveLength(1);
+  });
+
+  test('send credentials of the URL as a header and never print them', async () => {
+    const { endpoint, requests } = await serve({ status: 401 });
+    const failed: unknown = await run(
+      [asked],
+      createParaphraseTransform({
+        endpoint: `${endpoint.replace('//', '//user:p%40ss@')}?key=secret`,
+        model: 'm',
+        cacheFolder: temporaryFolder(),
+      }),
+    ).catch((error: unknown) => error);
+    // RFC 7617: the base64 of user:p@ss.
+    expect(requests[0]?.authorization).toBe('Basic dXNlcjpwQHNz');
+    expect(failed).toMatchObject({ message: expect.stringContaining(`model at ${endpoint} failed`) as string });
+    expect(String(failed)).not.toMatch(/secret|p%40ss|p@ss/);
+  });
+
   test('wait for the time in Retry-After, and longer after each attempt', async () => {
     const { endpoint, requests } = await serve(
       { status: 429, headers: { 'retry-after': '1' } },

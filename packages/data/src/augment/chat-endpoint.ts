@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { formatBytes, publicUrl } from '@whetstone/core/util';
 import { answerFrom, type Ask } from './answer-cache.js';
 import type { ParaphraseOptions } from './options.js';
 
@@ -14,6 +15,8 @@ export interface EndpointOptions extends Pick<
 
 /** Longest pause between two attempts, in seconds. */
 const LONGEST_PAUSE = 30;
+/** Longest response in bytes. */
+const MAX_RESPONSE_BYTES = 16 * 1024 * 1024;
 
 class RequestFailed extends Error {
   override readonly name = 'RequestFailed';
@@ -31,12 +34,20 @@ async function request(
   { endpoint, model, apiKeyVariable, temperature, timeoutSeconds }: EndpointOptions,
 ): Promise<string> {
   const key = apiKeyVariable === null ? undefined : process.env[apiKeyVariable];
-  const response = await fetch(`${endpoint.replace(/\/+$/, '')}/chat/completions`, {
+  const { url, authorization } = addressOf(endpoint, key);
+  const response = await fetch(url, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) },
+    headers: { 'content-type': 'application/json', ...(authorization === null ? {} : { authorization }) },
     body: JSON.stringify({ model, temperature, messages: [{ role: 'user', content: prompt }] }),
+    // A redirect would take the conversation to an address that the configuration does not name.
+    redirect: 'manual',
     signal: AbortSignal.timeout(timeoutSeconds * 1000),
   });
+  if (response.status >= 300 && response.status < 400) {
+    await response.body?.cancel();
+    const target = publicUrl(new URL(response.headers.get('location') ?? '', url).href);
+    throw new RequestFailed(`it redirects to ${target}, which is not followed; set "endpoint" to this address`, false);
+  }
   if (!response.ok) {
     await response.body?.cancel();
     const wait = Number(response.headers.get('retry-after') ?? Number.NaN);
@@ -46,7 +57,47 @@ async function request(
       Number.isFinite(wait) ? wait : null,
     );
   }
-  return contentOf(await response.text());
+  return contentOf(await textOf(response));
+}
+
+/** Returns the address of the completions. A user name and password in the URL become a header, as in browsers. */
+function addressOf(
+  endpoint: string,
+  key: string | undefined,
+): { readonly url: URL; readonly authorization: string | null } {
+  let url: URL;
+  try {
+    url = new URL(endpoint);
+  } catch {
+    throw new RequestFailed('the endpoint is not a URL', false);
+  }
+  url.pathname = `${withoutSlashes(url.pathname)}/chat/completions`;
+  const { username, password } = url;
+  url.username = '';
+  url.password = '';
+  const basic = Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64');
+  if (key !== undefined) return { url, authorization: `Bearer ${key}` };
+  return { url, authorization: username === '' && password === '' ? null : `Basic ${basic}` };
+}
+
+function withoutSlashes(path: string): string {
+  let end = path.length;
+  while (end > 0 && path[end - 1] === '/') end--;
+  return path.slice(0, end);
+}
+
+/** Reads a response. @throws `RequestFailed` if it is longer than {@link MAX_RESPONSE_BYTES} */
+async function textOf(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    bytes += chunk.length;
+    // Leaving the loop cancels the response.
+    if (bytes > MAX_RESPONSE_BYTES)
+      throw new RequestFailed(`the response is longer than ${formatBytes(MAX_RESPONSE_BYTES)}`, false);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
 }
 
 /** Returns the text of a response. Invalid responses are retried, as a starting server may send them. */
@@ -79,7 +130,7 @@ export function createAsk(options: EndpointOptions): Ask {
         if (!canRetry || attempt >= attempts) {
           throw new WhetstoneError(
             'PLUGIN_FAILED',
-            `The request to the model at ${endpoint} failed after ${attempt} attempt${attempt === 1 ? '' : 's'}: ` +
+            `The request to the model at ${publicUrl(endpoint)} failed after ${attempt} attempt${attempt === 1 ? '' : 's'}: ` +
               `${(cause as Error).message}`,
             {
               hint:
