@@ -7,7 +7,7 @@ import type { Row } from './row.js';
 /** Returns the most frequent delimiter of a header: `,`, `;`, tab or `|`. */
 function delimiterOf(header: string): string {
   // Delimiters within quoted names do not count.
-  const unquoted = header.replace(/"(?:[^"]|"")*"?/g, '');
+  const unquoted = header.replace(/"[^"]*(?:""[^"]*)*"?/g, '');
   const count = (delimiter: string): number => unquoted.split(delimiter).length;
   return [',', ';', '\t', '|'].reduce((best, delimiter) => (count(delimiter) > count(best) ? delimiter : best));
 }

@@ -1,3 +1,5 @@
+import type { FindMatches } from './patterns.js';
+
 /**
  * A text derived from an original text. `starts` and `ends` give the range of the original for each UTF-16 unit. They
  * are absent if the text is a slice of the original that begins at `base`, which is the common case.
@@ -84,17 +86,17 @@ export function mapStretches(source: AlignedText, stretches: RegExp, change: (st
 }
 
 /**
- * Replaces every match of `pattern`. A replacement is aligned with the last character of its match, as in Hugging
+ * Replaces every match of a search. A replacement is aligned with the last character of its match, as in Hugging
  * Face's reference implementation.
  */
 export function replaceMatches(
   source: AlignedText,
-  pattern: RegExp,
+  search: FindMatches,
   replacement: (match: string) => string,
 ): AlignedText {
   const builder = alignmentBuilder(source);
   let at = 0;
-  for (const match of source.text.matchAll(pattern)) {
+  for (const match of search(source.text)) {
     if (match.index > at) builder.append(source.text.slice(at, match.index), at, match.index);
     at = match.index + match[0].length;
     const last = at - 1;

@@ -1,5 +1,5 @@
 import { alignmentBuilder, replaceMatches, type AlignedText } from './aligned-text.js';
-import { compilePattern, type Pattern } from './patterns.js';
+import { compilePattern, searchFor, type FindMatches, type Pattern } from './patterns.js';
 import type { PreTokenizerConfig } from './tokenizer-files.js';
 
 /** Splits or rewrites one pre-token. `first` is true at the beginning of the text. */
@@ -12,8 +12,10 @@ export interface PreTokenizer {
   readonly byteLevel: boolean;
 }
 
-const GPT2_WORDS = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
-const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
+const GPT2_WORDS = searchFor(/'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu);
+const PUNCTUATION = searchFor(/[\p{P}!-/:-@[-`{-~]/gu);
+const WORDS_AND_SIGNS = searchFor(/[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\s]+/gu);
+const SPACE = searchFor(/\s/gu);
 
 /**
  * Creates the pre-tokenizer that tokenizer.json describes. No token spans two pre-tokens. Throws an error if the type
@@ -63,18 +65,18 @@ function createSteps(config: PreTokenizerConfig): SplitStep[] {
     case 'Metaspace':
       return metaspace(config);
     case 'Digits':
-      return [splitting(/\p{N}/gu, config['individual_digits'] === true ? 'Isolated' : 'Contiguous', false)];
+      return [splitting(searchFor(/\p{N}/gu), config['individual_digits'] === true ? 'Isolated' : 'Contiguous', false)];
     case 'Punctuation':
       return [splitting(PUNCTUATION, behaviour ?? 'Isolated', false)];
     case 'Whitespace':
-      return [splitting(/[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\s]+/gu, 'Removed', true)];
+      return [splitting(WORDS_AND_SIGNS, 'Removed', true)];
     case 'WhitespaceSplit':
-      return [splitting(/\s/gu, 'Removed', false)];
+      return [splitting(SPACE, 'Removed', false)];
     case 'BertPreTokenizer':
-      return [splitting(/\s/gu, 'Removed', false), splitting(PUNCTUATION, 'Isolated', false)];
+      return [splitting(SPACE, 'Removed', false), splitting(PUNCTUATION, 'Isolated', false)];
     case 'FixedLength': {
       const length = Number(config['length'] ?? 5);
-      return [splitting(new RegExp(`[\\s\\S]{1,${length}}`, 'gu'), 'Isolated', false)];
+      return [splitting(searchFor(new RegExp(`[\\s\\S]{1,${length}}`, 'gu')), 'Isolated', false)];
     }
     case 'Replace': {
       const pattern = compilePattern(config['pattern'] as Pattern);
@@ -100,18 +102,18 @@ function metaspace(config: PreTokenizerConfig): SplitStep[] {
       ];
     },
   ];
-  if (config['split'] !== false)
-    steps.push(
-      splitting(new RegExp(replacement.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu'), 'MergedWithNext', false),
-    );
+  if (config['split'] !== false) steps.push(splitting(searchFor(literal(replacement)), 'MergedWithNext', false));
   return steps;
 }
+
+/** Returns a regular expression that matches a text. */
+const literal = (text: string): RegExp => new RegExp(text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
 
 /** Replaces `from` by `to`. With equal lengths, the alignment does not change. */
 function replaceUnits(preToken: AlignedText, from: string, to: string): AlignedText {
   return to.length === from.length
     ? { ...preToken, text: preToken.text.replaceAll(from, to) }
-    : replaceMatches(preToken, new RegExp(from, 'g'), () => to);
+    : replaceMatches(preToken, searchFor(literal(from)), () => to);
 }
 
 function prefixed(preToken: AlignedText, prefix: string): AlignedText {
@@ -133,8 +135,8 @@ function slice(preToken: AlignedText, start: number, end: number): AlignedText {
   };
 }
 
-/** Creates a step that splits at matches of `pattern`; `behaviour` is the `behavior` of Hugging Face's `Split`. */
-function splitting(pattern: RegExp, behaviour: string, invert: boolean): SplitStep {
+/** Creates a step that splits at the matches of a search; `behaviour` is the `behavior` of Hugging Face's `Split`. */
+function splitting(search: FindMatches, behaviour: string, invert: boolean): SplitStep {
   return (preToken) => {
     const preTokens: AlignedText[] = [];
     let pendingStart = -1;
@@ -156,7 +158,7 @@ function splitting(pattern: RegExp, behaviour: string, invert: boolean): SplitSt
       previousMatched = matched;
     };
     let at = 0;
-    for (const match of preToken.text.matchAll(pattern)) {
+    for (const match of search(preToken.text)) {
       emit(at, match.index, invert);
       emit(match.index, match.index + match[0].length, !invert);
       at = match.index + match[0].length;

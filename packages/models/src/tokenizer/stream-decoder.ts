@@ -39,7 +39,7 @@ export function createStreamDecoder(
     push(id) {
       pending.push(id);
       const text = decodePending();
-      const complete = pending.length < MAX_PENDING_IDS ? text.replace(/\ufffd+$/, '') : text;
+      const complete = pending.length < MAX_PENDING_IDS ? withoutPartial(text) : text;
       const addition = complete.slice(returned);
       returned = Math.max(returned, complete.length);
       if (complete !== '' && complete.length === text.length) closeGroup();
@@ -53,4 +53,11 @@ export function createStreamDecoder(
       return rest;
     },
   };
+}
+
+/** Returns a text without the replacement characters at its end, which may be the start of a character. */
+function withoutPartial(text: string): string {
+  let end = text.length;
+  while (end > 0 && text[end - 1] === '\ufffd') end--;
+  return text.slice(0, end);
 }

@@ -1,6 +1,6 @@
 import { WhetstoneError, isWhetstoneError, type ModelOutline, type UnusedOption } from '@whetstone/core/contract';
-import { compilePattern } from '../support/compile-pattern.js';
 import { layerIndexOf } from '@whetstone/core/util';
+import { compilePattern, type Pattern } from '../support/compile-pattern.js';
 import type { FrozenLayersOptions } from './options.js';
 
 const invalid = (option: string, message: string, found: string, expected?: string): WhetstoneError =>
@@ -10,7 +10,7 @@ const invalid = (option: string, message: string, found: string, expected?: stri
     expected,
   });
 
-const compile = (option: string, sources: readonly string[]): RegExp[] =>
+const compile = (option: string, sources: readonly string[]): Pattern[] =>
   sources.map((source, index) => compilePattern(`^(?:${source})$`, `strategy.options.${option}[${index}]`, source));
 
 /** Returns the index of the first trained layer, 0-based. */
@@ -55,7 +55,7 @@ export function chooseParameters(model: ModelOutline, options: FrozenLayersOptio
   const chosen = new Map<string, number | null>();
   for (const [name, { shape }] of model.parameters) {
     const layer = layerIndexOf(name);
-    const matches = (expressions: readonly RegExp[]): boolean =>
+    const matches = (expressions: readonly Pattern[]): boolean =>
       expressions.some((expression) => expression.test(name));
     if (!matches(freeze) && (matches(train) || selectedByModule(name, shape.length, layer))) chosen.set(name, layer);
   }

@@ -9,6 +9,7 @@ import { matchesName } from '@whetstone/core/util';
 import { withHeadOf } from '../support/merged-weights.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { withOneSize } from '../support/vocabulary-size.js';
+import { compilePattern } from '../support/compile-pattern.js';
 
 /** One layer whose output, or input in feed-forward layers, IA3 scales. */
 interface Ia3Layer {
@@ -27,7 +28,9 @@ function readIa3Adapter(model: LanguageModel, files: AdapterFiles): Ia3Adapter {
   const fields = readFields(files);
   const feedforward = fields.stringOrStrings('feedforward_modules') ?? [];
   const isFeedforward = (name: string): boolean =>
-    typeof feedforward === 'string' ? new RegExp(`^(?:${feedforward})$`).test(name) : matchesName(name, feedforward);
+    typeof feedforward === 'string'
+      ? compilePattern(`^(?:${feedforward})$`, 'feedforward_modules', feedforward).test(name)
+      : matchesName(name, feedforward);
   const problems: Problem[] = [...fields.problems];
   const layers: Ia3Layer[] = [];
   const stored: StoredParameters = { bases: new Map(), replaced: new Map() };

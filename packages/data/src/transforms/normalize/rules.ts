@@ -53,7 +53,7 @@ const toHalfWidth: Readonly<Record<string, string>> = {
   '＊': '*',
 };
 const halfAfterHan = new RegExp(`(?<=[${HAN}])[ \\t]*([,!?;:])(?!//)[ \\t]*(?=[${HAN}\\n]|$)`, 'gu');
-const bracketsInHan = new RegExp(`(?<=[${HAN}])\\(([^()\\n]*[${HAN}][^()\\n]*)\\)`, 'gu');
+const bracketsInHan = new RegExp(`(?<=[${HAN}])\\(([^()\\n${HAN}]*[${HAN}][^()\\n]*)\\)`, 'gu');
 const stopAfterHan = new RegExp(`(?<=[${HAN}）”’」』])\\.(?=[${HAN}\\n]|$)`, 'gu');
 const fullBetweenLatin = /(?<=[A-Za-z0-9)"'])[，！？；：（）。、](?=[ \t]*(?:[A-Za-z0-9("'\n]|$))/g;
 const han = new RegExp(`[${HAN}]`, 'u');
@@ -89,7 +89,7 @@ export function tidySpaces(text: string): string {
     .replace(betweenHan, '')
     .replace(/(?<=\S)[ \t]+(?=[,.!?;:](?:\s|$))/g, '')
     .replace(/(?<=\S)[ \t]{2,}(?=\S)/g, ' ')
-    .replace(/[ \t]+$/gm, '')
+    .replace(/(?<![ \t])[ \t]+$/gm, '')
     .replace(/\n{4,}/g, '\n\n\n')
     .trim();
 }
