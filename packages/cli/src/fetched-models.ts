@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { cacheFolder, installWheel, publishedModels, type InstallOptions } from '@whetstone/backend/install';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { exists, isFile, namesIn } from '@whetstone/core/files';
+import { ownValue } from '@whetstone/core/util';
 import { importGguf } from './on-demand.js';
 
 /** The folder of a downloaded model, whether it exists or not. */
@@ -28,7 +29,7 @@ export async function fetchedModels(cache: string = cacheFolder()): Promise<stri
  */
 export async function fetchModel(name: string, options: InstallOptions = {}): Promise<string> {
   const cache = options.cache ?? cacheFolder();
-  const published = publishedModels[name];
+  const published = ownValue(publishedModels, name);
   if (published === undefined) {
     throw new WhetstoneError('MODEL_NOT_FOUND', `There is no published model ${JSON.stringify(name)}.`, {
       expected: Object.keys(publishedModels).join(', '),

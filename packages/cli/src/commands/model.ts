@@ -1,3 +1,4 @@
+import { ownValue } from '@whetstone/core/util';
 import { publishedModels } from '@whetstone/backend/install';
 import { fetchedModelFolder, fetchedModels, fetchModel } from '../fetched-models.js';
 import { table } from '../format.js';
@@ -13,7 +14,7 @@ export async function modelFetch(name: string, options: { readonly json?: boolea
   try {
     const folder = await fetchModel(name, progress);
     progress.close();
-    const precision = publishedModels[name]?.precision ?? null;
+    const precision = ownValue(publishedModels, name)?.precision ?? null;
     terminal.line(`${name} is in ${folder}${precision === null ? '' : `: ${precision}`}`);
     terminal.result({ name, folder, precision });
   } finally {
@@ -51,6 +52,6 @@ export async function modelList(options: { readonly json?: boolean }): Promise<v
 
 /** Size, precision and licence of a published model. Empty for other folders in the cache. */
 function describe(name: string): string {
-  const published = publishedModels[name];
+  const published = ownValue(publishedModels, name);
   return published === undefined ? '' : `${published.description}; ${published.precision}; ${published.licence}`;
 }

@@ -1,6 +1,6 @@
 import type { Problem } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
-import { isRecord, sortKeys } from '../util/index.js';
+import { isRecord, ownValue, sortKeys } from '../util/index.js';
 
 /** The reasons for which a different setting is refused, unless `training.resumeDespite` names them. */
 const reasons = ['data', 'seed', 'packing', 'length'] as const;
@@ -155,7 +155,7 @@ interface Leaf {
 function leavesThatDiffer(saved: unknown, present: unknown, path: string): readonly Leaf[] {
   if (isRecord(saved) && isRecord(present)) {
     return [...new Set([...Object.keys(saved), ...Object.keys(present)])].flatMap((key) =>
-      leavesThatDiffer(saved[key], present[key], path === '' ? key : `${path}.${key}`),
+      leavesThatDiffer(ownValue(saved, key), ownValue(present, key), path === '' ? key : `${path}.${key}`),
     );
   }
   return canonical(saved) === canonical(present) || (isOff(saved) && isOff(present)) ? [] : [{ path, saved, present }];

@@ -1,5 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import {
+  createScanner,
   findNodeAtLocation,
   parseTree,
   printParseErrorCode,
@@ -11,6 +12,7 @@ import { isWhetstoneError, WhetstoneError, type Place } from '../contract/index.
 import { readText } from '../files/index.js';
 import { formatPath, type Path } from './paths.js';
 import { isObject } from './slots.js';
+import { isNestedDeeper, MAX_JSON_DEPTH } from '../util/index.js';
 
 /** A configuration before validation, with the positions of its keys. */
 export interface RawConfig {
@@ -34,8 +36,13 @@ export function withValue(raw: RawConfig, value: unknown): RawConfig {
   return { ...raw, value, baseFolder: baseFolderOf(value, raw.file === null ? raw.baseFolder : dirname(raw.file)) };
 }
 
-/** Returns the raw form of a configuration given as an object. Relative paths start from `baseFolder`. */
+/**
+ * Returns the raw form of a configuration given as an object. Relative paths start from `baseFolder`.
+ *
+ * @throws `CONFIG_UNREADABLE` if it is nested too deeply
+ */
 export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
+  if (isNestedDeeper(value)) throw nestedTooDeeply({});
   return {
     value,
     baseFolder: baseFolderOf(value, baseFolder),
@@ -47,7 +54,8 @@ export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
 /**
  * Reads a configuration file: JSON in which comments and trailing commas are allowed.
  *
- * @throws `CONFIG_UNREADABLE` if the file cannot be read, has syntax errors, or repeats a key in one object
+ * @throws `CONFIG_UNREADABLE` if the file cannot be read, has syntax errors, repeats a key in one object, or is nested
+ *   too deeply
  */
 export async function readConfigFile(path: string): Promise<RawConfig> {
   const source = await readSource(resolve(path));
@@ -95,6 +103,7 @@ function positionOf({ file, text }: Source, offset: number): Place {
  * @throws `CONFIG_UNREADABLE` with all syntax errors, or with all repeated keys
  */
 function parse(source: Source): Node {
+  checkDepth(source);
   const errors: ParseError[] = [];
   const tree = parseTree(source.text, errors, { allowTrailingComma: true });
   const [first, ...rest] = errors.map((error) => ({
@@ -119,6 +128,32 @@ function parse(source: Source): Node {
     throw new WhetstoneError('CONFIG_UNREADABLE', repetition.message, { place: repetition.place, problems: further });
   return tree;
 }
+
+/** The kinds of tokens of jsonc-parser: its enumeration is removed when it is compiled. */
+const OPENING: readonly number[] = [1, 3];
+const CLOSING: readonly number[] = [2, 4];
+const END = 17;
+
+/**
+ * Checks the nesting before the text is parsed, because the parser calls itself for each level.
+ *
+ * @throws `CONFIG_UNREADABLE` with the position of the first level that is too deep
+ */
+function checkDepth(source: Source): void {
+  const scanner = createScanner(source.text, true);
+  let depth = 0;
+  for (let token: number = scanner.scan(); token !== END; token = scanner.scan()) {
+    if (OPENING.includes(token)) depth++;
+    if (CLOSING.includes(token)) depth--;
+    if (depth > MAX_JSON_DEPTH) throw nestedTooDeeply(positionOf(source, scanner.getTokenOffset()));
+  }
+}
+
+const nestedTooDeeply = (place: Place): WhetstoneError =>
+  new WhetstoneError('CONFIG_UNREADABLE', 'The configuration is nested too deeply.', {
+    place,
+    expected: `at most ${MAX_JSON_DEPTH} objects and lists in each other`,
+  });
 
 /** Returns the position of a key, or that of the innermost existing object that would contain it. */
 function locateIn(tree: Node, source: Source, where: Path): Place {

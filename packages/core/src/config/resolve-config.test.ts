@@ -155,6 +155,27 @@ const pathsOf = (error: WhetstoneError) => error.problems.map((problem) => probl
 const folder = mkdtempSync(join(tmpdir(), 'whetstone-config-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
+// Members of every object of JavaScript, which a lookup in a table of names must not find.
+it.each(['constructor', 'valueOf', 'hasOwnProperty', '__proto__'])(
+  'the key %s is unknown at every place',
+  async (key) => {
+    const own = JSON.parse(`{"${key}": 1}`) as object;
+    const configs = [
+      { ...minimal, ...own },
+      { ...minimal, training: own },
+      { ...minimal, strategy: { use: 'lora', options: own } },
+    ];
+    for (const config of configs) {
+      const error = await rejection(config);
+      expect(error.code).toBe('CONFIG_INVALID');
+      expect(String(error)).toContain(key);
+    }
+    expect(await rejection({ ...minimal, strategy: key })).toMatchObject({
+      code: expect.not.stringMatching('INTERNAL') as string,
+    });
+  },
+);
+
 describe('a valid configuration', () => {
   it('gets every default, those of plugins included', async () => {
     const { config } = await resolveObject(minimal);

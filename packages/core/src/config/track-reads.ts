@@ -1,3 +1,4 @@
+import { ownValue } from '../util/index.js';
 import type { Json, JsonSchema } from '../contract/index.js';
 import type { Path } from './paths.js';
 import { isObject } from './slots.js';
@@ -33,7 +34,7 @@ export function trackReads(options: { readonly [key: string]: Json }, schema: Js
     const result = {};
     for (const [key, member] of Object.entries(value)) {
       const here = [...path, key];
-      const inner = propertiesOf(properties[key]);
+      const inner = propertiesOf(ownValue(properties, key));
       const shown: Json =
         inner !== undefined && isObject(member)
           ? view(member as { readonly [key: string]: Json }, inner, here)

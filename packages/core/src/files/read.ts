@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
 import { WhetstoneError, type Json } from '../contract/index.js';
-import { isRecord, messageOf } from '../util/index.js';
+import { isNestedDeeper, isRecord, MAX_JSON_DEPTH, messageOf } from '../util/index.js';
 import { fileError } from './errors.js';
 import { openRegular, readText } from './regular.js';
 
@@ -33,6 +33,7 @@ export async function readJsonObject(file: string, errors: JsonFileErrors): Prom
   } catch (cause) {
     throw errors.invalid(`is not JSON: ${messageOf(cause)}.`, cause);
   }
+  if (isNestedDeeper(json)) throw errors.invalid(`is nested more than ${MAX_JSON_DEPTH} levels deep.`, undefined);
   if (!isRecord(json)) throw errors.invalid('is not an object.', undefined);
   return json as Readonly<Record<string, Json>>;
 }

@@ -10,7 +10,7 @@ import {
 } from '../contract/index.js';
 import { createControlState, type ControlState } from './control-state.js';
 import type { HookMethods, HookRunner } from './types.js';
-import { isRecord, jsonProblem, messageOf } from '../util/index.js';
+import { isRecord, jsonProblem, messageOf, ownValue } from '../util/index.js';
 
 /** A callback with the name of its plugin. */
 export interface HookedCallback {
@@ -223,7 +223,7 @@ function loadStates(callbacks: readonly HookedCallback[], saved: Json): void {
   if (!isRecord(saved)) throw new WhetstoneError('CHECKPOINT_INVALID', 'The state of the callbacks is not an object.');
   const states = saved as { readonly [key: string]: Json };
   for (const [key, { plugin, callback }] of withKeys(callbacks)) {
-    const state = states[key];
+    const state = ownValue(states, key);
     if (state !== undefined) attempt(plugin, 'loadState', () => callback.loadState?.(state));
   }
 }

@@ -1,6 +1,6 @@
 import { WhetstoneError, type Problem } from '../contract/index.js';
 import { bytesPerElement, isSafetensorsDtype, type SafetensorsDtype } from '../dtypes.js';
-import { isRecord, messageOf, sizeOfShape } from '../util/index.js';
+import { isNestedDeeper, isRecord, MAX_JSON_DEPTH, messageOf, sizeOfShape } from '../util/index.js';
 
 /** The position and type of a tensor in a file. Offsets are in bytes from the start of the file; `end` is exclusive. */
 export interface TensorEntry {
@@ -64,6 +64,7 @@ export function parseHeader(file: string, text: string, dataStart: number, fileB
   } catch (cause) {
     throw invalidFile(file, `The header is not JSON: ${messageOf(cause)}.`);
   }
+  if (isNestedDeeper(json)) throw invalidFile(file, `The header is nested more than ${MAX_JSON_DEPTH} levels deep.`);
   if (!isRecord(json)) throw invalidFile(file, 'The header is not a JSON object.');
   const problems: Problem[] = [];
   const tensors = new Map<string, TensorEntry>();

@@ -1,4 +1,4 @@
-/** How deep foreign JSON may be nested: far more than any real file, and less than functions that call themselves bear. */
+/** How deep JSON from outside may be nested: far more than real files, and less than recursive functions bear. */
 export const MAX_JSON_DEPTH = 200;
 
 /** Returns whether lists and objects are nested more than `most` deep in each other. Does not call itself. */

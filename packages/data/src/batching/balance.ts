@@ -1,4 +1,5 @@
 import { balanceSchema, defaultsOf, WhetstoneError, type BalanceOptions } from '@whetstone/core/contract';
+import { ownValue } from '@whetstone/core/util';
 import { createRandom, shuffle } from '@whetstone/core/random';
 
 /** The groups of samples: `groupOf[sample]` is an index into `names`. */
@@ -35,7 +36,7 @@ function sharesOf(
   }
   // Temperature 1 keeps the shares of the data; higher temperatures make them more equal.
   const natural = counts.map((count) => (count / total) ** (1 / temperature));
-  const given = names.map((name) => weights[name]);
+  const given = names.map((name) => ownValue(weights, name));
   const stated = given.reduce<number>((sum, weight) => sum + (weight ?? 0), 0);
   const restNatural = natural.reduce((sum, share, index) => sum + (given[index] === undefined ? share : 0), 0);
   if (restNatural > 0 && stated >= 1) {

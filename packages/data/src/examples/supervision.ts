@@ -1,4 +1,5 @@
 import type { BatchOptions, EncodedText, Message, TextSpan } from '@whetstone/core/contract';
+import { ownValue } from '@whetstone/core/util';
 
 /** The options that decide which tokens of a conversation are targets, and with which weight. */
 export type SupervisionOptions = Pick<
@@ -8,7 +9,7 @@ export type SupervisionOptions = Pick<
 
 /** Returns the weight of a turn in the loss: its own `weight`, or the weight of its role, or 1. */
 export const weightOf = (message: Message, { roleWeights }: Pick<SupervisionOptions, 'roleWeights'>): number =>
-  message.weight ?? roleWeights[message.role] ?? 1;
+  message.weight ?? ownValue(roleWeights, message.role) ?? 1;
 
 /** Returns whether a message belongs to a prompt that `completionOnlyLoss` excludes from the loss. */
 export const isMaskedPrompt = (

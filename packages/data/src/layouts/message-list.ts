@@ -2,7 +2,7 @@ import type { ContentPart, Conversation, Message, TemplateVariables, ToolDefinit
 import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type DataRecord, type LayoutOptions } from './layout.js';
 import { checkJson, checkText, listFromText } from './values.js';
-import { isRecord, isWrittenNumber, parseExact } from '@whetstone/core/util';
+import { isRecord, isWrittenNumber, ownValue, parseExact } from '@whetstone/core/util';
 
 function readContent(content: unknown, hasCalls: boolean, path: string): Message['content'] {
   if (content === undefined || content === null) {
@@ -67,7 +67,7 @@ function readMessage(value: unknown, path: string, options: LayoutOptions): Mess
   checkJson(others, path);
   return {
     ...others,
-    role: options.roles?.[named] ?? named,
+    role: ownValue(options.roles ?? {}, named) ?? named,
     content: readContent(rawContent, calls !== undefined && calls.length > 0, `${path}.${contentKey}`),
     ...(calls === undefined ? {} : { tool_calls: calls }),
     ...readOverrides({ train, weight }, path),

@@ -3,7 +3,7 @@ import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type Layout, type LayoutOptions } from './layout.js';
 import { readMessages, readOverrides, readTemplateVariables, readTools } from './message-list.js';
 import { checkText, listFromText, optionalText } from './values.js';
-import { isRecord, parseExact } from '@whetstone/core/util';
+import { isRecord, ownValue, parseExact } from '@whetstone/core/util';
 
 const ROLES: Readonly<Record<string, string>> = {
   human: 'user',
@@ -45,7 +45,7 @@ function readTurn(value: unknown, path: string, options: LayoutOptions): Message
       ? { role: 'assistant', content, ...overrides }
       : { role: 'assistant', content: null, tool_calls: calls, ...overrides };
   }
-  const role = options.roles?.[from] ?? ROLES[from];
+  const role = ownValue(options.roles ?? {}, from) ?? ownValue(ROLES, from);
   if (role === undefined) {
     throw new RowProblem(
       `${path} is from the unknown role "${from}"; expected one of ${Object.keys(ROLES).join(', ')}, or a role that ` +

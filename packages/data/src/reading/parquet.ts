@@ -64,7 +64,9 @@ function rowsAtOnce(
       `that it must be decoded at once, into about ${mebibytes(memory)}.`,
     {
       place: { file },
-      expected: `at most ${mebibytes(maxGroupBytes)} per group (option maxGroupBytes), ${MEMORY} times as much when decoded, or a page index`,
+      expected:
+        `at most ${mebibytes(maxGroupBytes)} per group (option maxGroupBytes), ${MEMORY} times as much when decoded, ` +
+        'or a page index',
       found: `${rows} rows, ${mebibytes(bytes)}`,
       hint:
         'Write the file again with a page index or smaller groups, for example with pyarrow: pq.write_table(table, ' +

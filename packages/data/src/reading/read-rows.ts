@@ -1,3 +1,4 @@
+import { ownValue } from '@whetstone/core/util';
 import type { Format, TextUnit } from '../choices.js';
 import type { OnBytes } from './bytes.js';
 import { readCsv } from './csv.js';
@@ -32,7 +33,7 @@ export interface ReadOptions {
 
 export function formatOf(file: string): Format {
   const extension = /\.([^./\\]+?)(\.gz)?$/i.exec(file)?.[1]?.toLowerCase() ?? '';
-  return formatOfExtension[extension] ?? 'json';
+  return ownValue(formatOfExtension, extension) ?? 'json';
 }
 
 /** Loads the Parquet reader, which is large, only when a Parquet file is read. */

@@ -1,4 +1,5 @@
 import type { Conversation, Origin, Recipe, Removal, TransformReport } from '@whetstone/core/contract';
+import { ownValue } from '@whetstone/core/util';
 import type { Fingerprint } from './duplicates/finder.js';
 
 /** Collects the report of one pass of a transform. */
@@ -23,11 +24,11 @@ export function createLog(name: string): TransformLog {
     in: () => void conversationsIn++,
     out: () => void conversationsOut++,
     remove({ origin }, reason, detail) {
-      removed[reason] = (removed[reason] ?? 0) + 1;
+      removed[reason] = (ownValue(removed, reason) ?? 0) + 1;
       removals.push({ origin, reason, detail });
     },
     changed(kind, count = 1) {
-      if (count > 0) changed[kind] = (changed[kind] ?? 0) + count;
+      if (count > 0) changed[kind] = (ownValue(changed, kind) ?? 0) + count;
     },
   };
 }

@@ -10,7 +10,7 @@ import type {
 import { hashFile } from '@whetstone/core/files';
 import type { BatchOptions } from '../batching/options.js';
 import type { BatchSourceSummary } from '../batching/summary.js';
-import { isRecord } from '@whetstone/core/util';
+import { isRecord, ownValue } from '@whetstone/core/util';
 
 /** The version of the format of {@link DataManifest}; see docs/versioning.md. */
 export const DATA_MANIFEST_VERSION = 1;
@@ -122,7 +122,9 @@ export interface ManifestChange {
 function differences(before: Json | undefined, after: Json | undefined, path: string): ManifestChange[] {
   if (isRecord(before) && isRecord(after)) {
     const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])];
-    return keys.flatMap((key) => differences(before[key], after[key], path === '' ? key : `${path}.${key}`));
+    return keys.flatMap((key) =>
+      differences(ownValue(before, key), ownValue(after, key), path === '' ? key : `${path}.${key}`),
+    );
   }
   if (Array.isArray(before) && Array.isArray(after)) {
     return Array.from({ length: Math.max(before.length, after.length) }).flatMap((_, index) =>

@@ -2,13 +2,19 @@ import { WhetstoneError, type Json, type Problem } from '@whetstone/core/contrac
 
 export type ConfigRecord = Readonly<Record<string, Json>>;
 
+/**
+ * Far more than any model has. The check is needed because tables of these sizes are allocated before they are compared
+ * with the weights.
+ */
+const MAX_SIZE = 2 ** 24;
+
 /** Reads fields of a config.json and collects all problems, so that they can be reported together. */
 export interface ConfigReader {
   readonly record: ConfigRecord;
   /** Reads a finite number. Without a fallback the field is required. */
   number(key: string, fallback?: number): number;
-  /** Reads a positive integer. Without a fallback the field is required. */
-  size(key: string, fallback?: number): number;
+  /** Reads an integer from 1 to `most`. Without a fallback the field is required. */
+  size(key: string, fallback?: number, most?: number): number;
   optionalNumber(key: string): number | null;
   optionalText(key: string): string | null;
   flag(key: string, fallback: boolean): boolean;
@@ -67,8 +73,16 @@ function readerAt(record: ConfigRecord, path: string, file: string, problems: Pr
     record,
     problem,
     number: (key, fallback) => numberOf(key, Number.isFinite, 'a number', fallback),
-    size: (key, fallback) =>
-      numberOf(key, (value) => Number.isSafeInteger(value) && value > 0, 'an integer above 0', fallback),
+    size(key, fallback, most = MAX_SIZE) {
+      const value = numberOf(
+        key,
+        (size) => Number.isSafeInteger(size) && size > 0 && size <= most,
+        most === Number.MAX_SAFE_INTEGER ? 'an integer above 0' : `an integer from 1 to ${most}`,
+        fallback,
+      );
+      // A fallback is computed from other fields.
+      return Math.min(value, most);
+    },
     optionalNumber(key) {
       return record[key] === undefined || record[key] === null
         ? null

@@ -25,7 +25,7 @@ export function readShape(
   const heads = reader.size('num_attention_heads');
   const keyValueHeads = reader.size('num_key_value_heads', heads);
   const headDim = reader.size('head_dim', Math.max(1, Math.floor(hiddenSize / heads)));
-  const maxLength = reader.size('max_position_embeddings');
+  const maxLength = reader.size('max_position_embeddings', undefined, Number.MAX_SAFE_INTEGER);
   if (heads % keyValueHeads !== 0)
     reader.problem('num_key_value_heads', `a divisor of num_attention_heads (${heads})`, String(keyValueHeads));
   const ropes = readRopes(spec, reader, headDim, maxLength);
@@ -90,14 +90,15 @@ function specOf(config: ConfigRecord, file: string, known: ReadonlyMap<string, A
 
 /** Returns config.json with the usual field names and the defaults of the architecture. */
 function withDefaults(spec: ArchitectureSpec, config: ConfigRecord): ConfigRecord {
-  const merged: Record<string, Json> = { ...spec.defaults };
+  // A map, because the assignment of a key such as `__proto__` to an object would change its prototype.
+  const merged = new Map<string, Json>(Object.entries(spec.defaults ?? {}));
   for (const [key, value] of Object.entries(config))
-    if (value !== null || !Object.hasOwn(merged, key) || mayBeNull.has(key)) merged[key] = value;
+    if (value !== null || !merged.has(key) || mayBeNull.has(key)) merged.set(key, value);
   for (const [usual, own] of Object.entries(spec.renamed ?? {})) {
-    const value = merged[own];
-    if (value !== undefined && value !== null) merged[usual] = value;
+    const value = merged.get(own);
+    if (value !== undefined && value !== null) merged.set(usual, value);
   }
-  return merged;
+  return Object.fromEntries(merged);
 }
 
 /** Fields in which null means "none" instead of "the default". */
@@ -107,11 +108,13 @@ const mayBeNull = new Set(['sliding_window', 'attn_logit_softcapping', 'final_lo
 const maxLayers = 10_000;
 
 function readLayers(spec: ArchitectureSpec, reader: ConfigReader, headDim: number): readonly LayerShape[] {
-  const written = reader.size('num_hidden_layers');
+  const written = reader.size('num_hidden_layers', undefined, Number.MAX_SAFE_INTEGER);
   if (written > maxLayers) reader.problem('num_hidden_layers', `at most ${maxLayers}`, String(written));
   const count = Math.min(written, maxLayers);
   const types = readLayerTypes(spec, reader, count);
-  const window = types.includes('sliding_attention') ? reader.size('sliding_window') : null;
+  const window = types.includes('sliding_attention')
+    ? reader.size('sliding_window', undefined, Number.MAX_SAFE_INTEGER)
+    : null;
   const base = spec.attentionScale === 'head dim' ? headDim : reader.number('query_pre_attn_scalar');
   const scaled = reader.flag('scale_attn_weights', true) ? base ** -0.5 : 1;
   const byLayer = reader.flag('scale_attn_by_inverse_layer_idx', false);

@@ -1,3 +1,4 @@
+import { ownValue } from '@whetstone/core/util';
 import type { ConfigReader } from './config-reader.js';
 import type { Rope } from './shape.js';
 
@@ -12,10 +13,13 @@ import type { Rope } from './shape.js';
 export function readRope(reader: ConfigReader, headDim: number, maxLength: number): Rope {
   const kind = reader.optionalText('rope_type') ?? reader.optionalText('type') ?? 'default';
   const theta = reader.number('rope_theta', 10_000);
-  const rotated = Math.floor(headDim * reader.number('partial_rotary_factor', 1));
-  if (rotated % 2 !== 0 || rotated < 2)
-    reader.problem('partial_rotary_factor', `an even number of rotated features, at least 2`, String(rotated));
-  const make = kinds[kind === 'su' ? 'longrope' : kind];
+  const written = Math.floor(headDim * reader.number('partial_rotary_factor', 1));
+  const most = Math.max(2, headDim);
+  const isValid = written % 2 === 0 && written >= 2 && written <= most;
+  if (!isValid)
+    reader.problem('partial_rotary_factor', `an even number of rotated features, from 2 to ${most}`, String(written));
+  const rotated = isValid ? written : 2;
+  const make = ownValue(kinds, kind === 'su' ? 'longrope' : kind);
   if (make === undefined) {
     reader.problem('rope_type', `one of ${Object.keys(kinds).join(', ')}`, JSON.stringify(kind));
     return { rotated, attentionFactor: 1, frequencies: () => new Float32Array(rotated / 2) };

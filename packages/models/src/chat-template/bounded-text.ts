@@ -44,7 +44,7 @@ export function trimmed(text: string, isRemoved: (unit: number) => boolean, left
 }
 
 /** Up to this length, the search of the JavaScript engine is used: its time grows with the product of both lengths. */
-export const SHORT = 16;
+const SHORT = 16;
 
 /** Returns the first position of a text at or after `from`, or -1. */
 export function positionOf(text: string, searched: string, from = 0): number {

@@ -5,7 +5,7 @@
  */
 
 /** Maximum number of nodes that are evaluated and items that are created. */
-export const MAX_STEPS = 2_000_000;
+const MAX_STEPS = 2_000_000;
 /** Maximum length of a text and of a rendered conversation in UTF-16 units: larger than any context. */
 export const MAX_LENGTH = 16_000_000;
 /** Maximum work on texts and lists: a unit is about a nanosecond or two bytes. */

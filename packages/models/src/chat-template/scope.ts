@@ -8,13 +8,12 @@ export class Scope {
   constructor(private readonly parent: Scope | null = null) {}
 
   get(name: string): Value | undefined {
-    let depth = 0;
-    for (let scope: Scope | null = this; scope !== null; scope = scope.parent) {
-      const value = scope.variables.get(name);
-      if (value !== undefined) return value;
-      if (++depth > 8) countItems(1);
+    let value = this.variables.get(name);
+    for (let scope = this.parent, depth = 1; value === undefined && scope !== null; scope = scope.parent, depth++) {
+      value = scope.variables.get(name);
+      if (depth > 8) countItems(1);
     }
-    return undefined;
+    return value;
   }
 
   set(name: string, value: Value): void {

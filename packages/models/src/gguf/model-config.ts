@@ -1,4 +1,5 @@
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
+import { ownValue } from '@whetstone/core/util';
 import type { GgufHeader } from './header.js';
 import type { Metadata } from './metadata.js';
 import { unknownArchitecture } from './weights.js';
@@ -35,7 +36,7 @@ const classNames: Readonly<Record<string, string>> = {
  */
 export function createConfig(inputs: ConfigInputs): Config {
   const { metadata, header, dtype } = inputs;
-  const make = makers[metadata.architecture];
+  const make = ownValue(makers, metadata.architecture);
   if (make === undefined) throw unknownArchitecture(inputs.file, metadata.architecture);
   const config = make(inputs);
   const embedding = header.tensors.get('token_embd.weight');

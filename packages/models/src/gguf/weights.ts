@@ -1,4 +1,5 @@
 import { WhetstoneError } from '@whetstone/core/contract';
+import { ownValue } from '@whetstone/core/util';
 import type { GgufTensor } from './header.js';
 import type { Metadata } from './metadata.js';
 
@@ -84,7 +85,7 @@ const unchanged = (values: Float32Array): Float32Array => values;
  * @throws `GGUF_UNSUPPORTED` if the tensor is unknown
  */
 export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor): WeightTarget | null {
-  const layout = layouts[metadata.architecture];
+  const layout = ownValue(layouts, metadata.architecture);
   if (layout === undefined) throw unknownArchitecture(file, metadata.architecture);
   if (notStored.has(tensor.name) || tensor.name.endsWith('.attn_rot_embd.weight')) return null;
   const match = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/.exec(tensor.name);

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { isWhetstoneError, WhetstoneError, type Json } from '@whetstone/core/contract';
 import { readText } from '@whetstone/core/files';
-import { isRecord } from '@whetstone/core/util';
+import { isNestedDeeper, isRecord, MAX_JSON_DEPTH } from '@whetstone/core/util';
 
 export interface AddedTokenConfig {
   readonly id: number;
@@ -85,6 +85,11 @@ async function readJson(file: string, required: boolean): Promise<JsonObject | u
       cause,
     });
   }
+  if (isNestedDeeper(value))
+    throw new WhetstoneError('TOKENIZER_INVALID', 'The file is nested too deeply.', {
+      place: { file },
+      expected: `at most ${MAX_JSON_DEPTH} objects and lists in each other`,
+    });
   if (!isRecord(value))
     throw new WhetstoneError('TOKENIZER_INVALID', 'The file does not contain a JSON object.', {
       place: { file },

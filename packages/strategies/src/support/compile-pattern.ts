@@ -41,7 +41,7 @@ function bounded(pattern: RegExp, path: string, written: string): Pattern {
         place: { path },
         expected: `at most ${SECONDS} seconds for the name ${name}`,
         found: written,
-        hint: 'A repeated group in a repeated group, as in `(a+)+`, takes exponential time. Write the pattern without it.',
+        hint: 'A repeated part in a repeated group, as in `(a+)+`, takes exponential time.',
       });
     }
   };
