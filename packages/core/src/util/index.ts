@@ -21,7 +21,7 @@ export { isRecord, ownValue, sortKeys } from './records.js';
 export { sameShape, sizeOfShape } from './shape.js';
 export { testRandom } from './test-random.js';
 export { visibleStyledText, visibleText } from './visible-text.js';
-export { TookTooLong, withinTime } from './within-time.js';
+export { boundedPattern, TookTooLong, withinTime, type Pattern } from './within-time.js';
 export {
   floatValue,
   integerValue,

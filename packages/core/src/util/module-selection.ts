@@ -1,3 +1,5 @@
+import { boundedPattern, type Pattern } from './within-time.js';
+
 /** The fields of `adapter_config.json` by which PEFT selects modules, in camelCase. */
 export interface ModuleSelection {
   readonly targetModules: string | readonly string[];
@@ -8,9 +10,9 @@ export interface ModuleSelection {
 }
 
 /** Compiles a regular expression of a field. `written` is the text of the field, without what matching adds. */
-export type CompilePattern = (source: string, field: keyof ModuleSelection, written: string) => RegExp;
+export type CompilePattern = (source: string, field: keyof ModuleSelection, written: string) => Pattern;
 
-const compilePlain: CompilePattern = (source) => new RegExp(source);
+const compilePlain: CompilePattern = (source) => boundedPattern(new RegExp(source));
 
 /** Returns whether `name` is one of the keys, or ends with one after a dot, as PEFT matches lists of modules. */
 export function matchesName(name: string, keys: readonly string[]): boolean {

@@ -33,3 +33,21 @@ export function withinTime<T>(seconds: number, compute: () => T): T {
   }
   return (result as unknown as { readonly value: T }).value;
 }
+
+/** A compiled regular expression. */
+export type Pattern = Pick<RegExp, 'test' | 'exec' | 'source'>;
+
+/**
+ * Returns a regular expression from outside whose search in a name is ended if it takes too long.
+ *
+ * @throws `TookTooLong` from the search
+ */
+export function boundedPattern(pattern: RegExp, seconds = 5): Pattern {
+  // Only a repeated group takes exponential time; without one, names of modules are short enough.
+  if (!/\)[*+{]/.test(pattern.source)) return pattern;
+  return {
+    source: pattern.source,
+    test: (name) => withinTime(seconds, () => pattern.test(name)),
+    exec: (name) => withinTime(seconds, () => pattern.exec(name)),
+  };
+}

@@ -1,6 +1,6 @@
 import { WhetstoneError, isWhetstoneError, type ModelOutline, type UnusedOption } from '@whetstone/core/contract';
-import { layerIndexOf } from '@whetstone/core/util';
-import { compilePattern, type Pattern } from '../support/compile-pattern.js';
+import { layerIndexOf, type Pattern } from '@whetstone/core/util';
+import { compilePattern } from '../support/compile-pattern.js';
 import type { FrozenLayersOptions } from './options.js';
 
 const invalid = (option: string, message: string, found: string, expected?: string): WhetstoneError =>

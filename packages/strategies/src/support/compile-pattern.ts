@@ -1,11 +1,5 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import { messageOf, TookTooLong, withinTime } from '@whetstone/core/util';
-
-/** A compiled regular expression. */
-export type Pattern = Pick<RegExp, 'test' | 'exec' | 'source'>;
-
-/** Longest time for one name, in seconds. */
-const SECONDS = 5;
+import { boundedPattern, messageOf, TookTooLong, type Pattern } from '@whetstone/core/util';
 
 /**
  * Compiles a regular expression of the options or of an adapter. The search is ended if it takes too long.
@@ -15,39 +9,31 @@ const SECONDS = 5;
  * @throws `CONFIG_INVALID` with the reason if it is invalid, and from the search if that takes too long
  */
 export function compilePattern(source: string, path: string, written: string = source): Pattern {
-  let pattern: RegExp;
-  try {
-    pattern = new RegExp(source);
-  } catch (cause) {
-    throw new WhetstoneError('CONFIG_INVALID', 'A pattern is not a regular expression.', {
+  const invalid = (message: string, expected: string, cause: unknown): WhetstoneError =>
+    new WhetstoneError('CONFIG_INVALID', message, {
       place: { path },
-      expected: 'a regular expression of JavaScript',
+      expected,
       found: written,
       hint: `${messageOf(cause)}.`,
       cause,
     });
+  let pattern: Pattern;
+  try {
+    pattern = boundedPattern(new RegExp(source));
+  } catch (cause) {
+    throw invalid('A pattern is not a regular expression.', 'a regular expression of JavaScript', cause);
   }
-  // Only a repeated group takes exponential time; without one, the names of modules are short enough.
-  return /\)[*+{]/.test(source) ? bounded(pattern, path, written) : pattern;
-}
-
-function bounded(pattern: RegExp, path: string, written: string): Pattern {
-  const run = <T>(name: string, search: () => T): T => {
+  const search = <T>(run: () => T): T => {
     try {
-      return withinTime(SECONDS, search);
+      return run();
     } catch (cause) {
       if (!(cause instanceof TookTooLong)) throw cause;
-      throw new WhetstoneError('CONFIG_INVALID', 'A pattern takes too long.', {
-        place: { path },
-        expected: `at most ${SECONDS} seconds for the name ${name}`,
-        found: written,
-        hint: 'A repeated part in a repeated group, as in `(a+)+`, takes exponential time.',
-      });
+      throw invalid('A pattern takes too long.', 'a pattern without a repeated part in a repeated group', cause);
     }
   };
   return {
-    source: pattern.source,
-    test: (name) => run(name, () => pattern.test(name)),
-    exec: (name) => run(name, () => pattern.exec(name)),
+    source,
+    test: (name) => search(() => pattern.test(name)),
+    exec: (name) => search(() => pattern.exec(name)),
   };
 }
