@@ -1,9 +1,8 @@
 /** Helpers that every package uses. They import no other folder. */
-export { bytesOf } from './bytes.js';
+export { bytesOf, formatBytes } from './bytes.js';
 export { exitOnClosedPipe } from './closed-pipe.js';
 export { didYouMean, nearest } from './did-you-mean.js';
 export { messageOf, toError } from './errors.js';
-export { formatBytes } from './format-bytes.js';
 export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';
 export { membersOf } from './members.js';
@@ -15,12 +14,10 @@ export {
   type ModuleSelection,
 } from './module-selection.js';
 export { jsonProblem } from './plain-json.js';
-export { isNestedDeeper, MAX_JSON_DEPTH } from './nesting.js';
-export { publicUrl } from './public-url.js';
-export { isRecord, ownValue, sortKeys } from './records.js';
+export { isNestedDeeper, isRecord, MAX_JSON_DEPTH, ownValue, sortKeys } from './records.js';
 export { sameShape, sizeOfShape } from './shape.js';
 export { testRandom } from './test-random.js';
-export { visibleStyledText, visibleText } from './visible-text.js';
+export { publicUrl, visibleStyledText, visibleText } from './visible-text.js';
 export { boundedPattern, TookTooLong, withinTime, type Pattern } from './within-time.js';
 export {
   floatValue,

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { visibleStyledText, visibleText } from './visible-text.js';
+import { publicUrl, visibleStyledText, visibleText } from './visible-text.js';
 
 it('shows control characters as symbols', () => {
   // Unicode: the control pictures U+2400 to U+2421 are in the order of the controls.
@@ -12,4 +12,11 @@ it('keeps colours, but no other sequence', () => {
   expect(visibleStyledText('\x1b[31mred\x1b[39m \x1b[2J\x1b]0;title\x07')).toBe(
     '\x1b[31mred\x1b[39m \u241b[2J\u241b]0;title\u2407',
   );
+});
+
+it('leaves no credentials in a URL', () => {
+  expect(publicUrl('https://user:secret@example.com:8443/v1?key=secret#secret')).toBe('https://example.com:8443/v1');
+  expect(publicUrl('http://user@localhost/v1/')).toBe('http://localhost/v1/');
+  expect(publicUrl('http://user:secret@bad host/v1?key=secret')).toBe('http://bad host/v1');
+  expect(publicUrl('example.com')).toBe('example.com');
 });

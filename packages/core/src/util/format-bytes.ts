@@ -1,6 +1,0 @@
-/** Formats bytes in powers of ten: `274 MB`, `1.2 GB`. */
-export function formatBytes(count: number): string {
-  if (count >= 1e9) return `${(count / 1e9).toFixed(1)} GB`;
-  if (count >= 1e6) return `${Math.round(count / 1e6)} MB`;
-  return `${Math.max(0, Math.round(count / 1e3))} kB`;
-}
