@@ -6,6 +6,7 @@ import {
   type TrainerOptions,
 } from '@whetstone/core';
 import { builtInPlugins, builtInServices } from './built-ins.js';
+import { importedNames } from './imported-names.js';
 
 /**
  * The default callbacks and loggers of a configuration: TRL's gradient clipping, and a log of all metrics.
@@ -14,16 +15,7 @@ export const configDefaults: ConfigDefaults = {
   callbacks: [{ use: 'gradient-clipping', options: { maxNorm: 1 } }],
   loggers: [{ use: 'metrics-jsonl', options: {} }],
   dataSource: 'conversations',
-  importedNames: {
-    max_grad_norm: (value) => ({
-      path: 'callbacks+',
-      value: { use: 'gradient-clipping', options: { maxNorm: value } },
-    }),
-    early_stopping_patience: (value) => ({
-      path: 'callbacks+',
-      value: { use: 'early-stopping', options: { patience: value } },
-    }),
-  },
+  importedNames,
 };
 
 /** Modules of which an application has one instance. */

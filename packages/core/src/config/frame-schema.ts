@@ -123,7 +123,10 @@ export const training = section({
   gradientAccumulationSteps: integer(1, 1, 'The number of microbatches in an optimizer step.'),
   seed: integer(0, seed.default, 'The seed of all random numbers of the run.'),
   dataSeed: optionalInteger(0, 'The seed of the order of the data; null: seed.'),
-  loggingSteps: integer(1, 1, 'The number of steps between reads of the loss from the device.'),
+  loggingSteps: positive(
+    1,
+    'The number of steps between reads of the loss from the device; below 1: a ratio of all steps.',
+  ),
   evalStrategy: choice(
     ['no', 'steps', 'epoch', 'ends'],
     'no',

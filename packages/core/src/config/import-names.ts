@@ -1,7 +1,8 @@
 import type { Json } from '../contract/index.js';
 import { nearest } from '../util/index.js';
-import { importedNames, peftNames } from './imported-names.js';
-import type { ConfigDefaults, ImportedValue } from './normalize.js';
+import { importField, isStrategyField, lineOf, peftNames } from './imported-names.js';
+import type { ConfigDefaults, Imported, ImportedValue } from './normalize.js';
+import { longForm } from './overrides.js';
 import { formatPath, parsePath, type Path } from './paths.js';
 import { isObject, valueAt } from './slots.js';
 import type { UnknownKey } from './validate-config.js';
@@ -35,42 +36,64 @@ function optionsOfBranches(section: unknown): readonly unknown[] {
   return Array.isArray(branches) ? branches.map((branch) => valueAt(branch, ['then', 'properties'])) : [];
 }
 
-/** The move of a value from an unknown key to the key that it means. */
-export interface Rename {
-  readonly from: Path;
+/** A value to set at a path of a configuration. */
+interface Assignment {
   readonly to: Path;
   /** Whether the value is appended to the list at `to`. */
   readonly append: boolean;
   readonly value: Json;
 }
 
-/** Returns the rename for an unknown key that TRL or transformers use for an option of Whetstone, or undefined. */
+/** What an unknown key means: options under other names, nothing, or an error with a hint. */
+export type UnknownKeyMeaning =
+  | { readonly kind: 'options'; readonly from: Path; readonly options: readonly Assignment[] }
+  | { readonly kind: 'ignored'; readonly from: Path; readonly reason: string }
+  | { readonly kind: 'refused'; readonly from: Path; readonly hint: string };
+
+const assignmentOf = ({ path, value }: ImportedValue): Assignment => {
+  const append = path.endsWith('+');
+  return { to: parsePath(append ? path.slice(0, -1) : path), append, value };
+};
+
+function meaningOf(from: Path, imported: Imported): UnknownKeyMeaning {
+  if (Array.isArray(imported))
+    return { kind: 'options', from, options: (imported as readonly ImportedValue[]).map(assignmentOf) };
+  if ('ignored' in imported) return { kind: 'ignored', from, reason: imported.ignored };
+  if ('hint' in imported) return { kind: 'refused', from, hint: imported.hint };
+  return { kind: 'options', from, options: [assignmentOf(imported as ImportedValue)] };
+}
+
+/** Returns the names of the options of the configured strategy; null if it is not known. */
+function strategyOptions(config: unknown, schema: unknown): readonly string[] | null {
+  const use = valueAt(config, ['strategy', 'use']) ?? valueAt(config, ['strategy']);
+  const options = valueAt(schema, ['$defs', `strategy ${String(use)}`, 'properties']);
+  return isObject(options) ? Object.keys(options) : null;
+}
+
+/** Returns what an unknown key means that TRL, transformers or PEFT use for an option, or undefined. */
 export function importUnknownKey(
   unknown: UnknownKey,
   config: unknown,
   schema: unknown,
   defaults: ConfigDefaults,
-): Rename | undefined {
+): UnknownKeyMeaning | undefined {
   const { path, key, known } = unknown;
   const from = [...path, key];
   const value = valueAt(config, from) as Json;
+  const moved = (to: Path): UnknownKeyMeaning => ({ kind: 'options', from, options: [{ to, append: false, value }] });
+  const isOption = path.join('.') === 'strategy.options';
   const camel = camelCase(key);
-  if (camel !== key && known.includes(camel)) return { from, to: [...path, camel], append: false, value };
+  // Names of other trainers are accepted at the top and in sections, and those of PEFT in the options of the strategy.
+  const own = Object.hasOwn(defaults.importedNames ?? {}, key) ? defaults.importedNames?.[key] : undefined;
+  const context = { config, strategyOptions: strategyOptions(config, schema) };
+  const isField = path.length <= 1 || (isOption && isStrategyField(key));
+  const imported = isField ? (own?.(value, context) ?? importField(key, value, context)) : undefined;
+  if (imported !== undefined) return meaningOf(from, imported);
+  if (camel !== key && known.includes(camel)) return moved([...path, camel]);
   const peft = Object.hasOwn(peftNames, key) ? peftNames[key] : undefined;
-  if (peft !== undefined && known.includes(peft)) return { from, to: [...path, peft], append: false, value };
-  // Names of other trainers are accepted at the top and in sections only.
-  if (path.length > 1) return undefined;
-  const table: { readonly [name: string]: (value: Json) => ImportedValue } = {
-    ...importedNames,
-    ...defaults.importedNames,
-  };
-  const imported = Object.hasOwn(table, key) ? table[key]?.(value) : undefined;
-  if (imported !== undefined) {
-    const append = imported.path.endsWith('+');
-    return { from, to: parsePath(append ? imported.path.slice(0, -1) : imported.path), append, value: imported.value };
-  }
-  const to = key.includes('_') ? sectionKeys(schema).get(camel) : undefined;
-  return to === undefined ? undefined : { from, to, append: false, value };
+  if (peft !== undefined && known.includes(peft)) return moved([...path, peft]);
+  const to = path.length <= 1 && key.includes('_') ? sectionKeys(schema).get(camel) : undefined;
+  return to === undefined ? undefined : moved(to);
 }
 
 /**
@@ -81,42 +104,49 @@ export function pathHint(key: string, value: unknown, schema: unknown): string |
   const keys = sectionKeys(schema);
   const path = keys.get(camelCase(key));
   if (path !== undefined)
-    return `It belongs at ${formatPath(path)}. Write "${path[0]}": { "${path[1]}": ${JSON.stringify(value)} }.`;
+    return `It belongs at ${formatPath(path)}. Write "${path[0]}": { ${lineOf(String(path[1]), value as Json)} }.`;
   const near = keys.get(nearest(key, [...keys.keys()]) ?? '');
   return near === undefined ? undefined : `Did you mean ${formatPath(near)}?`;
 }
 
 /**
- * Applies a rename to a raw configuration in place. Returns false, without a change, if the target key already exists
- * or its parent is not an object.
+ * Returns a copy of a raw configuration with the options that an unknown key means instead of that key. Returns the
+ * path of an option that already exists, or whose parent is not an object, if there is one.
  */
-export function applyRename(config: { [key: string]: unknown }, { from, to, append, value }: Rename): boolean {
-  const parentOf = (path: Path): { [key: string]: unknown } | undefined => {
-    let target: unknown = config;
-    for (const key of path.slice(0, -1)) {
-      if (!isObject(target)) return undefined;
-      const object = target as { [key: string]: unknown };
-      object[key] ??= {};
-      target = object[key];
-    }
-    return isObject(target)
-      ? (target as { [key: string]: unknown })
-      : Array.isArray(target)
-        ? (target as unknown as { [key: string]: unknown })
-        : undefined;
-  };
-  const source = valueAt(config, from.slice(0, -1)) as { [key: string]: unknown };
-  const target = parentOf(to);
+export function applyMeaning(
+  config: { readonly [key: string]: unknown },
+  { from, options }: Extract<UnknownKeyMeaning, { readonly kind: 'options' }>,
+): { readonly [key: string]: unknown } | { readonly taken: Path } {
+  const changed = structuredClone(config);
+  removeAt(changed, from);
+  for (const option of options) if (!assign(changed, option)) return { taken: option.to };
+  return changed;
+}
+
+/** Removes the value at a path in place. */
+export function removeAt(config: unknown, path: Path): void {
+  const parent = valueAt(config, path.slice(0, -1));
+  if (isObject(parent)) delete (parent as { [key: string]: unknown })[String(path.at(-1))];
+}
+
+/** Sets an option in place. Returns false, without a change, if it exists or its parent is not an object. */
+function assign(config: unknown, { to, append, value }: Assignment): boolean {
+  let target = config as { [key: string]: unknown };
+  for (const [depth, key] of to.slice(0, -1).entries()) {
+    const here = to.slice(0, depth + 1);
+    const present = target[key];
+    target[key] = typeof present === 'string' ? longForm(present, here) : (present ?? {});
+    if (!isObject(target[key])) return false;
+    target = target[key] as { [key: string]: unknown };
+  }
   const key = String(to.at(-1));
-  if (target === undefined) return false;
-  if (append) {
-    const list: unknown = target[key];
-    if (list !== undefined && !Array.isArray(list)) return false;
-    target[key] = [...((list as readonly unknown[] | undefined) ?? []), value];
-  } else {
+  if (!append) {
     if (Object.hasOwn(target, key)) return false;
     target[key] = value;
+    return true;
   }
-  delete source[String(from.at(-1))];
+  const list: unknown = target[key];
+  if (list !== undefined && !Array.isArray(list)) return false;
+  target[key] = [...((list as readonly unknown[] | undefined) ?? []), value];
   return true;
 }

@@ -17,9 +17,27 @@ export interface ConfigDefaults {
   readonly loggers?: readonly PluginRequest[];
   /** The data source for paths: `"train.jsonl"` means `{use: dataSource, options: {path: "train.jsonl"}}`. */
   readonly dataSource?: string;
-  /** Options of other trainers, in addition to those that core knows. Each function returns the equivalent option. */
-  readonly importedNames?: Readonly<Record<string, (value: Json) => ImportedValue>>;
+  /** Fields of other trainers, in addition to those that core knows. */
+  readonly importedNames?: Readonly<Record<string, ImportField>>;
 }
+
+/** The configuration in which a field of another trainer was found. */
+export interface ImportContext {
+  /** The configuration as it is written. */
+  readonly config: unknown;
+  /** The names of the strategy's options; null if the strategy is not known. */
+  readonly strategyOptions: readonly string[] | null;
+}
+
+/** Returns what a field of another trainer means; undefined if it is not decided yet. */
+export type ImportField = (value: Json, context: ImportContext) => Imported | undefined;
+
+/** What a field of another trainer means: options, nothing, or an error with the line to write instead. */
+export type Imported =
+  | ImportedValue
+  | readonly ImportedValue[]
+  | { /** Why it is left out. */ readonly ignored: string }
+  | { /** Why it is refused, and the line to write. */ readonly hint: string };
 
 /** An option of this configuration that is equivalent to an option of another trainer. */
 export interface ImportedValue {

@@ -38,7 +38,7 @@ const slotAt = (path: Path) =>
   });
 
 /** Returns the long form of a name at this path, so that options can be added to it; the name itself if it has none. */
-function longForm(text: string, path: Path): unknown {
+export function longForm(text: string, path: Path): unknown {
   if (path.join('.') === 'backend') return { name: text };
   const kind = slotAt(path)?.kind;
   if (kind === undefined || kind === 'data-source') return text;

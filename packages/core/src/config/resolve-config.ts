@@ -11,7 +11,7 @@ import {
 } from '../contract/index.js';
 import { composeSchema, type NamedPlugin } from './compose-schema.js';
 import { nearest } from '../util/index.js';
-import { applyRename, importUnknownKey, pathHint } from './import-names.js';
+import { applyMeaning, importUnknownKey, pathHint, removeAt } from './import-names.js';
 import { normalizeConfig, type ConfigDefaults } from './normalize.js';
 import { formatPath, type Path } from './paths.js';
 import type { RawConfig } from './read-config.js';
@@ -88,8 +88,9 @@ export async function resolveConfig(
       expected: 'an object',
       found: describeValue(raw.value),
     });
-  const written = structuredClone(raw.value) as { [key: string]: unknown };
+  let written = structuredClone(raw.value) as { readonly [key: string]: unknown };
   const notices: string[] = [];
+  const ignored: string[] = [];
   const origins = new Map<string, Path>();
   let loaded: Loaded = { plugins: [], failures: [] };
 
@@ -100,23 +101,44 @@ export async function resolveConfig(
     const schema = composeSchema(loaded.plugins);
     const problems = validateAgainst(schema, config);
     let moved = 0;
+    // What a field means must not depend on the order of the fields.
+    const before = structuredClone(written);
+    const hints = new Map<string, string>();
     for (const { unknownKey } of problems) {
-      const rename = unknownKey === undefined ? undefined : importUnknownKey(unknownKey, written, schema, defaults);
-      if (rename === undefined || valueAt(written, rename.from) === undefined || !applyRename(written, rename))
+      const meaning = unknownKey === undefined ? undefined : importUnknownKey(unknownKey, before, schema, defaults);
+      if (meaning === undefined || valueAt(written, meaning.from) === undefined) continue;
+      const name = formatPath(meaning.from);
+      if (meaning.kind === 'refused') {
+        hints.set(name, meaning.hint);
         continue;
+      }
+      if (meaning.kind === 'ignored') {
+        removeAt(written, meaning.from);
+        ignored.push(`${name} (${meaning.reason})`);
+      } else {
+        const changed = applyMeaning(written, meaning);
+        if ('taken' in changed) {
+          hints.set(name, `It means ${formatPath(changed.taken as Path)}, which is also set. Remove "${name}".`);
+          continue;
+        }
+        written = changed;
+        for (const { to } of meaning.options) {
+          origins.set(formatPath(to), meaning.from);
+          notices.push(`${name} is read as ${formatPath(to)}.`);
+        }
+      }
       moved++;
-      origins.set(formatPath(rename.to), rename.from);
-      notices.push(`${formatPath(rename.from)} is read as ${formatPath(rename.to)}.`);
     }
     if (moved > 0) continue;
     const locate = (path: Path) => ({ ...raw.locate(origins.get(formatPath(path)) ?? path), path: formatPath(path) });
     const all = [...problems, ...(problems.length === 0 ? checkConditions(config, written, schema) : [])];
     throwProblems(
-      all.map((problem) => withPathHint(problem, written, schema)),
+      all.map((problem) => withPathHint(problem, written, schema, hints)),
       loaded.failures,
       locate,
     );
     const plugins = loaded.plugins;
+    const final = written;
     return {
       config: deepFreeze(finish(config, raw)),
       pluginFor: (kind, use) => {
@@ -138,15 +160,22 @@ export async function resolveConfig(
         );
         return { plugin, options: deepFreeze(completed) };
       },
-      wasWritten: (path) => valueAt(written, path) !== undefined,
-      notices,
+      wasWritten: (path) => valueAt(final, path) !== undefined,
+      notices: [...notices, ...(ignored.length === 0 ? [] : [`Fields without effect: ${ignored.join(', ')}.`])],
     };
   }
 }
 
 /** Adds a hint with the correct path to an unknown key that is not similar to a key of the same object. */
-function withPathHint(problem: ConfigProblem, written: unknown, schema: unknown): ConfigProblem {
+function withPathHint(
+  problem: ConfigProblem,
+  written: unknown,
+  schema: unknown,
+  hints: ReadonlyMap<string, string>,
+): ConfigProblem {
   const unknown = problem.unknownKey;
+  const known = hints.get(formatPath(problem.path));
+  if (unknown !== undefined && known !== undefined) return { ...problem, hint: known };
   if (unknown === undefined || unknown.path.length > 1 || nearest(unknown.key, unknown.known) !== undefined)
     return problem;
   const hint = pathHint(unknown.key, valueAt(written, [...unknown.path, unknown.key]), schema);
