@@ -54,6 +54,7 @@ export const mayImport = {
     'core/hooks',
     'core/ops',
     'core/plugins',
+    'core/schedules',
     'core/util',
   ],
   'core/index': ['core'],

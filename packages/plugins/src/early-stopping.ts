@@ -123,11 +123,11 @@ function stopReason(
 const neverActs = (reason: string, options: WhetstoneErrorOptions): WhetstoneError =>
   new WhetstoneError('CONFIG_CONFLICT', `early-stopping could never act: ${reason}`, options);
 
-/** Returns the options that change nothing. Throws if the metric is never measured. */
-function checkEarlyStopping(
-  { metric, trainLossWindow, threshold, thresholdMode }: EarlyStoppingOptions,
+/** Throws if the metric is never measured. */
+function checkMetric(
+  { metric, trainLossWindow }: EarlyStoppingOptions,
   { totalSteps, evaluates, evaluationNumbers }: RunOutline,
-): UnusedOption[] {
+): void {
   const place = { path: 'callbacks' };
   if (metric === 'trainLoss') {
     if (trainLossWindow > totalSteps)
@@ -141,6 +141,7 @@ function checkEarlyStopping(
       place,
       expected: 'data.eval and training.evalStrategy, or the metric "trainLoss"',
       found: `metric "${metric}"`,
+      hint: "A callback that requests evaluations declares it: `requests: ['evaluate']`.",
     });
   else if (evaluationNumbers !== null && !evaluationNumbers.includes(metric))
     throw neverActs(`no evaluation reports "${metric}".`, {
@@ -149,11 +150,47 @@ function checkEarlyStopping(
       found: metric,
       hint: didYouMean(metric, evaluationNumbers) ?? 'Add the metric to evaluation.metrics.',
     });
-  const unused: UnusedOption[] = [];
+}
+
+/**
+ * Returns `patience` if the run has too few values of the metric to stop.
+ *
+ * @throws `CONFIG_CONFLICT` if the best weights are not restored either, so that the callback changes nothing
+ */
+function checkPatience(
+  { metric, patience, warmupEvaluations, baseline, restoreBest, trainLossWindow }: EarlyStoppingOptions,
+  { totalSteps, evaluations }: RunOutline,
+): UnusedOption[] {
+  const isTrainLoss = metric === 'trainLoss';
+  const values = isTrainLoss ? Math.floor(totalSteps / trainLossWindow) : evaluations;
+  // Without a baseline, the first finite value is always an improvement.
+  const uncounted = Math.max(warmupEvaluations, baseline === null ? 1 : 0);
+  if (values === null || patience + uncounted <= values) return [];
+  const what = isTrainLoss ? 'windows of trainLoss' : 'evaluations';
+  if (!restoreBest && patience + warmupEvaluations > values)
+    throw neverActs(`it needs more than ${values} values of ${metric} to stop the run, and restores no weights.`, {
+      place: { path: 'callbacks' },
+      expected: `patience and warmupEvaluations: together at most ${values}, the number of ${what}`,
+      found: `patience ${patience}, warmupEvaluations ${warmupEvaluations}`,
+      hint: 'Lower patience, or evaluate more often.',
+    });
+  const reason =
+    `the run has ${values} ${what}, and can be stopped only after ${patience + uncounted}: ` +
+    (warmupEvaluations > 0
+      ? `${warmupEvaluations} of warmupEvaluations and ${patience} of patience`
+      : `${baseline === null ? 'the first, which is always an improvement, and ' : ''}${patience} of patience`);
+  return [{ path: 'patience', reason }];
+}
+
+/** Returns the options that change nothing. Throws if the callback could never act. */
+function checkEarlyStopping(options: EarlyStoppingOptions, run: RunOutline): UnusedOption[] {
+  checkMetric(options, run);
+  const { metric, trainLossWindow, threshold, thresholdMode } = options;
+  const unused = checkPatience(options, run);
   if (metric !== 'trainLoss' && trainLossWindow !== configSchema.properties.trainLossWindow.default)
-    unused.push({ path: 'trainLossWindow of early-stopping', reason: 'the metric is not trainLoss' });
+    unused.push({ path: 'trainLossWindow', reason: 'the metric is not trainLoss' });
   if (thresholdMode === 'relative' && threshold === 0)
-    unused.push({ path: 'thresholdMode of early-stopping', reason: 'the threshold is 0' });
+    unused.push({ path: 'thresholdMode', reason: 'the threshold is 0' });
   return unused;
 }
 
@@ -178,6 +215,7 @@ export function createEarlyStopping(given: Partial<EarlyStoppingOptions> = {}): 
   };
 
   return {
+    requests: ['stop', 'markBest'],
     onStep: ({ loss, step, updated }, control) => {
       if (metric !== 'trainLoss') return;
       // A skipped step says nothing about the weights, and one NaN would make the mean of the window NaN.

@@ -148,8 +148,9 @@ export const metricsJsonl = definePlugin({
   name: 'metrics-jsonl',
   description: "Writes every step and evaluation as a line of JSON to a file in the run's output folder.",
   configSchema,
-  create: ({ file }, { outputFolder, logger }) =>
-    outputFolder === null
-      ? { onRunStart: () => {} }
-      : createMetricsLog(outputFolder, file, (message) => logger.warn(message)),
+  create: ({ file }, { outputFolder, isSet, logger }) => {
+    if (outputFolder !== null) return createMetricsLog(outputFolder, file, (message) => logger.warn(message));
+    if (isSet?.('file') === true) logger.warn('file of metrics-jsonl has no effect: output.folder is null.');
+    return { onRunStart: () => {} };
+  },
 });

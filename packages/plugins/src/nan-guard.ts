@@ -82,6 +82,7 @@ function createEndingGuard(options: NanGuardOptions): Callback {
   const { action = defaults.action, lossThreshold = defaults.lossThreshold, patience = defaults.patience } = options;
   let inARow = 0;
   return {
+    requests: ['stop'],
     onStep: (report, control) => {
       const problem = divergence(report, lossThreshold);
       inARow = problem === null ? 0 : inARow + 1;

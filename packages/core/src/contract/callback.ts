@@ -4,7 +4,8 @@ import type { HookName } from './hook-table.js';
 import type { Json } from './json.js';
 import type { LoadedModel, SupervisedPositions } from './model.js';
 import type { EvaluationReport, RunReport, StageInfo, StepReport } from './report.js';
-import type { StepContext, UnusedOption } from './strategy.js';
+import type { RunOutline, UnusedOption } from './run-outline.js';
+import type { StepContext } from './strategy.js';
 
 /**
  * The requests that a callback can make of the training loop. The loop acts on them after the current step, except
@@ -147,15 +148,8 @@ export type Hook<F> = F | { readonly order: Exclude<HookOrder, 'normal'>; readon
 
 type Hooks = { readonly [K in HookName]?: Hook<HookSignatures[K]> };
 
-/** Describes a run before its first step, for callbacks that depend on evaluations. */
-export interface RunOutline {
-  /** The number of optimizer steps. */
-  readonly totalSteps: number;
-  /** Whether evaluations are planned, or another callback could request one. */
-  readonly evaluates: boolean;
-  /** The names of the numbers of an evaluation; null if a metric does not declare its own. */
-  readonly evaluationNumbers: readonly string[] | null;
-}
+/** The name of a request that a callback can make. */
+export type RequestName = keyof Control;
 
 /** A callback: an object of hooks, with optional state. It must have at least one hook or `nonFinite`. */
 export interface Callback extends Hooks {
@@ -172,8 +166,15 @@ export interface Callback extends Hooks {
    */
   readonly rollsBack?: true;
   /**
+   * The requests that the callback may make; `[]` for none. A run whose evaluations or learning rate no callback can
+   * change finds more mistakes before its first step. If absent, a callback may make any request, provided that one of
+   * its hooks takes `control`. Read once, when the run is composed.
+   */
+  readonly requests?: readonly RequestName[];
+  /**
    * Checks that the callback can act in this run, and returns its options that change nothing: the run warns about
-   * each. Called once, when the data is known and before the first step.
+   * each. Their paths start from the options of the callback. Called once, when the data is known and before the first
+   * step.
    *
    * @throws an error if the callback could never act
    */

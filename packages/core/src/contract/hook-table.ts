@@ -62,6 +62,7 @@ export type HookName = keyof typeof hookTable;
 export const callbackMembers = [
   'nonFinite',
   'rollsBack',
+  'requests',
   'evaluationWeights',
   'checkRun',
   'saveState',

@@ -20,6 +20,7 @@ export * from './optimizer.js';
 export * from './plugin.js';
 export * from './recipe.js';
 export * from './report.js';
+export * from './run-outline.js';
 export * from './storage.js';
 export * from './strategy.js';
 export * from './tokenizer.js';

@@ -1,4 +1,5 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import type { RunOutline, UnusedOption } from './run-outline.js';
 import type { SavedState } from './strategy.js';
 
 /** The arguments of one update that are not tensors. */
@@ -37,6 +38,11 @@ export interface Optimizer {
    * checkpoint is known before the first step. Without this method, it is taken to be twice the number of parameters.
    */
   stateValues?(parameters: ReadonlyMap<string, Variable>): number;
+  /**
+   * Returns the options that change nothing in this run: the run warns about each. Their paths start from the options
+   * of the optimizer. Called once, when the data is known and before the first step.
+   */
+  checkRun?(run: RunOutline): readonly UnusedOption[];
   /** Returns the state to store in a checkpoint, keyed by parameter name. */
   saveState(): SavedState;
   /**

@@ -2,6 +2,7 @@ import type { Scalar, Tensor, Variable } from '@tensorflow/tfjs-core';
 import type { BatchSource } from './data.js';
 import type { Json } from './json.js';
 import type { LanguageModel, LinearSite, ModelOutline } from './model.js';
+import type { RunOutline, UnusedOption } from './run-outline.js';
 import type { WeightStorage } from './storage.js';
 import type { Tokenizer } from './tokenizer.js';
 import type { WorkerRank } from './workers.js';
@@ -77,14 +78,6 @@ export interface EffectiveWeight {
   weight(): Tensor;
   /** The linear layer of the weight; null for a stored parameter that is trained itself. */
   readonly site: LinearSite | null;
-}
-
-/** An option that the user set and that changes nothing in this run. */
-export interface UnusedOption {
-  /** The path of the option in the configuration, for example `strategy.options.excludeModules[0]`. */
-  readonly path: string;
-  /** Why it changes nothing, as the end of a sentence: `the model has no biases`. */
-  readonly reason: string;
 }
 
 /** Describes what a strategy will train, without reading any weight. */
@@ -166,6 +159,13 @@ export interface Strategy {
    * @param owner the plan of the owner, for companions; null for the owner itself, or if the owner has no plan
    */
   plan?(model: ModelOutline, owner: StrategyPlan | null): StrategyPlan | Promise<StrategyPlan>;
+  /**
+   * Returns the options that change nothing in a run of this length: the run warns about each. Their paths start from
+   * the options of the strategy (`reportEverySteps`). Called once, when the data is known and before `attach`.
+   *
+   * @throws an error if the strategy could never act
+   */
+  checkRun?(run: RunOutline): readonly UnusedOption[];
   /** Attaches the strategy to a loaded model. The attachment owns all tensors that it creates. */
   attach(model: LanguageModel, run: StrategyRun): Attachment | Promise<Attachment>;
 }

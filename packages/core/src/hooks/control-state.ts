@@ -1,4 +1,4 @@
-import { WhetstoneError, type Control, type HookName } from '../contract/index.js';
+import { WhetstoneError, type Control, type HookName, type RequestName } from '../contract/index.js';
 import type { ControlRequests, LearningRateRequest } from './types.js';
 
 /** The requests that only some hooks may make. */
@@ -15,6 +15,8 @@ const allowedHooks: Readonly<Record<'skipUpdate' | 'markBest' | 'setLearningRate
 interface Requester {
   readonly plugin: string;
   readonly rollsBack: boolean;
+  /** The requests that it declares; absent if it declares none. */
+  readonly requests?: readonly RequestName[] | undefined;
 }
 
 /** The pending requests of all callbacks. */
@@ -40,6 +42,16 @@ function checkRollsBack({ plugin, rollsBack }: Requester): void {
   if (rollsBack) return;
   throw new WhetstoneError('CONFIG_CONFLICT', `'${plugin}' calls control.rollback without the field rollsBack.`, {
     hint: 'Add `rollsBack: true` beside the hooks, so that the run keeps what a rollback restores.',
+  });
+}
+
+function checkDeclared(request: RequestName, { plugin, requests }: Requester): void {
+  if (requests === undefined || requests.includes(request)) return;
+  throw new WhetstoneError('CONFIG_CONFLICT', `'${plugin}' calls control.${request}, which it does not declare.`, {
+    place: { path: 'requests' },
+    expected: requests.length === 0 ? 'no request' : requests.join(', '),
+    found: request,
+    hint: `Add '${request}' to requests, beside the hooks of the callback.`,
   });
 }
 
@@ -122,28 +134,35 @@ function createRequests(requested: Requested): ControlRequests {
 function createControl(requested: Requested, hook: HookName, requester: Requester): Control {
   return {
     stop: (reason) => {
+      checkDeclared('stop', requester);
       requested.stop ??= reason;
     },
     evaluate: () => {
+      checkDeclared('evaluate', requester);
       requested.evaluate = true;
     },
     save: () => {
+      checkDeclared('save', requester);
       requested.save = true;
     },
     skipUpdate: (reason) => {
+      checkDeclared('skipUpdate', requester);
       checkHook('skipUpdate', hook);
       requested.skip ??= reason;
     },
     markBest: () => {
+      checkDeclared('markBest', requester);
       checkHook('markBest', hook);
       requested.markBest = true;
     },
     setLearningRate: (value, reason) => {
+      checkDeclared('setLearningRate', requester);
       checkHook('setLearningRate', hook);
       checkLearningRate(value);
       requested.learningRate = { value, reason };
     },
     rollback: (reason) => {
+      checkDeclared('rollback', requester);
       checkHook('rollback', hook);
       checkRollsBack(requester);
       requested.rollback ??= reason;

@@ -16,6 +16,8 @@ import { isRecord, jsonProblem, messageOf, ownValue } from '../util/index.js';
 export interface HookedCallback {
   readonly plugin: string;
   readonly callback: Callback;
+  /** The path of its options in the configuration; absent for a callback of the application. */
+  readonly path?: string;
   /** True if the callback outlives the runner. The runner then does not dispose it. */
   readonly stays?: boolean;
 }
@@ -51,7 +53,7 @@ function entriesOf(
     const [order, handler] =
       typeof member === 'function' ? (['normal', member] as const) : ([member.order, member.handler] as const);
     const control = hookTable[hook].control
-      ? [controlFor(hook, { plugin, rollsBack: callback.rollsBack === true })]
+      ? [controlFor(hook, { plugin, rollsBack: callback.rollsBack === true, requests: callback.requests })]
       : [];
     // `this` is the callback, so that methods of classes work.
     const call = (...values: unknown[]): unknown =>

@@ -5,6 +5,7 @@ import {
   type Callback,
   type CallbackMember,
   type Problem,
+  type RequestName,
 } from '../contract/index.js';
 import { didYouMean, isRecord, membersOf, nearest } from '../util/index.js';
 
@@ -34,9 +35,37 @@ const fields = {
   rollsBack: { value: true, expected: "true, or no key 'rollsBack' (the callback then cannot call control.rollback)" },
 } as const;
 
+/** The names of all requests. */
+const requestNames = Object.keys({
+  stop: true,
+  evaluate: true,
+  save: true,
+  skipUpdate: true,
+  markBest: true,
+  setLearningRate: true,
+  rollback: true,
+} satisfies Record<RequestName, true>);
+
+/** Returns the problems of the list of requests. */
+function requestProblems(member: unknown, plugin: string): readonly Problem[] {
+  const expected = `a list of ${requestNames.join(', ')}`;
+  if (!Array.isArray(member))
+    return [{ message: `requests of callback '${plugin}' is not a list.`, expected, found: describeType(member) }];
+  return (member as readonly unknown[])
+    .filter((name) => typeof name !== 'string' || !requestNames.includes(name))
+    .map((name) => ({
+      message: `requests of callback '${plugin}' contains an unknown request.`,
+      place: { path: 'requests' },
+      expected,
+      found: typeof name === 'string' ? `'${name}'` : describeType(name),
+      hint: typeof name === 'string' ? didYouMean(name, requestNames) : undefined,
+    }));
+}
+
 /** Returns the problems of a member that is not a hook. */
 function memberProblems(name: CallbackMember, member: unknown, plugin: string): readonly Problem[] {
   if (member === undefined) return [];
+  if (name === 'requests') return requestProblems(member, plugin);
   if (name !== 'nonFinite' && name !== 'rollsBack') {
     if (typeof member === 'function') return [];
     return [{ message: `${name} of callback '${plugin}' is not a function.`, found: describeType(member) }];

@@ -1,9 +1,11 @@
 import { keep, tidy, zeros, zerosLike, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Optimizer, OptimizerStep } from '../contract/optimizer.js';
+import type { RunOutline, UnusedOption } from '../contract/run-outline.js';
 import type { SavedState } from '../contract/strategy.js';
 import { adamwUpdate, type AdamWConstants } from '../ops/optimizer.js';
 import { createScalars, type Scalars } from '../ops/recording.js';
+import { unusedDecay } from './decays.js';
 
 export interface AdamWOptions {
   readonly weightDecay: number;
@@ -50,6 +52,10 @@ class AdamW implements Optimizer {
       if (gradient !== undefined) this.update(name, parameter, gradient, scalars, step);
     }
     scalars.dispose();
+  }
+
+  checkRun(run: RunOutline): readonly UnusedOption[] {
+    return unusedDecay(this.weightDecay, run);
   }
 
   saveState(): SavedState {

@@ -1,5 +1,6 @@
 import { add, keep, mul, scalar, sub, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import type { Optimizer } from '../contract/optimizer.js';
+import { unusedDecay } from './decays.js';
 
 export interface SgdOptions {
   readonly momentum: number;
@@ -38,6 +39,12 @@ export function createSgd({ momentum, weightDecay }: SgdOptions): Optimizer {
     },
     stateValues: (parameters) =>
       momentum === 0 ? 0 : Array.from(parameters.values(), ({ size }) => size).reduce((sum, size) => sum + size, 0),
+    checkRun: (run) => [
+      ...unusedDecay(weightDecay, run),
+      ...(momentum > 0 && run.totalSteps === 1
+        ? [{ path: 'momentum', reason: 'the run has a single step, without a previous direction' }]
+        : []),
+    ],
     saveState: () => ({ tensors: new Map(velocities), values: null }),
     loadState({ tensors }) {
       clear();

@@ -77,5 +77,9 @@ export const warmupStableDecay = definePlugin({
   name: 'warmup_stable_decay',
   description: 'Warmup, a constant phase, and a decay at the end.',
   configSchema,
-  create: (options) => (inputs: ScheduleInputs) => warmupStableDecaySchedule(options, inputs),
+  // Spreading reads all options now. A schedule without warmup never reads the type of it.
+  create: (options) => {
+    const all = { ...options };
+    return (inputs: ScheduleInputs) => warmupStableDecaySchedule(all, inputs);
+  },
 });

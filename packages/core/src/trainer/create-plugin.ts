@@ -11,45 +11,8 @@ import {
 import { formatPath, type Path } from '../config/paths.js';
 import { isObject, valueAt } from '../config/slots.js';
 import { trackReads, type TrackedOptions } from '../config/track-reads.js';
-import { validateCallback } from '../hooks/index.js';
-import { validateMetric } from '../plugins/index.js';
+import { validateInstance } from './validate-instance.js';
 import { messageOf } from '../util/index.js';
-
-/** The methods that an instance of each kind must have. Callbacks, loggers and metrics have checks of their own. */
-const requiredMethods: Readonly<
-  Record<Exclude<PluginKind, 'callback' | 'logger' | 'metric' | 'schedule'>, readonly string[]>
-> = {
-  strategy: ['attach'],
-  model: ['load'],
-  'data-source': ['conversations'],
-  'data-transform': ['transform'],
-  optimizer: ['apply', 'saveState', 'loadState', 'dispose'],
-};
-
-function validateInstance(kind: PluginKind, instance: unknown, plugin: string): void {
-  if (kind === 'callback' || kind === 'logger') {
-    validateCallback(instance, plugin);
-    return;
-  }
-  if (kind === 'metric') {
-    validateMetric(instance, plugin);
-    return;
-  }
-  const needed = kind === 'schedule' ? [] : requiredMethods[kind];
-  const isValid =
-    kind === 'schedule'
-      ? typeof instance === 'function'
-      : typeof instance === 'object' &&
-        instance !== null &&
-        needed.every((name) => typeof (instance as Record<string, unknown>)[name] === 'function');
-  if (!isValid) {
-    throw new WhetstoneError('PLUGIN_INVALID', `The ${kind} '${plugin}' created an invalid instance.`, {
-      expected: kind === 'schedule' ? 'a function of the number of steps' : `an object with ${needed.join(', ')}`,
-      found: instance === null ? 'null' : typeof instance,
-      details: { plugin, kind },
-    });
-  }
-}
 
 interface CreatedPlugin {
   readonly plugin: string;

@@ -23,6 +23,7 @@ import { evaluateRun, measure } from './run-evaluation.js';
 import { planSteps, type StepPlan } from './step-plan.js';
 import { stageOf, type RunTraining, type TrainRun } from './train-run.js';
 import { trainStep, type StepServices } from './train-step.js';
+import { validateOptimizerState } from './validate-attachment.js';
 
 /** The components of a run that is being trained. */
 interface Training {
@@ -55,6 +56,7 @@ interface Training {
 export const runTraining: RunTraining = async function* (run) {
   const { training } = run.config;
   const { workers } = run;
+  validateOptimizerState(run.optimizer);
   const initialPlan = planSteps(training, run.trainData.batchesPerEpoch);
   const current: { loop: Training | null } = { loop: null };
   const attached = await attachStrategies(run, {

@@ -1,12 +1,21 @@
-import { WhetstoneError, type Attachment, type LanguageModel, type Problem } from '../contract/index.js';
+import {
+  WhetstoneError,
+  isWhetstoneError,
+  type Attachment,
+  type LanguageModel,
+  type Optimizer,
+  type Problem,
+} from '../contract/index.js';
+import type { Named } from './named.js';
 import {
   adapterProblems,
   describeFound,
   finiteProblem,
+  savedState,
   stateProblems,
   tensorProblems,
 } from '../checkpoint/attachment-contents.js';
-import { didYouMean, isRecord, membersOf, messageOf, nearest, sizeOfShape } from '../util/index.js';
+import { isRecord, messageOf, sizeOfShape, unknownMembers } from '../util/index.js';
 
 /** The members of an attachment, and what each is. */
 const members = {
@@ -69,22 +78,12 @@ function memberProblems(name: keyof Attachment, value: unknown): readonly Proble
 }
 
 /** Returns the problems of keys that an attachment does not have, with suggestions. */
-function keyProblems(attachment: object): readonly Problem[] {
-  const { names, isPlain } = membersOf(attachment);
-  return names.flatMap((name): readonly Problem[] => {
-    if ((known as readonly string[]).includes(name)) return [];
-    const value: unknown = (attachment as Record<string, unknown>)[name];
-    // A class may have further members, unless their names are similar to those of an attachment.
-    if (!isPlain && (typeof value !== 'function' || nearest(name, known) === undefined)) return [];
-    return [
-      {
-        message: `The attachment has an unknown key: ${name}.`,
-        place: { path: name },
-        hint: didYouMean(name, known) ?? `Known keys: ${known.join(', ')}.`,
-      },
-    ];
-  });
-}
+const keyProblems = (attachment: object): readonly Problem[] =>
+  unknownMembers(attachment, known).map(({ name, hint }) => ({
+    message: `The attachment has an unknown key: ${name}.`,
+    place: { path: name },
+    hint,
+  }));
 
 /** Calls a member; its error becomes a `PLUGIN_FAILED` that names the member. */
 function call(plugin: string, member: string, action: () => unknown): unknown {
@@ -117,6 +116,7 @@ async function numberProblems(state: unknown): Promise<readonly Problem[]> {
  *
  * @throws `PLUGIN_INVALID` with all problems
  * @throws `PLUGIN_FAILED` if `saveState` or `exportAdapter` throws
+ * @throws `STRATEGY_TARGETS_NOTHING` if an owner trains no parameter
  */
 export async function validateAttachment(
   value: unknown,
@@ -151,6 +151,12 @@ export async function validateAttachment(
     );
   refuse(problems);
   refuse(await numberProblems(state));
+  if (role === 'owner' && attachment.trainable.size === 0)
+    throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', `Strategy '${plugin}' trains no parameter.`, {
+      place: { path: 'strategy' },
+      expected: 'at least one variable in trainable of the attachment',
+      details: { plugin, kind: 'strategy' },
+    });
   return attachment;
 }
 
@@ -160,6 +166,23 @@ function refuseAll(plugin: string, value: unknown): never {
     found: describeFound(value),
     details: { plugin, kind: 'strategy' },
   });
+}
+
+/**
+ * Checks the state of an optimizer before its first update, so that a run does not fail at its first checkpoint.
+ *
+ * @throws `PLUGIN_FAILED` if `saveState` throws, or returns no state
+ */
+export function validateOptimizerState({ plugin, instance }: Named<Optimizer>): void {
+  try {
+    savedState(plugin, instance);
+  } catch (cause) {
+    if (isWhetstoneError(cause)) throw cause;
+    throw new WhetstoneError('PLUGIN_FAILED', `saveState of optimizer '${plugin}' failed: ${messageOf(cause)}`, {
+      details: { plugin, kind: 'optimizer' },
+      cause,
+    });
+  }
 }
 
 /** A companion owns no parameters: an optimizer would not update them, and no checkpoint would contain them. */

@@ -5,7 +5,7 @@ export { didYouMean, nearest } from './did-you-mean.js';
 export { messageOf, toError } from './errors.js';
 export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';
-export { membersOf } from './members.js';
+export { membersOf, misspelledMembers, unknownMembers } from './members.js';
 export {
   layerIndexOf,
   matchesName,

@@ -27,6 +27,7 @@ import {
   type Control,
   type Gradients,
   type Json,
+  type UnusedOption,
 } from '@whetstone/core/contract';
 import { clipByGlobalNorm, globalNorm } from '@whetstone/core/ops';
 import { NORM_EPSILON } from '@whetstone/core/ops/internal';
@@ -203,17 +204,42 @@ class ClippedSteps {
   }
 }
 
+/** The limit of each mode. */
+const limits = {
+  norm: 'maxNorm',
+  'parameter-norm': 'maxNorm',
+  value: 'maxValue',
+  adaptive: 'adaptiveFactor',
+} as const satisfies Record<GradientClippingOptions['mode'], keyof GradientClippingOptions>;
+
+/** Returns the limits that clip nothing: those of other modes, and a limit that no gradient exceeds. */
+function unusedLimits(options: GradientClippingOptions): UnusedOption[] {
+  const own = limits[options.mode];
+  const ofOtherModes = [...new Set(Object.values(limits))].filter(
+    (limit) => limit !== own && options[limit] !== configSchema.properties[limit].default,
+  );
+  return [
+    ...ofOtherModes.map((path) => ({ path, reason: `the mode is "${options.mode}", whose limit is ${own}` })),
+    ...(Number.isFinite(Math.fround(options[own]))
+      ? []
+      : [{ path: own, reason: `no gradient exceeds ${options[own]}, so the norms are only reported` }]),
+  ];
+}
+
 /**
  * Creates a callback that clips the gradients before the update. It reports `gradNorm` (before), `gradNormClipped`
  * (after) and `clippedShare`, the share of steps so far in which a gradient was clipped. All values are computed on the
  * device. They are not read during the step, except with `nonFinite`.
  */
 export function createGradientClipping(options: Partial<GradientClippingOptions> = {}): Callback {
-  const { mode, maxNorm, maxValue, adaptiveFactor, nonFinite } = { ...defaultsOf(configSchema), ...options };
+  const resolved: GradientClippingOptions = { ...defaultsOf(configSchema), ...options };
+  const { mode, maxNorm, maxValue, adaptiveFactor, nonFinite } = resolved;
   const limitValue = mode === 'value' ? maxValue : mode === 'adaptive' ? adaptiveFactor : maxNorm;
   const clippedSteps = new ClippedSteps();
   let bounds: Bounds | null = null;
   return {
+    requests: ['skipUpdate'],
+    checkRun: () => unusedLimits(resolved),
     transformGradients: {
       order: 'post',
       handler: (gradients, step, control) => {

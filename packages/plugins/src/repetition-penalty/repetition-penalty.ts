@@ -2,6 +2,7 @@ import { add, div, mul, type Scalar } from '@tensorflow/tfjs-core';
 import { defaultsOf, type Callback } from '@whetstone/core/contract';
 import { createScalars } from '@whetstone/core/ops';
 import { candidatesOf, repliesOf } from './candidates.js';
+import { checkRepetitionPenalty } from './check-run.js';
 import { configSchema, generated, type OwnRepliesOptions, type RepetitionPenaltyOptions } from './options.js';
 import { createOwnReplies } from './own-replies.js';
 import { concentration, unlikelihood } from './terms.js';
@@ -30,6 +31,8 @@ export function createRepetitionPenalty(
   const replies = own === null ? null : createOwnReplies(own);
   const weights = createScalars();
   const callback: Callback = {
+    requests: [],
+    checkRun: (run) => checkRepetitionPenalty({ ...defaultsOf(configSchema), ...options, generated: own }, run),
     addLoss: (logits, { batch, positions, targets, record }) => {
       const spans = repliesOf({ positions, targets }, batch, batch.segmentIds);
       const terms: Scalar[] = [];

@@ -145,6 +145,9 @@ export const tensorBoard = definePlugin({
   name: 'tensorboard',
   description: "Writes every step and evaluation to TensorBoard event files in the run's output folder.",
   configSchema,
-  create: ({ folder, everySteps }, { outputFolder }) =>
-    outputFolder === null ? { onRunStart: () => {} } : createTensorBoardLog(join(outputFolder, folder), everySteps),
+  create: ({ folder, everySteps }, { outputFolder, logger }) => {
+    if (outputFolder !== null) return createTensorBoardLog(join(outputFolder, folder), everySteps);
+    logger.warn('The logger tensorboard writes nothing: output.folder is null.');
+    return { onRunStart: () => {} };
+  },
 });

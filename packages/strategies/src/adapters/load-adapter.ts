@@ -3,6 +3,7 @@ import type { AdapterFiles, LanguageModel, Plugin, PreparedAdapter } from '@whet
 import { peftTypeOf } from './adapter-files.js';
 import { baseWarning, emitWarning } from './base-model.js';
 import { formatOf } from './formats.js';
+import { callFormat, validateDetach, validatePrepared } from './validate-format.js';
 
 /** Options of functions that read an adapter. */
 export interface ReadOptions {
@@ -37,7 +38,12 @@ export async function loadAdapter(
   options: ReadOptions = {},
 ): Promise<LoadedAdapter> {
   const loaded = await prepareAdapter(model, files, plugins, options);
-  loaded.setActive(true);
+  try {
+    loaded.setActive(true);
+  } catch (error) {
+    loaded.dispose();
+    throw error;
+  }
   return loaded;
 }
 
@@ -49,13 +55,15 @@ export async function prepareAdapter(
   { warn = emitWarning }: ReadOptions = {},
 ): Promise<LoadedAdapter> {
   const format = formatOf(files, plugins);
+  const peftType = peftTypeOf(files) ?? '';
   const tensors = new Map([...files.tensors].map(([name, tensor]) => [name, keep(clone(tensor))] as const));
   const disposeTensors = (): void => {
     for (const tensor of tensors.values()) tensor.dispose();
   };
   let prepared: PreparedAdapter;
   try {
-    prepared = await format.load(model, { ...files, tensors });
+    const loaded = await callFormat(peftType, 'adapter.load', () => format.load(model, { ...files, tensors }));
+    prepared = validatePrepared(loaded, peftType);
     const warning = await baseWarning(model, files);
     if (warning !== null) warn(warning);
   } catch (error) {
@@ -66,10 +74,10 @@ export async function prepareAdapter(
   const setActive = (active: boolean): void => {
     if (active === (detach !== null)) return;
     detach?.();
-    detach = active ? prepared.attach() : null;
+    detach = active ? validateDetach(prepared.attach(), peftType) : null;
   };
   return {
-    peftType: peftTypeOf(files) ?? '',
+    peftType,
     get isActive() {
       return detach !== null;
     },

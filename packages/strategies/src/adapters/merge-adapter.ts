@@ -4,6 +4,7 @@ import { configFile, peftTypeOf } from './adapter-files.js';
 import { baseWarning, emitWarning } from './base-model.js';
 import { formatOf } from './formats.js';
 import type { ReadOptions } from './load-adapter.js';
+import { callFormat, validateMerged } from './validate-format.js';
 
 /**
  * Computes the weights of the model merged with an adapter. The model does not change.
@@ -26,7 +27,10 @@ export async function mergeAdapter(
       found: peftTypeOf(files) ?? 'nothing',
       hint: 'Use the adapter unmerged, on its base model.',
     });
-  const merged = await format.merge(model, files);
+  const { merge } = format;
+  const peftType = peftTypeOf(files) ?? '';
+  const result = await callFormat(peftType, 'adapter.merge', () => merge.call(format, model, files));
+  const merged = validateMerged(result, model, peftType);
   const warning = await baseWarning(model, files);
   if (warning !== null) warn(warning);
   return mergedWeights(model, merged);

@@ -7,6 +7,7 @@ import {
   type Logger,
   type Strategy,
   type StrategyRun,
+  type UnusedOption,
 } from '@whetstone/core/contract';
 import { checkWritableFile, exists as isPresent } from '@whetstone/core/files';
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
@@ -27,7 +28,8 @@ interface Prepared {
 /** The options with the defaults of the schema. */
 type ResolvedOptions = ReturnType<typeof resolveOptions>;
 
-const resolveOptions = (options: EwcOptions) => ({ ...defaultsOf(configSchema), ...options });
+const defaults = defaultsOf(configSchema);
+const resolveOptions = (options: EwcOptions) => ({ ...defaults, ...options });
 
 async function openBatches(options: ResolvedOptions, run: StrategyRun): Promise<BatchSource | null> {
   if (options.batches !== undefined) return options.batches;
@@ -178,6 +180,7 @@ export function ewcStrategy(given: EwcOptions): Strategy {
   const { fisherFile, on, reportEverySteps } = options;
   return {
     role: 'companion',
+    checkRun: () => unusedInRun(options),
     plan: async (_model, owner) => {
       const exists = fisherFile !== undefined && isPresent(fisherFile);
       if (options.batches === undefined && options.data === undefined && !exists) throw missingOldTask(fisherFile);
@@ -231,6 +234,23 @@ export function ewcStrategy(given: EwcOptions): Strategy {
       };
     },
   };
+}
+
+/** Returns the options that change nothing. */
+function unusedInRun(options: ResolvedOptions): UnusedOption[] {
+  const { lambda, fisherFile, onlineDecay, reportEverySteps } = options;
+  const unused: UnusedOption[] = [];
+  const hasData = options.data !== undefined || options.batches !== undefined;
+  if (lambda === 0) {
+    const measured = hasData && reportEverySteps > 0 ? ', and ewc only reports retainedLoss' : '';
+    unused.push({ path: 'lambda', reason: `with 0 the penalty is 0${measured}` });
+  }
+  if (!hasData)
+    for (const path of ['samples', 'batchSize', 'reportEverySteps', 'onlineDecay'] as const)
+      if (options[path] !== defaults[path]) unused.push({ path, reason: 'it applies to data, which is not set' });
+  if (hasData && onlineDecay !== defaults.onlineDecay && (fisherFile === undefined || !isPresent(fisherFile)))
+    unused.push({ path: 'onlineDecay', reason: 'there is no earlier task: fisherFile does not exist' });
+  return unused;
 }
 
 const prefixed = (prefix: string, tensors: ReadonlyMap<string, Tensor>): [string, Tensor][] =>

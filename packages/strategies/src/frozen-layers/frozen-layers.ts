@@ -5,7 +5,9 @@ import {
   type LanguageModel,
   type Logger,
   type ModelOutline,
+  type RunOutline,
   type Strategy,
+  type UnusedOption,
 } from '@whetstone/core/contract';
 import { frozenLayersBelow } from '../support/frozen-layers-below.js';
 import { unfreeze } from '../support/unfreeze.js';
@@ -18,6 +20,52 @@ function lowestUnfrozenLayer(layers: readonly number[], everySteps: number | und
   const sorted = [...new Set(layers)].sort((one, other) => other - one);
   const count = everySteps === undefined ? sorted.length : Math.min(sorted.length, 1 + Math.floor(step / everySteps));
   return sorted[count - 1] ?? 0;
+}
+
+/** Returns the layers of the chosen parameters. */
+const layersOf = (chosen: ReadonlyMap<string, number | null>): readonly number[] => [
+  ...new Set([...chosen.values()].filter((layer) => layer !== null)),
+];
+
+/**
+ * Returns the options that change nothing in a run of this length.
+ *
+ * @param layers the layers that are trained at the end; null if unknown
+ */
+function unusedInRun(
+  { unfreezeEverySteps, cacheFrozenPrefix }: FrozenLayersOptions,
+  layers: readonly number[] | null,
+  { totalSteps, stepsPerEpoch, evaluations }: RunOutline,
+): UnusedOption[] {
+  const unused: UnusedOption[] = [];
+  const further = (layers?.length ?? 2) - 1;
+  if (unfreezeEverySteps !== undefined && further > 0) {
+    const unfrozen = Math.floor((totalSteps - 1) / unfreezeEverySteps);
+    const path = 'unfreezeEverySteps';
+    if (unfrozen === 0)
+      unused.push({
+        path,
+        reason:
+          `the second layer would be trained after ${unfreezeEverySteps} steps, but the run has only ${totalSteps}: ` +
+          'only the topmost layer is trained',
+      });
+    else if (layers !== null && unfrozen < further)
+      unused.push({
+        path,
+        effect: 'is too large',
+        reason:
+          `the lowest ${further - unfrozen} of ${layers.length} layers are never trained, because the run has only ` +
+          `${totalSteps} steps`,
+      });
+  }
+  if (typeof cacheFrozenPrefix === 'object') {
+    const { maxMemoryMegabytes, maxDiskMegabytes = 0 } = cacheFrozenPrefix;
+    if (maxMemoryMegabytes === 0 && maxDiskMegabytes === 0)
+      unused.push({ path: 'cacheFrozenPrefix', reason: 'maxMemoryMegabytes and maxDiskMegabytes are 0' });
+  }
+  if (cacheFrozenPrefix !== false && totalSteps <= stepsPerEpoch && evaluations !== null && evaluations < 2)
+    unused.push({ path: 'cacheFrozenPrefix', reason: 'the run reads every sample only once' });
+  return unused;
 }
 
 /**
@@ -62,11 +110,14 @@ export function frozenLayersStrategy(
 ): Strategy {
   const { logger, ...chosenOptions } = given;
   const options = { ...defaultsOf(configSchema), ...chosenOptions };
+  let plannedLayers: readonly number[] | null = null;
   return {
     role: 'owner',
     changeableOptions: ['cacheFrozenPrefix'],
+    checkRun: (run) => unusedInRun(options, plannedLayers, run),
     plan: (model) => {
       const chosen = chooseParameters(model, options);
+      plannedLayers = layersOf(chosen);
       checkCache(options.cacheFrozenPrefix, model, chosen);
       return {
         trainable: new Map([...chosen.keys()].map((name) => [name, model.parameters.get(name)?.shape ?? []])),
@@ -75,7 +126,7 @@ export function frozenLayersStrategy(
     },
     attach: (model) => {
       const chosen = chooseParameters(model, options);
-      const layers = [...chosen.values()].filter((layer) => layer !== null);
+      const layers = layersOf(chosen);
       const cache = cacheOf(options, model, chosen);
       let trainable = new Map<string, Variable>();
       let refreeze = (): void => {};

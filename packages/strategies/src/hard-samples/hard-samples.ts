@@ -5,7 +5,9 @@ import {
   type Batch,
   type Json,
   type LanguageModel,
+  type RunOutline,
   type Strategy,
+  type UnusedOption,
 } from '@whetstone/core/contract';
 import { crossEntropy } from '@whetstone/core/ops';
 import { createRandom } from '@whetstone/core/random';
@@ -16,6 +18,8 @@ import { drawSamples, keyOf, offerSamples, type PooledSample } from './pool.js';
 
 /** Number of samples per forward pass when losses are measured. */
 const MEASURE_BATCH_SIZE = 8;
+
+const defaults = defaultsOf(configSchema);
 
 const emptyBatch: Batch = {
   rows: 0,
@@ -55,6 +59,21 @@ async function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Promi
   return losses;
 }
 
+/** Returns the options that change nothing in a run of this length. */
+function unusedInRun({ everyBatches, poolSize, ignoreHardest }: HardSamplesOptions, run: RunOutline): UnusedOption[] {
+  const unused: UnusedOption[] = [];
+  if (everyBatches >= run.batches)
+    unused.push({
+      path: 'everyBatches',
+      reason:
+        `losses would be measured after ${everyBatches} batches, but the run has only ${run.batches}: no sample is ` +
+        'repeated',
+    });
+  else if (ignoreHardest > 0 && ignoreHardest * poolSize < 1 && ignoreHardest !== defaults.ignoreHardest)
+    unused.push({ path: 'ignoreHardest', reason: `it is less than one of the ${poolSize} samples of the pool` });
+  return unused;
+}
+
 interface SavedPool {
   readonly batches: number;
   /** Checkpoints of earlier versions lack the keys. */
@@ -69,7 +88,7 @@ interface SavedPool {
  * a resumed run makes the same choice.
  */
 export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): Strategy {
-  const options: HardSamplesOptions = { ...defaultsOf(configSchema), ...given };
+  const options: HardSamplesOptions = { ...defaults, ...given };
   const { ratio, everyBatches, poolSize } = options;
   if (!(ratio > 0 && ratio <= 0.5))
     throw new WhetstoneError('CONFIG_INVALID', 'The ratio of hard samples is out of range.', {
@@ -79,6 +98,7 @@ export function hardSamplesStrategy(given: Partial<HardSamplesOptions> = {}): St
     });
   return {
     role: 'companion',
+    checkRun: (run) => unusedInRun(options, run),
     attach: (model, { seed }) => {
       let pool: readonly PooledSample[] = [];
       let batches = 0;

@@ -159,7 +159,7 @@ export function loraStrategy(
     changeableOptions,
     plan: (model) => ({
       ...planLora(model, resolved, variant),
-      unusedOptions: unusedLoraOptions(model, resolved),
+      unusedOptions: unusedLoraOptions(model, resolved, options),
     }),
     attach: (model, run) => attachLora(model, resolved, variant, run),
   };

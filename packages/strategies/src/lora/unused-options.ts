@@ -48,8 +48,14 @@ function withoutPattern(options: LoraOptions, key: 'rankPattern' | 'alphaPattern
 /**
  * Returns the options that change nothing for this model: those without which the same modules are trained, with the
  * same ranks and scales.
+ *
+ * @param set the options that the user set
  */
-export function unusedLoraOptions(model: ModelOutline, options: LoraOptions): UnusedOption[] {
+export function unusedLoraOptions(
+  model: ModelOutline,
+  options: LoraOptions,
+  set: Partial<LoraOptions> = {},
+): UnusedOption[] {
   const selection = selectionOf(model, options);
   const isUnused = (changed: LoraOptions): boolean => selectionOf(model, changed) === selection;
   const unused: UnusedOption[] = [];
@@ -88,5 +94,19 @@ export function unusedLoraOptions(model: ModelOutline, options: LoraOptions): Un
       'bias',
       options.bias === 'all' ? 'the model has no biases' : 'the adapted modules have no biases',
     );
+  for (const key of ['rank', 'alpha'] as const)
+    if (set[key] !== undefined)
+      check({ ...options, [key]: 2 * options[key] }, key, `${key}Pattern sets it for every adapted module`);
+  if (options.useRslora) check({ ...options, useRslora: false }, 'useRslora', 'every rank is 1');
+  const { modulesToSave } = options;
+  if (modulesToSave !== null && modulesToSave.length > 1)
+    for (const [index, module] of modulesToSave.entries())
+      check(
+        { ...options, modulesToSave: modulesToSave.filter((_, other) => other !== index) },
+        `modulesToSave[${index}]`,
+        `the same modules are saved without ${JSON.stringify(module)}`,
+      );
+  if (options.loraPlusRatio === 1)
+    unused.push({ path: path('loraPlusRatio'), reason: 'with 1 all parameters have the same learning rate' });
   return unused;
 }

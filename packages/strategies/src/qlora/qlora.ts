@@ -80,6 +80,23 @@ async function attachQlora(
   }
 }
 
+/** Returns the options of 4-bit blocks beside 8-bit rows, and the quantisation if every layer is skipped. */
+function unusedQuantization(
+  model: ModelOutline,
+  set: Partial<QloraOptions>,
+  { quantType, skipModules, modulesToSave }: QloraOptions,
+): UnusedOption[] {
+  const skipped = [...(skipModules ?? []), ...(modulesToSave ?? [])];
+  const isQuantised = [...model.linearSites.values()].some(
+    ({ name, isOutput }) => !isOutput && !belongsTo(`${name}.weight`, skipped),
+  );
+  if (!isQuantised)
+    return [{ path: 'strategy.options.quantType', reason: 'no layer is quantised: skipModules skips all of them' }];
+  return quantType === 'int8' && set.doubleQuantization === true
+    ? [{ path: 'strategy.options.doubleQuantization', reason: 'int8 has one scale per row, which is not quantised' }]
+    : [];
+}
+
 /** Returns the entries of `skipModules` that match no linear layer that would be quantised. */
 const unusedSkips = (model: ModelOutline, { skipModules }: QuantizationOptions): UnusedOption[] =>
   (skipModules ?? []).flatMap((module, index) =>
@@ -118,7 +135,14 @@ export async function qloraStrategy(options: Partial<QloraOptions> = {}): Promis
     plan: async (model, owner) => {
       const plan = await lora.plan?.(model, owner);
       if (plan === undefined) throw new WhetstoneError('INTERNAL', 'The lora strategy has no plan.');
-      return { ...plan, unusedOptions: [...(plan.unusedOptions ?? []), ...unusedSkips(model, resolved)] };
+      return {
+        ...plan,
+        unusedOptions: [
+          ...(plan.unusedOptions ?? []),
+          ...unusedSkips(model, resolved),
+          ...unusedQuantization(model, options, resolved),
+        ],
+      };
     },
     attach: (model, run) => attachQlora(model, resolved, unquantised, lora, run),
   };

@@ -8,6 +8,7 @@ import {
   type LanguageModel,
   type Strategy,
   type StrategyRun,
+  type UnusedOption,
 } from '@whetstone/core/contract';
 import { checkWritableFile, exists } from '@whetstone/core/files';
 import { meanLoss, targetsOf } from '../support/batch-loss.js';
@@ -28,7 +29,8 @@ import { samplesOf, targetsIn, type ReplayRow } from './rows.js';
 /** The options with the defaults of the schema. */
 type ResolvedOptions = ReturnType<typeof resolveOptions>;
 
-const resolveOptions = (options: ReplayOptions) => ({ ...defaultsOf(configSchema), ...options });
+const defaults = defaultsOf(configSchema);
+const resolveOptions = (options: ReplayOptions) => ({ ...defaults, ...options });
 
 async function openBatches(options: ResolvedOptions, run: StrategyRun): Promise<BatchSource | null> {
   if (options.batches !== undefined) return options.batches;
@@ -54,13 +56,32 @@ async function fillBuffer(
   const batches = await openBatches(options, run);
   if (batches !== null) for await (const batch of batches.epoch(0)) reservoir.offer(samplesOf(batch));
   const buffer = reservoir.buffer();
-  if (buffer.rows.length === 0 && bufferFile === undefined)
-    throw new WhetstoneError('DATA_EMPTY', 'The strategy replay has neither data nor a bufferFile.', {
-      place: { path: 'companions' },
-      hint: 'Set data or bufferFile.',
-    });
+  if (buffer.rows.length === 0 && bufferFile === undefined) throw nothingToReplay();
   return buffer;
 }
+
+/**
+ * Returns the options that change nothing in the run of a first task: there is nothing to replay.
+ *
+ * @throws `DATA_EMPTY` if the buffer is not written either
+ */
+function unusedInRun({ batches, data, bufferFile, ...options }: ResolvedOptions): UnusedOption[] {
+  if (batches !== undefined || data !== undefined) return [];
+  if (bufferFile === undefined) throw nothingToReplay();
+  if (exists(bufferFile)) return [];
+  const reason = `nothing is replayed in this run, because ${bufferFile} does not exist yet and data is not set`;
+  const changed = (['ratio', 'unit', 'priority'] as const).filter((key) => options[key] !== defaults[key]);
+  return [
+    { path: 'bufferFile', effect: 'is only written', reason },
+    ...changed.map((path) => ({ path, reason: `nothing is replayed in this run` })),
+  ];
+}
+
+const nothingToReplay = (): WhetstoneError =>
+  new WhetstoneError('DATA_EMPTY', 'The strategy replay has neither data nor a bufferFile.', {
+    place: { path: 'companions' },
+    hint: 'Set data or bufferFile.',
+  });
 
 /** Computes the mean loss of each row with the current model. */
 function lossesOf(model: LanguageModel, rows: readonly ReplayRow[]): Float64Array {
@@ -93,6 +114,7 @@ export function replayStrategy(given: ReplayOptions): Strategy {
     });
   return {
     role: 'companion',
+    checkRun: () => unusedInRun(options),
     attach: async (model, run) => {
       const vocabulary: BufferVocabulary = {
         vocabularySize: model.vocabularySize,

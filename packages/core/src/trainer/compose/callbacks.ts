@@ -38,7 +38,10 @@ export async function createHooks(
   const loggers = writes ? await services.resolve(LOGGERS) : [];
   // The hooks dispose loggers with the other callbacks, unless the application owns them.
   const loggersStay = !services.release(LOGGERS);
-  const ofConfig = hooked(configured, () => 'a callback', false);
+  const ofConfig = hooked(configured, () => 'a callback', false).map((each, index) => ({
+    ...each,
+    path: `callbacks[${index}].options`,
+  }));
   const ofProgram = hooked(application.callbacks, (index) => `callbacks[${index}] of the program`, application.stay);
   const hooks = createHookRunner([
     ...ofConfig,

@@ -20,6 +20,7 @@ import {
   saveDataManifest,
   saveTemplateTime,
 } from '../output-folder.js';
+import { validateInstance } from '../validate-instance.js';
 import { useBackend } from './backend.js';
 import { createHooks, type ApplicationCallbacks } from './callbacks.js';
 import { RUN_CLUSTER, type RunCluster } from './cluster.js';
@@ -95,6 +96,7 @@ async function compose(
   });
   throwIfAborted(context);
   const optimizer = plugins.named(await services.resolve(OPTIMIZER), 'OPTIMIZER of the program');
+  validateInstance('optimizer', optimizer.instance, optimizer.plugin);
   const schedule = plugins.named(await services.resolve(SCHEDULE), 'SCHEDULE of the program');
   const metrics = (await services.resolve(METRICS)).map((metric, index) =>
     plugins.named(metric, `METRICS[${index}] of the program`),
@@ -107,7 +109,20 @@ async function compose(
   throwIfAborted(context);
   const loaded = await composeModel(context, services, backend, stage?.useModel);
   const data = await composeData(context, services, metrics, plans.virtualTokens);
-  const unused = findUnusedOptions({ resolution: context.resolution, ...data, metrics, callbacks });
+  const unused = await findUnusedOptions({
+    resolution: context.resolution,
+    ...data,
+    metrics,
+    callbacks,
+    strategies,
+    optimizer,
+    schedule: {
+      instance: schedule.instance,
+      recreate: plugins.maker.nameOf(schedule.instance) === null ? null : plugins.recreateSchedule,
+    },
+    trainable: plans.trainable,
+    workers: workers.count,
+  });
   warnAboutUnused(unused, services.get(RUN_LOGGER));
   const outputFolder = cluster.writes ? config.output.folder : null;
   const run: TrainRun = {

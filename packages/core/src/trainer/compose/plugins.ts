@@ -9,6 +9,8 @@ import {
   SCHEDULE,
   TEXT_GENERATORS,
   defineToken,
+  type Plugin,
+  type PluginContext,
   type PluginInstances,
   type PluginKind,
   type Token,
@@ -30,6 +32,8 @@ export interface ConfiguredPlugins {
     uses: readonly PluginUse[],
     path: Path,
   ): Promise<readonly PluginInstances[K][]>;
+  /** Creates the schedule of the configuration with other options, to compare them. */
+  recreateSchedule(options: PluginUse['options']): PluginInstances['schedule'] | Promise<PluginInstances['schedule']>;
   /** Adds the name of the plugin that created an instance. `otherwise` names the instances of the application. */
   named<T extends object>(instance: T, otherwise: string): Named<T>;
 }
@@ -43,16 +47,14 @@ export const pluginServices = ({ resolution }: RunContext): readonly ServiceRegi
   return [
     provideFactory(PLUGINS, async (services): Promise<ConfiguredPlugins> => {
       const { writes } = await services.resolve(RUN_CLUSTER);
-      const maker = createPluginMaker(
-        {
-          logger: services.get(LOGGER),
-          seed: (await services.resolve(RANDOM)).seed,
-          baseFolder: config.baseFolder,
-          outputFolder: writes ? config.output.folder : null,
-          openGenerator: (await services.resolve(TEXT_GENERATORS)) ?? undefined,
-        },
-        resolution.wasWritten,
-      );
+      const context: PluginContext = {
+        logger: services.get(LOGGER),
+        seed: (await services.resolve(RANDOM)).seed,
+        baseFolder: config.baseFolder,
+        outputFolder: writes ? config.output.folder : null,
+        openGenerator: (await services.resolve(TEXT_GENERATORS)) ?? undefined,
+      };
+      const maker = createPluginMaker(context, resolution.wasWritten);
       const create: ConfiguredPlugins['create'] = (kind, { use, options }, path) =>
         maker.create(kind, resolution.pluginFor(kind, use), options, path);
       return {
@@ -62,6 +64,10 @@ export const pluginServices = ({ resolution }: RunContext): readonly ServiceRegi
           const created = [];
           for (const [index, use] of uses.entries()) created.push(await create(kind, use, [...path, index, 'options']));
           return created;
+        },
+        recreateSchedule: (options) => {
+          const plugin = resolution.pluginFor('schedule', config.schedule.use) as Plugin<'schedule'>;
+          return plugin.create(options as never, context);
         },
         named: (instance, otherwise) => ({ plugin: maker.nameOf(instance) ?? otherwise, instance }),
       };

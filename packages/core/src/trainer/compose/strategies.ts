@@ -5,11 +5,14 @@ import {
   isWhetstoneError,
   type ModelOutline,
   type Strategy,
+  type StrategyPlan,
   type Token,
   type UnusedOption,
 } from '../../contract/index.js';
 import { provideFactory, type ServiceRegistration } from '../../container.js';
 import type { Named, Owner } from '../../training/named.js';
+import { messageOf } from '../../util/index.js';
+import { validatePlan } from '../validate-plan.js';
 import type { RunContext } from './context.js';
 import { PLUGINS, type ConfiguredPlugins } from './plugins.js';
 
@@ -87,6 +90,8 @@ export interface StrategyPlans {
   readonly unusedOptions: readonly UnusedOption[];
   /** The number of positions that the owner adds before each text. */
   readonly virtualTokens: number;
+  /** The names of the parameters that the owner will train; null if it has no plan. */
+  readonly trainable: readonly string[] | null;
 }
 
 /** Lets the strategies reject options that do not fit the model, before its weights are read. */
@@ -94,18 +99,43 @@ export async function planStrategies(
   { owner, companions }: RunStrategies,
   model: ModelOutline | null,
 ): Promise<StrategyPlans> {
-  if (model === null) return { unusedOptions: [], virtualTokens: 0 };
-  const plan = (await owner.instance.plan?.(model, null)) ?? null;
+  if (model === null) return { unusedOptions: [], virtualTokens: 0, trainable: null };
+  const plan = await planOf(owner, model, null);
   const unusedOptions = [...(plan?.unusedOptions ?? [])];
   for (const [index, { plugin, instance }] of companions.entries()) {
     try {
-      const own = await instance.plan?.(model, plan);
+      const own = await planOf({ plugin, instance }, model, plan);
       unusedOptions.push(...(own?.unusedOptions ?? []));
     } catch (cause) {
       throw nameBothStrategies(cause, plugin, owner.plugin, `companions[${index}]`);
     }
   }
-  return { unusedOptions, virtualTokens: plan?.virtualTokens ?? 0 };
+  return {
+    unusedOptions,
+    virtualTokens: plan?.virtualTokens ?? 0,
+    trainable: plan === null ? null : [...plan.trainable.keys()],
+  };
+}
+
+/** Returns the validated plan of a strategy; null if it makes none. */
+async function planOf(
+  { plugin, instance }: Named<Strategy>,
+  model: ModelOutline,
+  owner: StrategyPlan | null,
+): Promise<StrategyPlan | null> {
+  if (instance.plan === undefined) return null;
+  let plan: unknown;
+  try {
+    plan = await instance.plan(model, owner);
+  } catch (cause) {
+    if (isWhetstoneError(cause)) throw cause;
+    throw new WhetstoneError('PLUGIN_FAILED', `plan of strategy '${plugin}' failed: ${messageOf(cause)}`, {
+      details: { plugin, kind: 'strategy' },
+      cause,
+    });
+  }
+  validatePlan(plan, plugin);
+  return plan;
 }
 
 /** Adds the names of both strategies to a conflict. A companion knows the owner's plan, but not its name. */

@@ -4,19 +4,24 @@ import {
   isWhetstoneError,
   type Logger,
   type Metric,
+  type Optimizer,
   type RunOutline,
   type UnusedOption,
 } from '../../contract/index.js';
-import type { HookedCallback } from '../../hooks/index.js';
+import { mayRequest, type HookedCallback } from '../../hooks/index.js';
 import { planSteps, type StepPlan } from '../../training/step-plan.js';
 import type { Named } from '../../training/named.js';
 import { evaluationNumbers } from '../../training/metric-runs.js';
 import type { TrainRun } from '../../training/train-run.js';
 import { didYouMean, messageOf } from '../../util/index.js';
+import { unusedOptionProblems } from '../validate-plan.js';
+import type { RunStrategies } from './strategies.js';
+import { checkSchedule, type CheckedSchedule } from './unused-schedule.js';
+import { unusedSettings } from './unused-settings.js';
 
 /** Warns about each option that changes nothing. */
 export function warnAboutUnused(unused: readonly UnusedOption[], logger: Pick<Logger, 'warn'>): void {
-  for (const { path, reason } of unused) logger.warn(`${path} has no effect: ${reason}.`);
+  for (const { path, reason, effect = 'has no effect' } of unused) logger.warn(`${path} ${effect}: ${reason}.`);
 }
 
 /** What the check of a run's options depends on, once its data is known. */
@@ -26,29 +31,72 @@ export interface PlannedRun {
   readonly evalData: TrainRun['evalData'];
   readonly metrics: readonly Named<Metric>[];
   readonly callbacks: readonly HookedCallback[];
+  readonly strategies: RunStrategies;
+  readonly optimizer: Named<Optimizer>;
+  readonly schedule: CheckedSchedule;
+  /** The names of the parameters that are trained; null if unknown. */
+  readonly trainable: readonly string[] | null;
+  /** The number of processes. */
+  readonly workers: number;
 }
 
 /**
- * Returns the options of the frame and of callbacks that change nothing in a run.
+ * Returns the options of a run that change nothing: those of the frame, the strategies, the optimizer, the schedule and
+ * the callbacks.
  *
- * @throws `CONFIG_CONFLICT` if a callback could never act, or if no evaluation reports the metric of the best weights
+ * @throws `CONFIG_CONFLICT` if a callback could never act, if every step has the learning rate 0, or if no evaluation
+ *   reports the metric of the best weights
  */
-export function findUnusedOptions({
-  resolution,
-  trainData,
-  evalData,
-  metrics,
-  callbacks,
-}: PlannedRun): readonly UnusedOption[] {
+export async function findUnusedOptions(planned: PlannedRun): Promise<readonly UnusedOption[]> {
+  const { resolution, callbacks, strategies, optimizer } = planned;
   const { training } = resolution.config;
-  const plan = planSteps(training, trainData.batchesPerEpoch);
-  const outline: RunOutline = {
-    totalSteps: plan.totalSteps,
-    evaluates: evalData !== null && (training.evalStrategy !== 'no' || callbacks.length > 1),
-    evaluationNumbers: evaluationNumbers(metrics),
-  };
+  const plan = planSteps(training, planned.trainData.batchesPerEpoch);
+  const outline = outlineOf(planned, plan);
   if (training.loadBestModelAtEnd) checkBestMetric(training.metricForBestModel, outline);
-  return [...unusedSettings(resolution, plan), ...callbacks.flatMap((each) => checkCallback(each, outline))];
+  const { owner, companions } = strategies;
+  return [
+    ...unusedSettings(planned, plan, outline),
+    ...(await checkSchedule(planned.schedule, resolution, plan.totalSteps, mayRequestOf(callbacks, 'setLearningRate'))),
+    ...checkRunOf(optimizer.plugin, 'optimizer', optimizer.instance, outline),
+    ...checkRunOf(owner.plugin, 'strategy.options', owner.instance, outline),
+    ...companions.flatMap(({ plugin, instance }, index) =>
+      checkRunOf(plugin, `companions[${index}].options`, instance, outline),
+    ),
+    ...callbacks.flatMap(({ plugin, path, callback }) =>
+      checkRunOf(plugin, path ?? `options of ${plugin}`, callback, outline),
+    ),
+  ];
+}
+
+const mayRequestOf = (callbacks: readonly HookedCallback[], request: 'evaluate' | 'setLearningRate'): boolean =>
+  callbacks.some(({ callback }) => mayRequest(callback, request));
+
+/** Returns what callbacks and strategies may know about a run before it starts. */
+function outlineOf(
+  { resolution, trainData, evalData, metrics, callbacks, trainable }: PlannedRun,
+  { totalSteps, stepsPerEpoch, evalSteps }: StepPlan,
+): RunOutline {
+  const { evalStrategy, gradientAccumulationSteps } = resolution.config.training;
+  const { batchesPerEpoch } = trainData;
+  // Every run that evaluates also evaluates after its last step.
+  const planned = {
+    no: 0,
+    steps: Math.ceil(totalSteps / evalSteps),
+    epoch: Math.ceil(totalSteps / stepsPerEpoch),
+    ends: 2,
+  }[evalStrategy];
+  const evaluations = evalData === null ? 0 : mayRequestOf(callbacks, 'evaluate') ? null : planned;
+  return {
+    totalSteps,
+    stepsPerEpoch,
+    batches:
+      Math.floor(totalSteps / stepsPerEpoch) * batchesPerEpoch +
+      Math.min((totalSteps % stepsPerEpoch) * gradientAccumulationSteps, batchesPerEpoch),
+    evaluates: evaluations !== 0,
+    evaluations,
+    evaluationNumbers: evaluationNumbers(metrics),
+    trainable,
+  };
 }
 
 /** @throws `CONFIG_CONFLICT` if the metric of the best weights is not reported */
@@ -62,28 +110,28 @@ function checkBestMetric(metric: string, { evaluationNumbers: numbers }: RunOutl
   });
 }
 
-/** Returns the settings of `training` that other settings or the number of steps make ineffective. */
-function unusedSettings(
-  { config: { training }, wasWritten }: ConfigResolution,
-  { totalSteps, evalSteps, saveSteps }: StepPlan,
+/** Lets a plugin check its options against the run. Adds the path of the options, and the plugin's name to an error. */
+function checkRunOf(
+  plugin: string,
+  path: string,
+  instance: { checkRun?(run: RunOutline): readonly UnusedOption[] },
+  outline: RunOutline,
 ): readonly UnusedOption[] {
-  const unused: UnusedOption[] = [];
-  const check = (key: string, isUnused: boolean, reason: string): void => {
-    if (isUnused && wasWritten(['training', key])) unused.push({ path: `training.${key}`, reason });
-  };
-  check('numTrainEpochs', training.maxSteps > 0, `training.maxSteps (${training.maxSteps}) decides the length`);
-  const isBeyond = (steps: number): boolean => steps > totalSteps;
-  const beyond = `the run has only ${totalSteps} steps`;
-  check('evalSteps', training.evalStrategy === 'steps' && isBeyond(evalSteps), beyond);
-  check('saveSteps', training.saveStrategy === 'steps' && isBeyond(saveSteps), beyond);
-  check('saveTotalLimit', training.saveStrategy === 'no', 'training.saveStrategy is "no"');
-  return unused;
-}
-
-/** Lets a callback check that it can act, and adds its name to an error. */
-function checkCallback({ plugin, callback }: HookedCallback, outline: RunOutline): readonly UnusedOption[] {
+  if (instance.checkRun === undefined) return [];
   try {
-    return callback.checkRun?.(outline) ?? [];
+    const unused: unknown = instance.checkRun(outline);
+    const [first, ...rest] = unusedOptionProblems(unused, 'checkRun()');
+    if (first !== undefined)
+      throw new WhetstoneError(
+        'PLUGIN_INVALID',
+        `checkRun of '${plugin}' returned an invalid result. ${first.message}`,
+        {
+          ...first,
+          problems: rest,
+          details: { plugin },
+        },
+      );
+    return (unused as readonly UnusedOption[]).map((each) => ({ ...each, path: `${path}.${each.path}` }));
   } catch (cause) {
     if (isWhetstoneError(cause)) throw cause;
     throw new WhetstoneError('PLUGIN_FAILED', `checkRun of '${plugin}' failed: ${messageOf(cause)}`, {

@@ -1,0 +1,157 @@
+import type { ConfigResolution } from '../../config/index.js';
+import { isObject, valueAt } from '../../config/slots.js';
+import type { RunOutline, UnusedOption } from '../../contract/index.js';
+import { backendOptions, dataOptions, output, training as trainingSchema } from '../../config/frame-schema.js';
+import type { HookedCallback } from '../../hooks/index.js';
+import type { StepPlan } from '../../training/step-plan.js';
+import type { TrainRun } from '../../training/train-run.js';
+
+/** What decides whether a setting is used, besides the settings themselves. */
+interface SettingsOfRun {
+  readonly resolution: ConfigResolution;
+  readonly evalData: TrainRun['evalData'];
+  readonly callbacks: readonly HookedCallback[];
+  readonly workers: number;
+}
+
+/** A setting, and why it is not used; null if it is used. Its default is reported only with `'any value'`. */
+type Check = readonly [path: readonly [section: string, key: string], reason: string | null, values?: 'any value'];
+
+const when = (isUnused: boolean, reason: string): string | null => (isUnused ? reason : null);
+
+/** The default of each setting. */
+const defaults: unknown = {
+  training: trainingSchema.properties,
+  data: dataOptions,
+  output: output.properties,
+  backend: backendOptions,
+};
+
+/**
+ * Returns the settings of the frame that the user wrote and that other settings, the data or the number of steps make
+ * ineffective.
+ */
+export function unusedSettings(run: SettingsOfRun, plan: StepPlan, outline: RunOutline): readonly UnusedOption[] {
+  const { config, wasWritten } = run.resolution;
+  const checks = [
+    ...lengthChecks(run, plan),
+    ...evaluationChecks(run, plan, outline),
+    ...checkpointChecks(run, plan),
+    ...processChecks(run),
+    ...batchChecks(run, plan),
+  ];
+  return checks.flatMap(([path, reason, values]) => {
+    const schema = valueAt(defaults, path);
+    const isDefault = values === undefined && isObject(schema) && schema['default'] === valueAt(config, path);
+    return reason === null || isDefault || !wasWritten(path) ? [] : [{ path: path.join('.'), reason }];
+  });
+}
+
+const beyond = (steps: number, totalSteps: number): string | null =>
+  when(steps > totalSteps, `the run has only ${totalSteps} steps`);
+
+function lengthChecks({ resolution }: SettingsOfRun, { totalSteps, loggingSteps }: StepPlan): readonly Check[] {
+  const { training } = resolution.config;
+  return [
+    [
+      ['training', 'numTrainEpochs'],
+      when(training.maxSteps > 0, `training.maxSteps (${training.maxSteps}) decides the length`),
+      'any value',
+    ],
+    [['training', 'maxSteps'], when(training.maxSteps === 0, 'training.numTrainEpochs decides the length')],
+    [['training', 'loggingSteps'], beyond(loggingSteps, totalSteps)],
+  ];
+}
+
+function evaluationChecks(
+  { resolution, evalData }: SettingsOfRun,
+  { totalSteps, evalSteps }: StepPlan,
+  { evaluations }: RunOutline,
+): readonly Check[] {
+  const { training } = resolution.config;
+  const withoutData = when(evalData === null, 'the run has no evaluation data');
+  return [
+    [['training', 'evalSteps'], training.evalStrategy === 'steps' ? beyond(evalSteps, totalSteps) : null],
+    [
+      ['training', 'loadBestModelAtEnd'],
+      when(
+        training.loadBestModelAtEnd && evaluations === 1,
+        'the only evaluation is after the last step, so the last weights are the best',
+      ),
+    ],
+    [['training', 'perDeviceEvalBatchSize'], withoutData],
+    [['data', 'leakage'], withoutData],
+  ];
+}
+
+function checkpointChecks({ resolution, callbacks }: SettingsOfRun, plan: StepPlan): readonly Check[] {
+  const { training, output: written } = resolution.config;
+  const noFolder = when(written.folder === null, 'output.folder is null, so the run writes nothing');
+  const saves = training.saveStrategy;
+  return [
+    [['training', 'saveStrategy'], saves === 'no' ? null : noFolder],
+    [
+      ['training', 'saveSteps'],
+      noFolder ?? (saves === 'steps' ? beyond(plan.saveSteps, plan.totalSteps) : null),
+      'any value',
+    ],
+    [
+      ['training', 'saveTotalLimit'],
+      when(saves === 'no', 'training.saveStrategy is "no"') ??
+        noFolder ??
+        when(saves === 'end' && !training.loadBestModelAtEnd, 'training.saveStrategy is "end": one checkpoint'),
+    ],
+    [['output', 'overwrite'], noFolder],
+    [
+      ['training', 'resumeDespite'],
+      when(
+        training.resumeDespite.length > 0 && training.resumeFromCheckpoint === null,
+        'training.resumeFromCheckpoint is not set',
+      ),
+    ],
+    [
+      ['training', 'maxRollbacks'],
+      when(
+        callbacks.every(({ callback }) => callback.rollsBack !== true),
+        'no callback can roll the run back',
+      ),
+    ],
+  ];
+}
+
+function processChecks({ workers }: SettingsOfRun): readonly Check[] {
+  const single = when(workers === 1, 'a single process trains');
+  return [
+    [['training', 'ddpTimeout'], single],
+    [['training', 'ddpBucketCapMb'], single],
+  ];
+}
+
+function batchChecks({ resolution }: SettingsOfRun, { epochs }: StepPlan): readonly Check[] {
+  const { data } = resolution.config;
+  const isSplit = data.packing && data.packingStrategy !== 'bfd';
+  return [
+    [['data', 'packingStrategy'], when(!data.packing, 'data.packing is false')],
+    [
+      ['data', 'truncationMode'],
+      when(data.maxLength === null, 'data.maxLength is null, so nothing is truncated') ??
+        when(isSplit, `the packing strategy "${data.packingStrategy}" splits long conversations`),
+    ],
+    [
+      ['data', 'rolesToTrain'],
+      when(!data.assistantOnlyLoss, 'data.assistantOnlyLoss is false, so every role is supervised'),
+    ],
+    [
+      ['training', 'perDeviceTrainBatchSize'],
+      when(data.tokensPerBatch !== null, 'data.tokensPerBatch decides the size of a batch'),
+    ],
+    [
+      ['data', 'trainSamplingStrategy'],
+      when(
+        data.curriculum !== null && data.curriculum.epochs >= epochs,
+        `data.curriculum orders all ${epochs} epochs of the run`,
+      ),
+    ],
+    [['data', 'padToMultipleOf'], when(data.padToMultipleOf === 1, 'every length is a multiple of 1')],
+  ];
+}
