@@ -257,6 +257,23 @@ describe('adapters as PEFT writes them', () => {
     },
   );
 
+  it.each([
+    ['saved-layer', 'model.layers.1.', 'model.layers.1.modules_to_save.default.'],
+    ['saved-layer', 'model.norm.', 'model.norm.modules_to_save.policy.'],
+    ['ia3-saved', 'lm_head.', 'lm_head.modules_to_save.policy.'],
+  ])('%s is read with the name of the adapter after modules_to_save: %s', async (name, module, written) => {
+    await reading(name, async (files) => {
+      const isAdapted = (key: string): boolean => /lora_|ia3_/.test(key);
+      const tensors = new Map(
+        [...files.tensors].map(([key, one]) => [isAdapted(key) ? key : key.replace(module, written), one]),
+      );
+      expect([...tensors.keys()].join()).toContain(written);
+      const adapter = await loadAdapter(model, { ...files, tensors });
+      expectLogits(model, name);
+      adapter.dispose();
+    });
+  });
+
   it('can be trained on if they adapt the head', async () => {
     const strategy = loraStrategy({ adapter: casePath('adapters/head') });
     const attachment = await strategy.attach(model, { seed: 1, totalSteps: 1, modelFolder: null });

@@ -221,19 +221,36 @@ describe('a quantised folder', () => {
     expect(text).toContain('bitnet');
   });
 
-  it('with scales in the types of mxfp8 is named', async () => {
+  // Element types of the safetensors format, and the bytes of four elements.
+  it.each([
+    ['F8_E8M0', 4],
+    ['F8_E4M3FNUZ', 4],
+    ['F4', 2],
+    ['F6_E2M3', 3],
+  ])('with tensors of the type %s is named', async (dtype, length) => {
     const path = await changed('tied-equal-head', none, { quantization_config: { quant_method: 'mxfp8' } });
     const file = join(path, 'model.safetensors');
     const bytes = await readFile(file);
-    const length = Number(bytes.readBigUInt64LE(0));
-    const header = JSON.parse(bytes.toString('utf8', 8, 8 + length)) as Record<string, object>;
-    const at = bytes.length - 8 - length;
-    header['model.norm.weight_scale_inv'] = { dtype: 'F8_E8M0', shape: [4], data_offsets: [at, at + 4] };
-    const text = Buffer.from(JSON.stringify(header));
+    const headerLength = Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerLength)) as Record<string, object>;
+    const at = bytes.length - 8 - headerLength;
+    header['model.norm.scale'] = { dtype, shape: [4], data_offsets: [at, at + length] };
+    const written = Buffer.from(JSON.stringify(header));
     const size = Buffer.alloc(8);
-    size.writeBigUInt64LE(BigInt(text.length));
-    await writeFile(file, Buffer.concat([size, text, bytes.subarray(8 + length), Buffer.alloc(4)]));
-    expect((await rejection(path)).text).toContain('mxfp8');
+    size.writeBigUInt64LE(BigInt(written.length));
+    await writeFile(file, Buffer.concat([size, written, bytes.subarray(8 + headerLength), Buffer.alloc(length)]));
+    const { code, text } = await rejection(path);
+    expect(code).toBe('MODEL_QUANTIZED');
+    expect(text).toContain('quantization_config of mxfp8');
+  });
+
+  it('without safetensors, as torchao writes it, is named', async () => {
+    const path = await changed('tied-equal-head', none, { quantization_config: { quant_method: 'torchao' } });
+    await rm(join(path, 'model.safetensors'));
+    await writeFile(join(path, 'pytorch_model.bin'), '');
+    const { code, text } = await rejection(path);
+    expect(code).toBe('MODEL_QUANTIZED');
+    expect(text).toContain('quantization_config of torchao');
   });
 
   it('whose weights are not quantised is read, and saved without the description', async () => {

@@ -7,6 +7,9 @@ import { bytesOf } from './util/index.js';
 
 /** The size of an element in bytes, by dtype. */
 export const bytesPerElement = {
+  F4: 0.5,
+  F6_E2M3: 0.75,
+  F6_E3M2: 0.75,
   BOOL: 1,
   U8: 1,
   I8: 1,
@@ -23,6 +26,7 @@ export const bytesPerElement = {
   U32: 4,
   F32: 4,
   F64: 8,
+  C64: 8,
   I64: 8,
   U64: 8,
 } as const;
@@ -49,13 +53,22 @@ export function isSafetensorsDtype(name: unknown): name is SafetensorsDtype {
   return typeof name === 'string' && Object.hasOwn(bytesPerElement, name);
 }
 
-/** Returns a typed array on `bytes`, which must be aligned. The elements of F16, BF16 and F8 are bit patterns. */
+/**
+ * Returns a typed array on `bytes`, which must be aligned. The elements of F16, BF16 and F8 are bit patterns; F4 and F6
+ * are bytes, C64 is pairs of numbers.
+ */
 export function viewAs(dtype: SafetensorsDtype, bytes: Uint8Array): TensorData {
   const { buffer, byteOffset } = bytes;
   const length = bytes.byteLength / bytesPerElement[dtype];
   switch (dtype) {
     case 'F32':
       return new Float32Array(buffer, byteOffset, length);
+    case 'C64':
+      return new Float32Array(buffer, byteOffset, 2 * length);
+    case 'F4':
+    case 'F6_E2M3':
+    case 'F6_E3M2':
+      return new Uint8Array(buffer, byteOffset, bytes.byteLength);
     case 'F64':
       return new Float64Array(buffer, byteOffset, length);
     case 'I8':
@@ -87,7 +100,7 @@ export function viewAs(dtype: SafetensorsDtype, bytes: Uint8Array): TensorData {
 
 /** Returns whether {@link widenInto} can convert a dtype to float32. */
 export function isNumeric(dtype: SafetensorsDtype): boolean {
-  return !dtype.startsWith('F8_');
+  return !/^(F8_|F6_|F4|C64)/.test(dtype);
 }
 
 /**

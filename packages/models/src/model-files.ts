@@ -1,10 +1,10 @@
 import { basename, join } from 'node:path';
-import { WhetstoneError, type Json, type Problem } from '@whetstone/core/contract';
+import { isWhetstoneError, WhetstoneError, type Json, type Problem } from '@whetstone/core/contract';
 import { isFile, readJsonObject } from '@whetstone/core/files';
 import { openWeights, type TensorReader } from '@whetstone/core/safetensors';
 import { parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
 import { embeddingName, HEAD_NAME } from './architectures/parameters.js';
-import { quantizationOf, quantizedError, withoutQuantization } from './quantized-folder.js';
+import { describedQuantization, quantizationOf, quantizedError, withoutQuantization } from './quantized-folder.js';
 import { withoutPrefix, withoutWrappers } from './stored-names.js';
 
 /** The files of a model, whose tensors match its architecture. */
@@ -30,13 +30,28 @@ export async function openModelFiles(
 ): Promise<ModelFiles> {
   const config = await readConfig(folder);
   const shape = readShape(config, join(folder, 'config.json'), known);
-  const reader = await openWeights(folder);
+  const reader = await openFiles(folder, config);
   try {
     const unwrapped = withoutPrefix(withoutWrappers(reader, onNotice), possibleNames(shape), onNotice);
     return await matchFiles(folder, config, shape, unwrapped, onNotice);
   } catch (error) {
     await reader.close();
     throw error;
+  }
+}
+
+/**
+ * Opens the weights of a model.
+ *
+ * @throws `MODEL_QUANTIZED` if there are no safetensors, and config.json describes quantised weights in other files
+ */
+async function openFiles(folder: string, config: Readonly<Record<string, Json>>): Promise<TensorReader> {
+  try {
+    return await openWeights(folder);
+  } catch (error) {
+    const quantization = describedQuantization(config);
+    const isMissing = isWhetstoneError(error) && error.code === 'MODEL_NOT_FOUND';
+    throw isMissing && quantization !== null ? quantizedError(folder, quantization) : error;
   }
 }
 

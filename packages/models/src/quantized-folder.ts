@@ -48,6 +48,10 @@ export function quantizationOf(
   return described?.text ?? (method === null ? `weights of type ${dtype}` : `tensors of ${method}`);
 }
 
+/** Returns the quantisation that config.json describes; null if there is none. */
+export const describedQuantization = (config: Readonly<Record<string, Json>>): string | null =>
+  descriptionsIn(config)[0]?.text ?? null;
+
 /** A quantisation that config.json describes. */
 interface Description {
   /** The name that transformers has for it; null if it has none. */
