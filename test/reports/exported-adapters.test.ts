@@ -105,6 +105,7 @@ describe('an exported adapter is refused if PEFT would read it differently', () 
     ['LoRA', 'head', 'llama-tied', () => undefined, 'differs from r and rank_pattern'],
     ['IA3', 'ia3-llama', 'llama', set({ feedforward_modules: [] }), 'differs from feedforward_modules'],
     ['IA3', 'ia3-llama', 'llama', set({ exclude_modules: ['k_proj'] }), 'does not select'],
+    ['a type of others', 'prompt-tuning-llama', 'llama', set({ peft_type: 'ACME', num_virtual_tokens: 9 }), '9 rows'],
     ['a type of others', 'lora-llama', 'llama', set({ peft_type: 'ACME', layers_to_transform: 0 }), 'does not select'],
   ])('%s %s', async (_, name, model, change, message) => {
     const isGolden = /-(llama|gpt2)$/.test(name);

@@ -24,6 +24,7 @@ export function exportMismatches(model: ExportedModel, exported: Exported): read
     return virtualTokenProblems(exported, promptFields(model, exported.config));
   try {
     return [
+      ...virtualRowProblems(exported),
       ...refusedFields(exported),
       ...selectionProblems(model, exported),
       ...savedProblems(model, exported),
@@ -128,6 +129,21 @@ function virtualTokenProblems({ config, tensors }: Exported, { width, fields }: 
         place: { path: inTensors, tensor: key },
         expected: 'prompt_embeddings only',
       })),
+  ];
+}
+
+/** Compares the number of virtual tokens of an adapter whose other fields only its own strategy knows. */
+function virtualRowProblems({ config, tensors }: Exported): readonly Problem[] {
+  const rows = config['num_virtual_tokens'];
+  const shape = tensors.get('prompt_embeddings')?.shape;
+  if (rows === undefined || shape === undefined || rows === shape[0]) return [];
+  return [
+    {
+      message: 'The virtual tokens differ from num_virtual_tokens of the configuration.',
+      place: { path: inTensors, tensor: 'prompt_embeddings' },
+      expected: `${String(rows)} rows`,
+      found: `[${shape.join(', ')}]`,
+    },
   ];
 }
 
