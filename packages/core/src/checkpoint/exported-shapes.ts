@@ -1,6 +1,6 @@
 import type { Problem } from '../contract/errors.js';
 import type { LinearSiteOutline, ModelOutline } from '../contract/model.js';
-import { isRecord, matchesName } from '../util/index.js';
+import { boundedPattern, isRecord, matchesName } from '../util/index.js';
 
 /** What the export of an adapter is compared with. */
 export type ExportedModel = Pick<
@@ -48,9 +48,11 @@ const matrixName = /^(.*)\.lora_(embedding_)?([AB])(?:\.weight)?$/;
 
 /** Compares low-rank matrices with r, rank_pattern and the sizes of their layer. */
 function loraShapes(model: ExportedModel, { config, tensors }: Exported): readonly Problem[] {
-  const patterns = isRecord(config['rank_pattern']) ? Object.entries(config['rank_pattern']) : [];
+  const patterns = Object.entries(isRecord(config['rank_pattern']) ? config['rank_pattern'] : {}).map(
+    ([key, rank]) => ({ pattern: boundedPattern(new RegExp(`^(.*\\.)?(${key})$`)), rank }),
+  );
   const rankOf = (module: string): unknown =>
-    patterns.find(([key]) => new RegExp(`^(.*\\.)?(${key})$`).test(module))?.[1] ?? config['r'] ?? 8;
+    patterns.find(({ pattern }) => pattern.test(module))?.rank ?? config['r'] ?? 8;
   return [...tensors].flatMap(([key, { shape }]): readonly Problem[] => {
     const [, module, embedding, matrix] = matrixName.exec(pathOf(key)) ?? [];
     const sizes = module === undefined ? null : sizesOf(model, module, embedding !== undefined);
@@ -94,9 +96,10 @@ function magnitudeProblems({ config, tensors }: Exported): readonly Problem[] {
 /** Compares the vectors of IA3 with feedforward_modules: they scale the input of these modules, and else the output. */
 function ia3Shapes({ linearSites }: ExportedModel, { config, tensors }: Exported): readonly Problem[] {
   const feedforward = config['feedforward_modules'];
+  const pattern = typeof feedforward === 'string' ? boundedPattern(new RegExp(`^(?:${feedforward})$`)) : null;
   const scalesInput = (module: string): boolean =>
-    typeof feedforward === 'string'
-      ? new RegExp(`^(?:${feedforward})$`).test(module)
+    pattern !== null
+      ? pattern.test(module)
       : Array.isArray(feedforward) && matchesName(module, feedforward as string[]);
   return [...tensors].flatMap(([key, { shape }]): readonly Problem[] => {
     const module = pathOf(key).replace(/\.ia3_l$/, '');
