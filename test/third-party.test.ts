@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -85,6 +85,56 @@ const lossOf = async (model: string, ...parameters: readonly string[]): Promise<
   return (JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { readonly loss: number }).loss;
 };
 
+/**
+ * Runs several commands of the installed package in one process, and returns what each of them prints.
+ *
+ * @param commands the parameters of each command; `chat` reads two questions, the second of which follows the first
+ */
+async function outputsOf(...commands: readonly (readonly string[])[]): Promise<readonly string[]> {
+  const program = `
+    import { Readable } from 'node:stream';
+    import { runCommandLine } from './node_modules/whetstone/dist/command-line.js';
+    const write = process.stdout.write;
+    const outputs = [];
+    for (const parameters of ${JSON.stringify(commands)}) {
+      const value = Readable.from(['What is 1?\\nWhat is 2?\\n']);
+      Object.defineProperty(process, 'stdin', { value, configurable: true });
+      let text = '';
+      process.stdout.write = (part) => ((text += part), true);
+      const code = await runCommandLine([...parameters, '--backend', 'cpu']);
+      if (code !== 0) process.exit(code);
+      outputs.push(text);
+    }
+    process.stdout.write = write;
+    console.log(JSON.stringify(outputs));`;
+  const result = await execute(node, ['--input-type=module', '--eval', program], folder);
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  return JSON.parse(result.stdout) as string[];
+}
+
+/** Merges an adapter, and expects its loss and replies of the merged model, and others of the base. */
+async function expectSameAsMerged(adapter: string, to: string): Promise<void> {
+  const evaluate = ['evaluate', '--data', 'train.jsonl', '--json'];
+  // At this temperature, nearly all tokens can be drawn: a reply follows from all logits, not only from the largest.
+  const chat = ['chat', '--temperature', '2', '--max-new-tokens', '12'];
+  const put = ['tiny', '--adapter', adapter];
+  const [, ...outputs] = await outputsOf(
+    ['merge', 'tiny', adapter, to],
+    ...[['tiny'], put, [to]].flatMap((model) => [
+      [...evaluate, ...model],
+      [...chat, ...model],
+    ]),
+  );
+  const [baseLoss = 0, loss = 0, mergedLoss = 0] = [0, 2, 4].map(
+    (index) => (JSON.parse(outputs[index]?.trim().split('\n').at(-1) ?? '') as { readonly loss: number }).loss,
+  );
+  const [baseReplies, replies, mergedReplies] = [outputs[1], outputs[3], outputs[5]];
+  expect(Math.abs(loss - baseLoss)).toBeGreaterThan(1e-4);
+  expect(mergedLoss).toBeCloseTo(loss, 5);
+  expect(replies).not.toBe(baseReplies);
+  expect(mergedReplies).toBe(replies);
+}
+
 describe('an installed package', () => {
   it('has the command that messages name, which npx finds without a download', async () => {
     // `--no` refuses to install a package that is not there.
@@ -147,9 +197,13 @@ describe("a third party's callback, packed, installed and named in a configurati
 
 describe("a third party's strategy, packed, installed and named in a configuration", () => {
   const trainWith = (name: string, options: object): Promise<CommandResult> =>
-    train(name, { use: 'nan-guard' }, { strategy: { use: 'whetstone-plugin-lora-fa', options } });
+    train(
+      name,
+      { use: 'nan-guard' },
+      { strategy: { use: 'whetstone-plugin-lora-fa', options }, optimizer: { use: 'sgd', learningRate: 10 } },
+    );
 
-  it('trains, and what it saves is merged like any LoRA', async () => {
+  it('trains, and evaluate, chat and merge use what it saves like any LoRA', async () => {
     const result = await trainWith('lora-fa', { rank: 2 });
     expect(result, result.stderr).toMatchObject({ code: 0 });
     const { outputFolder, steps } = JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as {
@@ -157,13 +211,13 @@ describe("a third party's strategy, packed, installed and named in a configurati
       readonly steps: number;
     };
     expect(steps).toBe(4);
-    const root = resolve(folder, outputFolder);
-    const config =
-      (await readdir(root, { recursive: true })).find((file) => file.endsWith('adapter_config.json')) ?? 'no adapter';
-    expect(JSON.parse(await readFile(join(root, config), 'utf8'))).toMatchObject({ peft_type: 'LORA', r: 2 });
-    const merged = await whetstone('merge', 'tiny', dirname(join(root, config)), 'merged');
-    expect(merged, merged.stderr).toMatchObject({ code: 0 });
-  });
+    const adapter = join(resolve(folder, outputFolder), 'adapter');
+    expect(JSON.parse(await readFile(join(adapter, 'adapter_config.json'), 'utf8'))).toMatchObject({
+      peft_type: 'LORA',
+      r: 2,
+    });
+    await expectSameAsMerged(adapter, 'merged-lora-fa');
+  }, 240_000);
 
   it('is validated like a built-in one', async () => {
     const result = await trainWith('lora-fa-wrong', { rank: 0, targetModule: ['q_proj'] });
@@ -230,7 +284,7 @@ describe("a third party's adapter of a type that no built-in strategy reads, fou
     const result = await train(
       'norms',
       { use: 'nan-guard' },
-      { strategy: { use: 'whetstone-plugin-ln-tuning' }, optimizer: { use: 'sgd', learningRate: 10 } },
+      { strategy: { use: 'whetstone-plugin-ln-tuning' }, optimizer: { use: 'sgd', learningRate: 1000 } },
     );
     expect(result, result.stderr).toMatchObject({ code: 0 });
     const { outputFolder } = JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { outputFolder: string };
@@ -245,13 +299,9 @@ describe("a third party's adapter of a type that no built-in strategy reads, fou
     });
   });
 
-  it('is evaluated and merged, with the same loss', async () => {
-    const adapted = await lossOf('tiny', '--adapter', adapter);
-    expect(Math.abs(adapted - (await lossOf('tiny')))).toBeGreaterThan(1e-4);
-    const merged = await whetstone('merge', 'tiny', adapter, 'merged-norms', '--backend', 'cpu');
-    expect(merged, merged.stderr).toMatchObject({ code: 0 });
-    expect(await lossOf('merged-norms')).toBeCloseTo(adapted, 5);
-  });
+  it('is used by evaluate and chat, and merged', async () => {
+    await expectSameAsMerged(adapter, 'merged-norms');
+  }, 240_000);
 
   it('is not read by a package without the keyword, or by a file that the adapter brings', async () => {
     const strange = join(folder, 'strange-adapter');
