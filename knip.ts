@@ -42,8 +42,10 @@ export default {
     // TypeDoc loads it by the name in typedoc.json.
     ...(onlyProduction && { 'docs/api': { entry: production('schema-descriptions.mjs') } }),
     'packages/*': { ...aPackage, includeEntryExports: true },
-    // The bin of this package imports `main` from what the build makes.
+    // The bins of these packages import `main` from what the build makes.
     'packages/backend': { ...aPackage, entry: production('README.md', 'src/main.ts'), includeEntryExports: true },
+    // What it exports is for programs of others.
+    'packages/create-whetstone-plugin': { ...aPackage, entry: production('README.md', 'src/main.ts') },
     // What these export is for plugins and programs of others.
     ...(onlyProduction && { 'packages/{evaluation,plugins,strategies,testing}': aPackage }),
   },

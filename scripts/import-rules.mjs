@@ -65,5 +65,6 @@ export const mayImport = {
   plugins: ['core/contract', 'core/files', 'core/ops', 'core/util'],
   evaluation: ['core/contract', 'core/util'],
   testing: ['core/contract', 'core/ops', 'core/tfjs-gradients', 'core/util'],
+  'create-whetstone-plugin': [],
   cli: ['core', 'backend', 'models', 'data', 'strategies', 'plugins', 'evaluation'],
 };

@@ -23,7 +23,11 @@ export async function packageFolders() {
  *
  * @param {string} folder
  * @param {readonly string[]} [extraFolders] Folders of further packages
- * @returns {Promise<{ install(...names: string[]): Promise<unknown>; close(): Promise<void> }>}
+ * @returns {Promise<{
+ *   install(...names: string[]): Promise<unknown>;
+ *   npm(parameters: readonly string[], cwd?: string): Promise<{ stdout: string; stderr: string }>;
+ *   close(): Promise<void>;
+ * }>}
  */
 export async function openScratchProject(folder, extraFolders = []) {
   const archives = join(folder, 'archives');
@@ -40,17 +44,18 @@ export async function openScratchProject(folder, extraFolders = []) {
     npm_config_noproxy: '127.0.0.1',
     npm_config_update_notifier: 'false',
   };
-  const npm = (...parameters) =>
-    run('npm', [...parameters, '--ignore-scripts'], { cwd: folder, env, maxBuffer: 1 << 26 });
+  const npm = ([command, ...parameters], cwd = folder) =>
+    run('npm', [command, '--ignore-scripts', ...parameters], { cwd, env, maxBuffer: 1 << 26 });
 
-  await npm('pack', '--pack-destination', archives, ...(await packageFolders()), ...extraFolders);
+  await npm(['pack', '--pack-destination', archives, ...(await packageFolders()), ...extraFolders]);
   const registry = await startLocalRegistry(
     repository,
     (await readdir(archives)).map((name) => join(archives, name)),
   );
   return {
     install: (...names) =>
-      npm('install', '--registry', registry.url, '--omit=dev', '--no-audit', '--no-fund', ...names),
+      npm(['install', '--registry', registry.url, '--omit=dev', '--no-audit', '--no-fund', ...names]),
+    npm: ([command, ...parameters], cwd) => npm([command, '--registry', registry.url, ...parameters], cwd),
     close: () => registry.close(),
   };
 }

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { xlaPluginKinds } from '@whetstone/backend/install';
 import type { Command } from 'commander';
+import { KINDS, LANGUAGES } from 'create-whetstone-plugin';
 import { createProgram } from '../../packages/cli/src/command-line.js';
 import { repository } from '../support/execute.js';
 import { configurationProblems } from './check-configurations.js';
@@ -12,7 +13,7 @@ import { shellCommands } from './shell.js';
 
 /** Programs whose parameters are not checked. */
 const otherPrograms = new Set(['bash', 'cd', 'echo', 'export', 'for', 'done', 'git', 'srun', 'wait']);
-const npmCommands = new Set(['ci', 'i', 'install', 'pack', 'publish', 'run', 'test']);
+const npmCommands = new Set(['ci', 'create', 'i', 'install', 'pack', 'publish', 'run', 'test']);
 
 const manifest = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as {
   readonly scripts: Readonly<Record<string, string>>;
@@ -113,9 +114,25 @@ export function mentionProblems(parameters: readonly string[]): readonly string[
 
 async function npmProblems([command = '', script = '', ...rest]: readonly string[]): Promise<readonly string[]> {
   if (!npmCommands.has(command)) return [`npm ${command} is not known to the documentation's check.`];
+  if (command === 'create') return createProblems(script, rest);
   if (command !== 'run') return [];
   if (manifest.scripts[script] === undefined) return [`There is no npm script '${script}'.`];
   return script === 'bench' && rest.length > 0 ? benchProblems(rest.filter((word) => word !== '--')) : [];
+}
+
+/** What is wrong with a command line of `npm create whetstone-plugin`. */
+function createProblems(
+  name: string,
+  [packageName = 'NAME', separator = '--', ...options]: readonly string[],
+): string[] {
+  if (name !== 'whetstone-plugin') return [`create-${name} is not a package of this repository.`];
+  if (packageName.startsWith('-') || separator !== '--') return ['The options are not behind the name and `--`.'];
+  const values: Readonly<Record<string, readonly string[]>> = { '--kind': KINDS, '--language': LANGUAGES, '--yes': [] };
+  return options.flatMap((word, index) => {
+    if (word.startsWith('-')) return values[word] === undefined ? [`unknown option '${word}' of create-${name}`] : [];
+    const option = options[index - 1] ?? '';
+    return values[option]?.includes(word) === true ? [] : [`'${word}' is not a value of ${option} of create-${name}`];
+  });
 }
 
 /** The options of a benchmark are those that its help lists: its program parses its parameters when it is imported. */
