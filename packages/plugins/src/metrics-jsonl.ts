@@ -1,8 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { definePlugin, type Callback, type Json } from '@whetstone/core/contract';
-import { exists, fileError, writeAtomically } from '@whetstone/core/files';
+import { exists, readBytesSync, withWriteErrors, writeAtomically } from '@whetstone/core/files';
 
 const configSchema = {
   type: 'object',
@@ -62,13 +62,11 @@ function bytesBefore({ bytes, sha256 }: Position, content: Buffer): Buffer | nul
  * @throws `DISK_FULL` and other file system errors
  */
 export function appendBytes(descriptor: number, bytes: Uint8Array, file: string): void {
-  try {
+  withWriteErrors(file, () => {
     let done = 0;
     // A single call can write fewer.
     while (done < bytes.length) done += writeSync(descriptor, bytes, done);
-  } catch (cause) {
-    throw fileError(cause, file);
-  }
+  });
 }
 
 /** The file of a run that is being written. */
@@ -92,7 +90,7 @@ export function createMetricsLog(folder: string, fileName: string, warn: (messag
   let resumed: Position | null = null;
   const contentToKeep = (startStep: number): Buffer => {
     if (startStep === 0 || !exists(file)) return Buffer.alloc(0);
-    const content = readFileSync(file);
+    const content = readBytesSync(file);
     const before = resumed === null ? null : bytesBefore(resumed, content);
     if (before !== null) return before;
     if (resumed !== null) warn(`${file} is not the log of the run until its checkpoint: some lines can be missing.`);
@@ -107,17 +105,24 @@ export function createMetricsLog(folder: string, fileName: string, warn: (messag
   };
   const close = (): void => {
     if (open === null) return;
-    fsyncSync(open.descriptor);
-    closeSync(open.descriptor);
+    const { descriptor } = open;
     open = null;
+    withWriteErrors(file, () => {
+      try {
+        fsyncSync(descriptor);
+      } finally {
+        closeSync(descriptor);
+      }
+    });
   };
   return {
     onRunStart: async ({ startStep }) => {
       close();
-      mkdirSync(folder, { recursive: true });
+      withWriteErrors(folder, () => mkdirSync(folder, { recursive: true }));
       const kept = contentToKeep(startStep);
       await writeAtomically(file, async (handle) => handle.writeFile(kept));
-      open = { descriptor: openSync(file, 'a'), hash: createHash('sha256').update(kept), bytes: kept.length };
+      const descriptor = withWriteErrors(file, () => openSync(file, 'a'));
+      open = { descriptor, hash: createHash('sha256').update(kept), bytes: kept.length };
     },
     onStep: ({ metrics, ...report }) => write({ type: 'step', ...report, ...metrics }),
     onEvaluate: ({ metrics, ...report }) => write({ type: 'evaluation', ...report, ...metrics }),

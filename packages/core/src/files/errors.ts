@@ -47,3 +47,12 @@ export function writeError(cause: unknown, file: string): unknown {
     cause,
   });
 }
+
+/** Runs operations that write `file`. @throws the errors of {@link writeError} */
+export function withWriteErrors<T>(file: string, write: () => T): T {
+  try {
+    return write();
+  } catch (cause) {
+    throw writeError(cause, file);
+  }
+}

@@ -1,5 +1,5 @@
 /** Reads and writes files, and converts errors of the file system to errors of Whetstone. */
-export { fileError, writeError } from './errors.js';
+export { fileError, withWriteErrors, writeError } from './errors.js';
 export {
   changedFiles,
   isManifest,
@@ -12,7 +12,7 @@ export {
 export { ADDITIONAL_TEMPLATES, checkCompanions, checkOwnFile, copyCompanions } from './model-folder.js';
 export { exists, isFile, namesIn, statOf } from './present.js';
 export { checkFormatVersion, hashFile, readJsonObject } from './read.js';
-export { checkRegular, openRegular, readText, readTextIfPresent, readTextSync } from './regular.js';
+export { checkRegular, openRegular, readBytesSync, readText, readTextIfPresent, readTextSync } from './regular.js';
 export { stopTokensNote, stopTokensOf } from './stop-tokens.js';
 export { checkWritable, checkWritableFile, cleanFolder, replacedFolders, writeFolder } from './write-folder.js';
 export {

@@ -74,8 +74,16 @@ export async function readText(file: string): Promise<string> {
 export const readTextIfPresent = (file: string): Promise<string | null> =>
   unlessMissing(file, () => readText(file), null);
 
-/** Returns the text of a file, as {@link readText} does. */
-export function readTextSync(file: string): string {
+/** Returns the text of a file. Throws as {@link readBytesSync}. */
+export const readTextSync = (file: string): string => readBytesSync(file).toString('utf8');
+
+/**
+ * Returns the bytes of a file. Never waits.
+ *
+ * @throws `FILE_UNREADABLE` if it is a folder, FIFO, socket or device
+ * @throws the other errors of {@link fileError}
+ */
+export function readBytesSync(file: string): Buffer {
   let descriptor: number;
   try {
     descriptor = openSync(file, WITHOUT_WAITING);
@@ -86,7 +94,9 @@ export function readTextSync(file: string): string {
   try {
     const found = fstatSync(descriptor);
     if (!found.isFile()) throw notRegular(file, kindOf(found));
-    return readFileSync(descriptor, 'utf8');
+    return readFileSync(descriptor);
+  } catch (cause) {
+    throw fileError(cause, file);
   } finally {
     closeSync(descriptor);
   }

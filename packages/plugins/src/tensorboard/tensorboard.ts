@@ -13,7 +13,7 @@ import {
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { definePlugin, type Callback, type Json } from '@whetstone/core/contract';
-import { fileError } from '@whetstone/core/files';
+import { withWriteErrors } from '@whetstone/core/files';
 import { encodeEvent, frameRecord, type TensorBoardEvent } from './event-file.js';
 
 const configSchema = {
@@ -85,33 +85,39 @@ export function createTensorBoardLog(folder: string, everySteps = 1, now: () => 
   let resumed: Position | null = null;
   const write = (event: TensorBoardEvent): void => {
     if (open === null) return;
+    const { descriptor, file } = open;
     const record = frameRecord(encodeEvent(event));
-    try {
+    withWriteErrors(file, () => {
       let done = 0;
       // A single call can write fewer bytes.
-      while (done < record.length) done += writeSync(open.descriptor, record, done);
-    } catch (cause) {
-      throw fileError(cause, open.file);
-    }
+      while (done < record.length) done += writeSync(descriptor, record, done);
+    });
     open.bytes += record.length;
   };
   const close = (): void => {
     if (open === null) return;
-    fsyncSync(open.descriptor);
-    closeSync(open.descriptor);
+    const { descriptor, file } = open;
     open = null;
+    withWriteErrors(file, () => {
+      try {
+        fsyncSync(descriptor);
+      } finally {
+        closeSync(descriptor);
+      }
+    });
   };
   return {
     onRunStart: ({ startStep }) => {
       close();
-      mkdirSync(folder, { recursive: true });
+      withWriteErrors(folder, () => mkdirSync(folder, { recursive: true }));
       position = startStep > 0 && resumed !== null ? resumed : { run: randomBytes(4).toString('hex'), files: {} };
-      returnTo(position, folder);
+      const { run, files } = position;
+      withWriteErrors(folder, () => returnTo({ run, files }, folder));
       const seconds = now() / 1000;
       const time = seconds.toFixed(3).replace('.', '').padStart(13, '0');
       // TensorBoard recognizes event files by this name, and reads them in the order of their names.
-      const file = join(folder, `${PREFIX}${time}.${hostname()}.${process.pid}.${position.run}`);
-      open = { file, descriptor: openSync(file, 'a'), bytes: 0 };
+      const file = join(folder, `${PREFIX}${time}.${hostname()}.${process.pid}.${run}`);
+      open = { file, descriptor: withWriteErrors(file, () => openSync(file, 'a')), bytes: 0 };
       write({ kind: 'version', seconds, step: 0 });
       // A new run has events of step 0, too.
       write({ kind: 'start', seconds, step: startStep === 0 ? 0 : startStep + 1 });
