@@ -18,7 +18,7 @@ export async function mergeAdapter(
   model: LanguageModel,
   files: AdapterFiles,
   plugins: readonly Plugin[] = [],
-  { warn = emitWarning }: ReadOptions = {},
+  options: ReadOptions = {},
 ): Promise<MergedWeights> {
   const format = formatOf(files, plugins);
   if (format.merge === undefined)
@@ -32,6 +32,6 @@ export async function mergeAdapter(
   const result = await callFormat(peftType, 'adapter.merge', () => merge.call(format, model, files));
   const merged = validateMerged(result, model, peftType);
   const warning = await baseWarning(model, files);
-  if (warning !== null) warn(warning);
+  if (warning !== null) (options.warn ?? emitWarning)(warning);
   return mergedWeights(model, merged);
 }
