@@ -9,7 +9,7 @@ import type { UnknownKey } from './validate-config.js';
 
 /** Turns `per_device_train_batch_size` into `perDeviceTrainBatchSize`. */
 const camelCase = (name: string): string =>
-  name.replaceAll(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+  name.replaceAll(/(?<!_)_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /** Returns the paths of the keys in the sections of the configuration, by name, for names that occur only once. */
 function sectionKeys(schema: unknown): ReadonlyMap<string, Path> {

@@ -94,17 +94,19 @@ const namesDocument = /dni|nie|documento|codice fiscale|cf|aadhaar|passport|护�
 
 /** Detects numbers of other countries that follow the name of the document, with their checks. */
 const namedIds = (text: string): Omit<Detection, 'kind'>[] => [
-  ...matches(text, /(?<=\b(?:DNI|NIE|documento)\b\W{0,4})([XYZ]?\d{7,8}-?[A-Z])\b/gi, (found) =>
+  ...matches(text, /(?=[XYZ\d])(?<=\b(?:DNI|NIE|documento)\b\W{0,4})([XYZ]?\d{7,8}-?[A-Z])\b/gi, (found) =>
     validator.isIdentityCard(found.replace('-', '').toUpperCase(), 'ES'),
   ),
-  ...matches(text, /(?<=\b(?:codice fiscale|CF)\b\W{0,4})([A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z])\b/gi, (found) =>
-    validator.isIdentityCard(found.toUpperCase(), 'IT'),
+  ...matches(
+    text,
+    /(?=[A-Z]{6}\d)(?<=\b(?:codice fiscale|CF)\b\W{0,4})([A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z])\b/gi,
+    (found) => validator.isIdentityCard(found.toUpperCase(), 'IT'),
   ),
-  ...matches(text, /(?<=\bAadhaar\b\D{0,12})(\d{4} ?\d{4} ?\d{4})\b/gi, (found) =>
+  ...matches(text, /(?=\d{4})(?<=\bAadhaar\b\D{0,12})(\d{4} ?\d{4} ?\d{4})\b/gi, (found) =>
     validator.isIdentityCard(found, 'IN'),
   ),
-  ...matches(text, /(?<=\bpassport\b(?: (?:number|no\.?))?(?: is)?\W{0,4})([A-Z]{1,2}\d{6,8})\b/gi),
-  ...matches(text, /(?<=护照(?:号码?)?(?:是|为)?[：:\s]{0,3})([EGDSPHK][A-Z]?\d{7,8})(?!\d)/gi),
+  ...matches(text, /(?=[A-Z]{1,2}\d{6})(?<=\bpassport\b(?: (?:number|no\.?))?(?: is)?\W{0,4})([A-Z]{1,2}\d{6,8})\b/gi),
+  ...matches(text, /(?=[EGDSPHK][A-Z\d])(?<=护照(?:号码?)?(?:是|为)?[：:\s]{0,3})([EGDSPHK][A-Z]?\d{7,8})(?!\d)/gi),
 ];
 
 const ip: Detect = (text) => [
