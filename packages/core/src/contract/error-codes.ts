@@ -32,6 +32,7 @@ export const errorCodes = {
   FILE_CHANGED: failed('A file of a model or adapter is not as Whetstone wrote it.'),
   DISK_FULL: failed('There is not enough space on the disk.'),
   OUTPUT_EXISTS: usage('The output folder is not empty and may not be overwritten.'),
+  OUTPUT_LOCKED: failed('Another run writes to the output folder.'),
   VERSION_UNSUPPORTED: failed('A file was written by a version of Whetstone that this one cannot read.'),
   // models
   MODEL_NOT_FOUND: failed('The model folder does not exist or does not contain a model.'),

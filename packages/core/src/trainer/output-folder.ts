@@ -12,6 +12,7 @@ import {
   writeError,
   writeText,
 } from '../files/index.js';
+import { noLock, type OutputLock } from './output-lock.js';
 import { emptyFolder, endOverwrite, isOverwriteUnfinished } from './overwrite.js';
 
 /** The file that marks a folder as the output of a run. */
@@ -98,19 +99,23 @@ export async function prepareOutputFolder({
 }
 
 /**
- * Claims the folder for a run: empties it if the old run is overwritten, and saves the resolved configuration in it.
+ * Claims the folder for a run: locks it, empties it if the old run is overwritten, and saves the resolved configuration
+ * in it.
  *
+ * @throws `OUTPUT_LOCKED` if another run writes to it
  * @throws the errors of {@link checkOutputFolder} and `writeError`
  */
-export async function claimOutputFolder(config: ResolvedConfig): Promise<void> {
+export async function claimOutputFolder(config: ResolvedConfig, lock: OutputLock = noLock): Promise<void> {
   const { folder, overwrite } = config.output;
   if (folder === null) return;
   await checkOutputFolder(config);
+  await lock.take();
   try {
     await makeFolder(folder);
   } catch (cause) {
     throw writeError(cause, folder);
   }
+  await lock.take();
   const entries = await entriesOf(folder);
   if (overwrite && entries.length > 0 && !resumesRunIn(folder, config.training.resumeFromCheckpoint))
     await emptyFolder(folder, entries);

@@ -30,6 +30,7 @@ import {
   type StageTransfer,
 } from './stage-transfer.js';
 import { checkOutputFolder, claimOutputFolder, prepareOutputFolder, templateTimeIn } from './output-folder.js';
+import { createOutputLock, noLock, type OutputLock } from './output-lock.js';
 import { findResume, stageFolder, writeDone, type StageResume } from './stage-folders.js';
 
 /** Composes and trains one run, or one stage of a run, with additional services. */
@@ -63,17 +64,27 @@ export async function* runStages(
   stages: readonly ResolvedStage[],
   runner: StageRunner,
 ): AsyncGenerator<StepReport, RunReport, void> {
-  const run = await openStagedRun(stages, runner);
+  const { folder } = stages[0]?.resolution.config.output ?? { folder: null };
+  const lock = folder === null ? noLock : createOutputLock(folder, () => undefined);
   try {
-    for (let index = run.doneStages; index < stages.length; index++) yield* run.train(index);
+    const run = await openStagedRun(stages, runner, lock);
+    try {
+      for (let index = run.doneStages; index < stages.length; index++) yield* run.train(index);
+    } finally {
+      run.dispose();
+    }
+    return run.report();
   } finally {
-    run.dispose();
+    await lock.release();
   }
-  return run.report();
 }
 
-/** Checks the output folder and the data of a staged run, and finds the stage at which it starts. */
-async function openStagedRun(stages: readonly ResolvedStage[], runner: StageRunner): Promise<StagedRun> {
+/** Checks and locks the output folder, checks the data of a staged run, and finds the stage at which it starts. */
+async function openStagedRun(
+  stages: readonly ResolvedStage[],
+  runner: StageRunner,
+  lock: OutputLock,
+): Promise<StagedRun> {
   const [first] = stages;
   if (first === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
   const config: ResolvedConfig = {
@@ -81,6 +92,7 @@ async function openStagedRun(stages: readonly ResolvedStage[], runner: StageRunn
     stages: stages.map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })),
   };
   await checkOutputFolder(config);
+  await lock.take();
   await prepareOutputFolder(config);
   const resume = await findResume(
     config,
@@ -89,7 +101,7 @@ async function openStagedRun(stages: readonly ResolvedStage[], runner: StageRunn
   // Missing files of all stages are reported before the first stage is trained.
   for (const stage of stages.slice(resume?.done.length ?? 0)) await runner.checkData(stage);
   const templateTime = resume === null ? null : await savedStageTime(config.output.folder, stages);
-  return new StagedRun(config, stages, resume, runner, templateTime);
+  return new StagedRun(config, stages, resume, runner, lock, templateTime);
 }
 
 /** Returns the time that the chat templates of a resumed run write: that of the first stage that stored one. */
@@ -126,6 +138,7 @@ class StagedRun {
     private readonly stages: readonly ResolvedStage[],
     private readonly resume: StageResume | null,
     private readonly runner: StageRunner,
+    private readonly lock: OutputLock,
     /** The time that the chat templates of all stages write; null until the first one is loaded. */
     private templateTime: Date | null,
   ) {
@@ -239,7 +252,7 @@ class StagedRun {
    * earlier stage moves what it had of this one aside.
    */
   private async claimOutput(index: number, warn: (message: string) => void): Promise<void> {
-    if (!this.isClaimed) await claimOutputFolder(this.config);
+    if (!this.isClaimed) await claimOutputFolder(this.config, this.lock);
     if (!this.isClaimed && this.root !== null) await cleanCheckpoints(this.root);
     this.isClaimed = true;
     const folder = this.folderOf(index);

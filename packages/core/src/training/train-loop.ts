@@ -318,6 +318,7 @@ async function resume(run: TrainRun, sources: CheckpointSources, progress: RunPr
       training: { resumeFromCheckpoint: requested },
     },
   } = run;
+  await run.lockOutput?.();
   if (outputFolder !== null) await run.checkpoints.clean(outputFolder);
   if (requested === null || requested === false) return null;
   await barrier(workers, 'the checkpoint to resume from');

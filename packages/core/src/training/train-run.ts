@@ -81,6 +81,12 @@ export interface TrainRun {
    */
   checkUnusedKeys(): void;
   /**
+   * Locks the output folder for this run, if it exists. The engine calls it before it reads the folder.
+   *
+   * @throws `OUTPUT_LOCKED` if another run writes to it
+   */
+  lockOutput?(): Promise<void>;
+  /**
    * Claims the output folder for this run. The engine calls it once, after all checks of the configuration: until then,
    * an older run in the folder is not overwritten.
    */

@@ -21,6 +21,7 @@ import {
   saveTemplateTime,
 } from '../output-folder.js';
 import { validateInstance } from '../validate-instance.js';
+import { createOutputLock, noLock, type OutputLock } from '../output-lock.js';
 import { useBackend } from './backend.js';
 import { createHooks, type ApplicationCallbacks } from './callbacks.js';
 import { RUN_CLUSTER, type RunCluster } from './cluster.js';
@@ -72,16 +73,28 @@ export async function composeRun(options: ComposeOptions): Promise<ComposedRun> 
   throwIfAborted(context);
   const cluster = await services.resolve(RUN_CLUSTER);
   try {
+    const lock = await lockOutput(options, cluster);
     if (cluster.writes) await prepareOutputFolder(context.resolution.config);
-    return await compose(options, cluster);
+    return await compose(options, cluster, lock);
   } catch (error) {
     throw await cluster.explain(error);
   }
 }
 
+/** Locks the output folder, if it exists and this process writes to it. A staged run locks its folder itself. */
+async function lockOutput({ context, services, stage }: ComposeOptions, { writes }: RunCluster): Promise<OutputLock> {
+  const { folder } = context.resolution.config.output;
+  if (folder === null || !writes || stage !== undefined) return noLock;
+  const lock = createOutputLock(folder, (message) => services.get(RUN_LOGGER).info(message));
+  services.onDispose(lock.release);
+  await lock.take();
+  return lock;
+}
+
 async function compose(
   { context, services, callbacks: application, stage }: ComposeOptions,
   cluster: RunCluster,
+  lock: OutputLock,
 ): Promise<ComposedRun> {
   const { config } = context.resolution;
   const backend = await useBackend(services, cluster, config.backend);
@@ -144,10 +157,11 @@ async function compose(
     signal: context.signal,
     outputFolder,
     checkUnusedKeys: plugins.maker.checkUnusedKeys,
+    lockOutput: lock.take,
     claimOutput: async () => {
       if (!cluster.writes) return;
       await stage?.claimOutput(services.get(RUN_LOGGER).warn);
-      await claimOutputFolder(config);
+      await claimOutputFolder(config, lock);
       await saveDataManifest(outputFolder, data.trainData, data.evalData);
       await saveTemplateTime(outputFolder, loaded.renderer.time);
     },

@@ -1,0 +1,232 @@
+import { randomBytes } from 'node:crypto';
+import { link, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { WhetstoneError } from '../contract/index.js';
+import { exists, removeStale, temporaryName, writeError } from '../files/index.js';
+import { isRecord } from '../util/index.js';
+import { isNear, isRunning, ownIdentity, type ProcessIdentity } from './process-identity.js';
+
+/** The lock of an output folder. Its name starts with a dot, so that it is not part of the contents of the run. */
+const LOCK_FILE = '.run.lock';
+const FORMAT = 'whetstone-lock';
+/** The interval in which a run renews its lock. */
+const HEARTBEAT_SECONDS = 30;
+/** A lock of another machine or container counts as stale after this time without a heartbeat. */
+const SILENCE_SECONDS = 300;
+
+/** What a lock says of its holder. */
+interface Holder extends ProcessIdentity {
+  readonly since: string;
+  /** The job of a scheduler, and how often the scheduler has restarted it; null without one. */
+  readonly job: { readonly id: string; readonly restarts: number } | null;
+  /** Differs for every lock. */
+  readonly token: string;
+}
+
+/** A lock file. */
+interface Lock {
+  readonly file: string;
+  /** Null if the file is not a lock of Whetstone. */
+  readonly holder: Holder | null;
+  readonly renewed: Date;
+}
+
+/** The lock of an output folder: one run at a time writes to it. */
+export interface OutputLock {
+  /**
+   * Takes the lock, if the folder exists and this lock is not held yet.
+   *
+   * @throws `OUTPUT_LOCKED` if another run holds it
+   * @throws the errors of `writeError`
+   */
+  take(): Promise<void>;
+  /** Releases the lock, if it is held. */
+  release(): Promise<void>;
+}
+
+/** A lock for a run that writes nothing. */
+export const noLock: OutputLock = { take: async () => undefined, release: async () => undefined };
+
+/** Creates the lock of a folder. It is not taken yet. @param info reports that a stale lock was taken over */
+export function createOutputLock(folder: string, info: (message: string) => void): OutputLock {
+  const file = join(folder, LOCK_FILE);
+  let token: string | null = null;
+  let heartbeat: NodeJS.Timeout | undefined;
+  return {
+    async take() {
+      if (token !== null || !exists(folder)) return;
+      token = await takeLock(folder, info);
+      await removeStale(file);
+      heartbeat = setInterval(() => {
+        const now = new Date();
+        // A failure has no consequence here: whoever reads the lock sees an older time.
+        void utimes(file, now, now).catch(() => undefined);
+      }, HEARTBEAT_SECONDS * 1000);
+      heartbeat.unref();
+    },
+    async release() {
+      const own = token;
+      token = null;
+      clearInterval(heartbeat);
+      if (own !== null && (await readLock(file))?.holder?.token === own) await rm(file, { force: true });
+    },
+  };
+}
+
+/**
+ * Takes the lock of a folder and returns its token. A file is created for it exclusively: the lock itself, or beside a
+ * stale lock the file of its successor, which exists once for each token and then replaces the stale lock.
+ */
+async function takeLock(folder: string, info: (message: string) => void): Promise<string> {
+  const own = await ownHolder();
+  const draft = temporaryName(join(folder, LOCK_FILE));
+  try {
+    await writeDraft(draft, own);
+    for (;;) {
+      const chain = await readChain(folder);
+      const last = chain.at(-1);
+      if (last === undefined) {
+        if (await createExclusively(draft, join(folder, LOCK_FILE))) return own.token;
+        continue;
+      }
+      await refuseUnlessStale(last, own, draft, folder);
+      const successor = successorOf(folder, last);
+      if (!(await createExclusively(draft, successor))) continue;
+      // Another process can have replaced the stale lock meanwhile.
+      if (tokensOf(await readChain(folder)) !== `${tokensOf(chain)} ${own.token}`) {
+        await rm(successor, { force: true });
+        continue;
+      }
+      await rename(successor, join(folder, LOCK_FILE));
+      for (const { file } of chain.slice(1)) await rm(file, { force: true });
+      info(`The lock of ${folder} was taken over: ${describeHolder(last)} ended without releasing it.`);
+      return own.token;
+    }
+  } catch (cause) {
+    throw writeError(cause, folder);
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
+
+async function ownHolder(): Promise<Holder> {
+  const { SLURM_JOB_ID: job, SLURM_RESTART_COUNT: restarts } = process.env;
+  return {
+    ...(await ownIdentity()),
+    since: new Date().toISOString(),
+    job: job === undefined ? null : { id: job, restarts: Number(restarts ?? 0) },
+    token: randomBytes(8).toString('hex'),
+  };
+}
+
+async function writeDraft(file: string, holder: Holder): Promise<void> {
+  const handle = await open(file, 'wx');
+  try {
+    await handle.writeFile(`${JSON.stringify({ format: FORMAT, ...holder }, null, 2)}\n`);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Gives a draft its name, unless a file has it. Returns whether it did. */
+async function createExclusively(draft: string, file: string): Promise<boolean> {
+  try {
+    await link(draft, file);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return false;
+    // File systems without hard links.
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP' && code !== 'ENOSYS') throw error;
+  }
+  try {
+    const handle = await open(file, 'wx');
+    await handle.writeFile(await readFile(draft)).finally(() => handle.close());
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Returns the lock of a folder, then its successor and so on: each one after the first replaces a stale one. */
+async function readChain(folder: string): Promise<readonly Lock[]> {
+  const chain: Lock[] = [];
+  for (let file = join(folder, LOCK_FILE); ;) {
+    const lock = await readLock(file);
+    if (lock === null) return chain;
+    chain.push(lock);
+    file = successorOf(folder, lock);
+  }
+}
+
+const successorOf = (folder: string, { holder }: Lock): string =>
+  join(folder, `${LOCK_FILE}.after-${holder?.token ?? 'unknown'}`);
+
+const tokensOf = (chain: readonly Lock[]): string => chain.map(({ holder }) => holder?.token ?? 'unknown').join(' ');
+
+async function readLock(file: string): Promise<Lock | null> {
+  try {
+    const [text, { mtime }] = await Promise.all([readFile(file, 'utf8'), stat(file)]);
+    return { file, holder: holderOf(text), renewed: mtime };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+function holderOf(text: string): Holder | null {
+  try {
+    const value = JSON.parse(text) as unknown;
+    const isHolder =
+      isRecord(value) &&
+      value['format'] === FORMAT &&
+      typeof value['pid'] === 'number' &&
+      typeof value['host'] === 'string' &&
+      typeof value['token'] === 'string' &&
+      /^[0-9a-f]+$/.test(value['token']);
+    return isHolder ? (value as unknown as Holder) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** @throws `OUTPUT_LOCKED` unless the holder of a lock has ended */
+async function refuseUnlessStale(lock: Lock, own: Holder, draft: string, folder: string): Promise<void> {
+  const { holder, renewed } = lock;
+  const place = { file: folder };
+  const details = holder === null ? {} : { pid: holder.pid, host: holder.host, since: holder.since };
+  const found = describeHolder(lock);
+  if (holder !== null && isNear(holder, own)) {
+    if (!(await isRunning(holder))) return;
+    throw new WhetstoneError('OUTPUT_LOCKED', 'Another run writes to the output folder.', {
+      place,
+      found,
+      details,
+      hint:
+        holder.pid === own.pid
+          ? 'Await the run of the other Trainer, or choose another output.folder.'
+          : `Wait until it ends, end it (kill ${holder.pid}), or choose another output.folder.`,
+    });
+  }
+  // A scheduler restarts a job only after the previous attempt has ended, often on another machine.
+  const job = holder?.job ?? null;
+  if (job !== null && own.job !== null && job.id === own.job.id && job.restarts < own.job.restarts) return;
+  // The draft was just written, so that its time is that of the same clock.
+  const silence = ((await stat(draft)).mtimeMs - renewed.getTime()) / 1000;
+  if (silence > SILENCE_SECONDS) return;
+  throw new WhetstoneError('OUTPUT_LOCKED', 'Another run writes to the output folder.', {
+    place,
+    found,
+    details,
+    hint:
+      'It cannot be seen from here whether it still runs; it renewed its lock ' +
+      `${Math.max(0, Math.round(silence))} s ago. If it has ended, delete ${lock.file}. ` +
+      `The lock counts as stale after ${SILENCE_SECONDS} s without a renewal.`,
+  });
+}
+
+function describeHolder({ holder, file }: Lock): string {
+  if (holder === null) return `an unknown process (${file} is not a lock of Whetstone)`;
+  return `process ${holder.pid} on ${holder.host}, since ${holder.since}`;
+}
