@@ -124,6 +124,52 @@ describe.skipIf(!present)('several processes', { timeout: 300_000 }, () => {
   });
 });
 
+/** A callback that notes the signals of its process. Its checkpoint after a SIGTERM takes longer than the test. */
+const signalsPlugin = (file: string): string => `
+  import { appendFileSync } from 'node:fs';
+  let isEnding = false;
+  for (const signal of ['SIGUSR1', 'SIGTERM', 'SIGINT'])
+    process.on(signal, () => {
+      isEnding ||= signal === 'SIGTERM';
+      appendFileSync(${JSON.stringify(file)}, signal + '\\n');
+    });
+  export default {
+    apiVersion: 2,
+    kind: 'callback',
+    name: 'signals',
+    configSchema: { type: 'object', properties: {}, additionalProperties: false },
+    create: () => ({ onSave: () => new Promise((resolve) => setTimeout(resolve, isEnding ? 120_000 : 0)) }),
+  };`;
+
+describe.skipIf(!present)('the signals of a launcher', { timeout: 300_000 }, () => {
+  it('reach each worker once: SIGUSR1 saves and the run continues, a second end signal ends all at once', async () => {
+    const out = output();
+    const noted = join(folder, 'signals.txt');
+    await writeFile(join(folder, 'signals.mjs'), signalsPlugin(noted));
+    const signals = async (): Promise<string[]> => (await readFile(noted, 'utf8')).trim().split('\n');
+    const settings = ['training.maxSteps=400000', 'training.saveSteps=400000', 'callbacks=["./signals.mjs"]'];
+    const launcher = start(folder, ['--processes', '2', ...into(out, ...settings)]);
+    await launcher.wrote('step 1/');
+    // A scheduler sends it to every process of a job, npx forwards it, too.
+    launcher.kill('SIGUSR1');
+    launcher.kill('SIGUSR1');
+    await launcher.wrote('saved ');
+    expect(await signals()).toEqual(['SIGUSR1', 'SIGUSR1']);
+
+    launcher.kill('SIGTERM');
+    const checkpoints = async (): Promise<number> =>
+      (await readdir(out)).filter((name) => name.startsWith('checkpoint-')).length;
+    while ((await checkpoints()) < 2) await new Promise((resolve) => setTimeout(resolve, 20));
+    const interrupted = performance.now();
+    launcher.kill('SIGINT');
+    const { code, errors } = await launcher.ended;
+    expect(performance.now() - interrupted).toBeLessThan(60_000);
+    expect({ code, errors }).toEqual({ code: 130, errors: expect.stringContaining('[INTERRUPTED]') as string });
+    // The second signal ends the process before the callback can note it.
+    expect((await signals()).toSorted()).toEqual(['SIGTERM', 'SIGTERM', 'SIGUSR1', 'SIGUSR1']);
+  });
+});
+
 describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () => {
   it.each([
     [

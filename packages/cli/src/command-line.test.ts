@@ -304,6 +304,87 @@ describe('train', () => {
     expect(resumed).toMatchObject({ code: 0, json: { steps } });
   });
 
+  test('SIGUSR1 and SIGHUP save a checkpoint and the run continues; nobody else writes to its folder', async () => {
+    await writeConfig(
+      'signals.json',
+      config({
+        training: { maxSteps: 100000, perDeviceTrainBatchSize: 2, saveStrategy: 'no' },
+        output: { folder: 'signals' },
+      }),
+    );
+    const { child, done } = start(['train', 'signals.json']);
+    let shown = '';
+    child.stdout?.on('data', (chunk: Buffer) => (shown += chunk.toString()));
+    child.stderr?.on('data', (chunk: Buffer) => (shown += chunk.toString()));
+    const seen = async (pattern: RegExp): Promise<string> => {
+      for (;;) {
+        const [, found] = pattern.exec(shown) ?? [];
+        if (found !== undefined) return found;
+        if (child.exitCode !== null) throw new Error(`The run ended without ${String(pattern)}:\n${shown}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    };
+    await seen(/step (1)\//);
+    child.kill('SIGUSR1');
+    const first = await seen(/saved .*checkpoint-(\d+)/);
+    child.kill('SIGHUP');
+    const second = await seen(new RegExp(`saved .*checkpoint-(?!${first}\\b)(\\d+)`));
+    expect(Number(second)).toBeGreaterThan(Number(first));
+
+    const refused = await whetstone(['train', 'signals.json', '--json', '--resume']);
+    expect(refused).toMatchObject({
+      code: 1,
+      json: {
+        error: { code: 'OUTPUT_LOCKED', details: { pid: child.pid }, found: expect.stringContaining('process') },
+      },
+    });
+    child.kill('SIGKILL');
+    await done;
+    const steps = Number(second) + 1;
+    const resumed = await whetstone([
+      'train',
+      'signals.json',
+      '--json',
+      '--resume',
+      '--set',
+      `training.maxSteps=${steps}`,
+    ]);
+    expect(resumed.stderr).toContain(`Resuming after step ${second}`);
+    expect(resumed).toMatchObject({ code: 0, json: { steps } });
+    expect(existsSync(join(folder, 'signals', '.run.lock'))).toBe(false);
+  }, 240_000);
+
+  test('SIGTERM saves a checkpoint, and a second signal ends the run at once', async () => {
+    await writeFile(
+      join(folder, 'slow-save.mjs'),
+      `export default {
+        apiVersion: 2,
+        kind: 'callback',
+        name: 'slow-save',
+        configSchema: { type: 'object', properties: {}, additionalProperties: false },
+        create: () => ({ onSave: () => new Promise((resolve) => setTimeout(resolve, 120_000)) }),
+      };`,
+    );
+    const training = { maxSteps: 100000, perDeviceTrainBatchSize: 2, saveStrategy: 'no' };
+    await writeConfig('slow.json', config({ training, callbacks: ['./slow-save.mjs'], output: { folder: 'slow' } }));
+    const { child, done } = start(['train', 'slow.json']);
+    const shows = (pattern: RegExp): Promise<void> =>
+      new Promise((resolve) => {
+        for (const stream of [child.stdout, child.stderr])
+          stream?.on('data', (chunk: Buffer) => (pattern.test(chunk.toString()) ? resolve() : undefined));
+      });
+    await shows(/step 1\//);
+    const writing = shows(/writing a checkpoint/);
+    child.kill('SIGTERM');
+    await writing;
+    while (!readdirSync(join(folder, 'slow')).some((name) => name.startsWith('checkpoint-')))
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    const interrupted = performance.now();
+    child.kill('SIGINT');
+    expect((await done).code).toBe(130);
+    expect(performance.now() - interrupted).toBeLessThan(60_000);
+  }, 240_000);
+
   test('an unknown model is reported with the models that can be downloaded', async () => {
     const { code, stderr } = await whetstone([
       'train',

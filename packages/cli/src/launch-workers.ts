@@ -3,6 +3,8 @@ import { createServer, type AddressInfo, type Server } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { errorCodes, WhetstoneError, type Problem } from '@whetstone/core/contract';
+import { continueWithoutOutput } from '@whetstone/core/util';
+import { endingSignals, newSignals, savingSignals } from './interrupt.js';
 import { LAUNCHED_VARIABLE, type ToldError } from './launched.js';
 import { errorAsText, type Terminal } from './terminal.js';
 
@@ -16,10 +18,12 @@ interface Ending {
 
 /** Seconds that the other workers have to notice a failure, and to exit after a signal. */
 const GRACE_SECONDS = 15;
+/** Seconds that the workers have to end after a second SIGINT or SIGTERM. */
+const END_SECONDS = 2;
 
 /**
  * Starts `count` processes of this command as the workers of one run, and waits for all of them. Worker 0 has the
- * terminal. The standard error of the others is shown with their rank. Signals are forwarded to all.
+ * terminal. The standard error of the others is shown with their rank. Each signal is forwarded once to all.
  *
  * @param parameters the command line of each worker
  * @throws the error of the failed worker, with its rank; `INTERRUPTED` if they were interrupted
@@ -32,11 +36,9 @@ export async function launchWorkers(count: number, parameters: readonly string[]
   const sendAll = (signal: NodeJS.Signals): void => {
     for (const child of running) child.kill(signal);
   };
-  const onInterrupt = (): void => sendAll('SIGINT');
-  const onTerminate = (): void => sendAll('SIGTERM');
-  process.on('SIGINT', onInterrupt);
-  process.on('SIGTERM', onTerminate);
   const timers: NodeJS.Timeout[] = [];
+  const forwarding = forwardSignals(sendAll, timers);
+  let isEnding = false;
   try {
     const endings = await Promise.all(
       children.map(async (child, rank) => {
@@ -45,7 +47,8 @@ export async function launchWorkers(count: number, parameters: readonly string[]
         const ending = await endingOf(child, rank);
         running.delete(child);
         // The others notice a lost worker, unless it failed before the rendezvous.
-        if (ending.exitCode !== 0 && ending.exitCode !== errorCodes.INTERRUPTED.exitCode && timers.length === 0) {
+        if (ending.exitCode !== 0 && ending.exitCode !== errorCodes.INTERRUPTED.exitCode && !isEnding) {
+          isEnding = true;
           timers.push(
             setTimeout(() => sendAll('SIGTERM'), GRACE_SECONDS * 1000),
             setTimeout(() => sendAll('SIGKILL'), 2 * GRACE_SECONDS * 1000),
@@ -54,12 +57,44 @@ export async function launchWorkers(count: number, parameters: readonly string[]
         return ending;
       }),
     );
+    if (forwarding.endsAtOnce() && endings.some(({ exitCode }) => exitCode !== 0))
+      throw new WhetstoneError('INTERRUPTED', 'The workers were interrupted twice and ended at once.', {
+        hint: 'Resume from the last checkpoint with --resume.',
+      });
     conclude(endings, terminal);
   } finally {
     for (const timer of timers) clearTimeout(timer);
-    process.off('SIGINT', onInterrupt);
-    process.off('SIGTERM', onTerminate);
+    forwarding.close();
   }
+}
+
+interface Forwarding {
+  /** Whether a second signal has ended the workers at once. */
+  endsAtOnce(): boolean;
+  close(): void;
+}
+
+/** Forwards each signal once. After the second one that ends a run, workers that do not end are killed. */
+function forwardSignals(sendAll: (signal: NodeJS.Signals) => void, timers: NodeJS.Timeout[]): Forwarding {
+  const isNew = newSignals();
+  let endings = 0;
+  const forward = (signal: NodeJS.Signals): void => {
+    if (!isNew(signal)) return;
+    // The terminal can be gone.
+    if (signal === 'SIGHUP') continueWithoutOutput();
+    sendAll(signal);
+    if (!endingSignals.some((each) => each === signal)) return;
+    endings++;
+    if (endings === 2) timers.push(setTimeout(() => sendAll('SIGKILL'), END_SECONDS * 1000));
+  };
+  const signals = [...endingSignals, ...savingSignals];
+  for (const signal of signals) process.on(signal, forward);
+  return {
+    endsAtOnce: () => endings > 1,
+    close: () => {
+      for (const signal of signals) process.off(signal, forward);
+    },
+  };
 }
 
 /** Returns distinct free ports of the loopback interface. */

@@ -1,7 +1,7 @@
 import { LOGGER, WhetstoneError, type RunReport } from '@whetstone/core/contract';
 import { provide } from '@whetstone/core';
 import { clusterOfEnvironment, workerName } from '@whetstone/core/distributed';
-import { formatBytes } from '@whetstone/core/util';
+import { continueWithoutOutput, formatBytes } from '@whetstone/core/util';
 import { duration, loss } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { isLaunched, onLauncherGone } from '../launched.js';
@@ -19,8 +19,9 @@ export interface TrainOptions {
 }
 
 /**
- * `whetstone train run.json`: trains and shows progress. Of several processes, only worker 0 does. The first Ctrl-C
- * ends the run with a checkpoint, the second ends it at once.
+ * `whetstone train run.json`: trains and shows progress. Of several processes, only worker 0 does. The first
+ * SIGINT (Ctrl-C) or SIGTERM ends the run with a checkpoint, the second ends it at once. After a SIGHUP or SIGUSR1, the
+ * run writes a checkpoint and continues.
  */
 export async function train(config: string, options: TrainOptions): Promise<void> {
   const membership = clusterOfEnvironment();
@@ -42,13 +43,21 @@ export async function train(config: string, options: TrainOptions): Promise<void
       `This is ${workerName(membership, membership.rank)} of ${membership.count}; worker 0 shows the progress.`,
     );
   const progress = trainingProgress(terminal);
-  const interrupt = listenForInterrupt(() => {
-    progress.stop();
-    if (membership === null || membership.rank === 0)
-      terminal.complain(
-        'Interrupted: finishing this step and writing a checkpoint. Press Ctrl-C again to stop immediately.',
-      );
-  });
+  const interrupt = listenForInterrupt(
+    () => {
+      progress.stop();
+      if (membership === null || membership.rank === 0)
+        terminal.complain(
+          'Interrupted: finishing this step and writing a checkpoint. Press Ctrl-C again to stop immediately.',
+        );
+    },
+    (signal) => {
+      // The terminal can be gone.
+      if (signal === 'SIGHUP') continueWithoutOutput();
+      progress.line(`${signal}: writing a checkpoint after this step; the run continues.`);
+      trainer.requestSave();
+    },
+  );
   onLauncherGone(interrupt.abort);
   const trainer = new Trainer(config, {
     overrides: [...options.set, ...(options.resume === true ? ['training.resumeFromCheckpoint=true'] : [])],

@@ -17,6 +17,7 @@ import {
 import type { RunServices, ServiceRegistration } from '../container.js';
 import { corePlugins } from '../core-plugins.js';
 import { runTraining } from '../training/index.js';
+import type { SaveRequests } from '../training/train-run.js';
 import { CLUSTER } from '../distributed/index.js';
 import type { EventHub } from '../events.js';
 import { createRegistry, loadPlugin } from '../plugins/index.js';
@@ -35,6 +36,8 @@ import { messageOf } from '../util/index.js';
 export interface TrainingContext {
   readonly events: EventHub;
   readonly signal: AbortSignal;
+  /** The checkpoints that the application requests. */
+  readonly saves: SaveRequests;
   /** Called once, with a function that returns the logger of the active run. */
   useLogger(logger: () => Logger): void;
 }
@@ -62,13 +65,13 @@ export async function resolveConfiguration(
 export async function* train(
   source: string | object,
   options: TrainerOptions,
-  { events, signal, useLogger }: TrainingContext,
+  { events, signal, saves, useLogger }: TrainingContext,
 ): AsyncGenerator<StepReport, RunReport, void> {
   const { services: registered = [], callbacks = [] } = options;
   let current: RunServices | null = null;
   useLogger(() => (current ?? applicationServices(registered)).get(LOGGER));
   const trainOne: RunOneStage = async function* (resolution, more, stage) {
-    const context = { resolution, events, signal };
+    const context = { resolution, events, signal, saves };
     const services = runServices(context, [...registered, ...more]);
     current = services;
     try {
@@ -97,7 +100,7 @@ export async function* train(
     runOne: trainOne,
     loadsModel: registered.every(({ token }) => token !== LOADED_MODEL),
     checkData: async ({ resolution }) => {
-      const services = runServices({ resolution, events, signal }, registered);
+      const services = runServices({ resolution, events, signal, saves }, registered);
       try {
         await openSources(services);
       } finally {

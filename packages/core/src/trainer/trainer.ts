@@ -24,6 +24,7 @@ export class Trainer implements AsyncIterable<StepReport> {
   private readonly source: string | object;
   private readonly options: TrainerOptions;
   private readonly stop = new AbortController();
+  private readonly saves = { requested: 0, fulfilled: 0 };
   private logger = (): Logger => standardErrorLogger;
   private readonly events = createEventHub(() => this.logger());
   private running: Promise<void> | null = null;
@@ -100,6 +101,7 @@ export class Trainer implements AsyncIterable<StepReport> {
       return yield* train(this.source, this.options, {
         events: this.events,
         signal: signal === undefined ? this.stop.signal : AbortSignal.any([signal, this.stop.signal]),
+        saves: this.saves,
         useLogger: (logger) => {
           this.logger = logger;
         },
@@ -108,6 +110,14 @@ export class Trainer implements AsyncIterable<StepReport> {
       this.running = null;
       finished();
     }
+  }
+
+  /**
+   * Requests a checkpoint. The active run writes it after its current step or evaluation, and continues. A request
+   * before the first step is fulfilled after it.
+   */
+  requestSave(): void {
+    this.saves.requested++;
   }
 
   /**

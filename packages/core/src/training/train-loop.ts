@@ -43,6 +43,8 @@ interface Training {
   learningRate(updates: number): number;
   /** The epoch for which `onEpochStart` was called last, or null. */
   startedEpoch: number | null;
+  /** The number of steps before this start of the run. */
+  readonly startStep: number;
 }
 
 /**
@@ -158,6 +160,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
     learningRate: (updates) =>
       progress.state.learningRate?.value ?? baseRate * schedule(updates - progress.state.stepShift),
     startedEpoch: null,
+    startStep: progress.state.step,
   };
 }
 
@@ -415,18 +418,21 @@ function withAllReduceShare(
 }
 
 /**
- * Ends an aborted run after saving a checkpoint. With several workers, all stop if any of them was aborted or asked to
- * stop.
+ * Ends an aborted run after saving a checkpoint, and saves a checkpoint if the application requested one. With several
+ * workers, all stop if any of them was aborted or asked to stop.
  */
-async function interruptIfRequested({ run, progress, checkpoints }: Training): Promise<void> {
+async function interruptIfRequested(loop: Training): Promise<void> {
+  const { run, progress, checkpoints } = loop;
   const { step } = progress.state;
   const { hooks, signal, workers } = run;
   const allRequests = await workers.gather(`whether to continue after step ${step}`, {
     interrupted: signal.aborted,
     stopReason: hooks.requests.stopReason,
+    saves: run.saves?.requested ?? 0,
   });
   for (const { stopReason } of allRequests) hooks.requests.mergeStop(stopReason);
-  if (!allRequests.some(({ interrupted }) => interrupted)) return;
+  if (!allRequests.some(({ interrupted }) => interrupted))
+    return saveIfRequested(loop, Math.max(...allRequests.map(({ saves }) => saves)));
   const checkpoint = step === 0 ? null : await checkpoints.save();
   await barrier(workers, 'the last checkpoint');
   throw new WhetstoneError(
@@ -441,6 +447,19 @@ async function interruptIfRequested({ run, progress, checkpoints }: Training): P
       cause: run.signal.reason,
     },
   );
+}
+
+/**
+ * Saves a checkpoint if the application made more requests than are fulfilled. A signal that reaches the workers of a
+ * run one after another counts once.
+ */
+async function saveIfRequested({ run, progress, checkpoints, startStep }: Training, requested: number): Promise<void> {
+  const { saves, config, warn } = run;
+  // Before the first step there is nothing to save: the request stays.
+  if (saves === undefined || requested <= saves.fulfilled || progress.state.step === startStep) return;
+  saves.fulfilled = requested;
+  if (config.output.folder === null) warn('A checkpoint was requested, but the run has no output folder.');
+  else await checkpoints.save();
 }
 
 interface ParameterCounts {

@@ -34,6 +34,14 @@ export interface RunStage extends StageInfo {
   exportState?(owner: Attachment): Promise<void>;
 }
 
+/** The checkpoints that the application requests while the run continues. */
+export interface SaveRequests {
+  /** The number of requests so far. */
+  readonly requested: number;
+  /** The number of requests that are fulfilled. */
+  fulfilled: number;
+}
+
 /**
  * All components of a training run: the interface between composition (`trainer/compose/`) and engine.
  *
@@ -65,6 +73,7 @@ export interface TrainRun {
   readonly logger: Logger;
   /** If aborted, the loop finishes the current step, saves a checkpoint and throws `INTERRUPTED`. */
   readonly signal: AbortSignal;
+  readonly saves?: SaveRequests;
   /** The output folder, which belongs to this run from `claimOutput` on. Null if the run writes nothing. */
   readonly outputFolder: string | null;
   /** The workers that train together: a single one if the run has one process. */

@@ -2,12 +2,14 @@ import type { ConfigResolution } from '../../config/index.js';
 import { LOGGER, WhetstoneError, defineToken, type Logger, type Token } from '../../contract/index.js';
 import { provideFactory, type ServiceRegistration } from '../../container.js';
 import type { EventHub } from '../../events.js';
+import type { SaveRequests } from '../../training/train-run.js';
 
 /** The inputs of a run that are not services. */
 export interface RunContext {
   readonly resolution: ConfigResolution;
   readonly events: EventHub;
   readonly signal: AbortSignal;
+  readonly saves?: SaveRequests;
 }
 
 /** The logger of a run, whose warnings are also events. */

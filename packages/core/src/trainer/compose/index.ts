@@ -155,6 +155,7 @@ async function compose(
     logger: services.get(LOGGER),
     warn: services.get(RUN_LOGGER).warn,
     signal: context.signal,
+    saves: context.saves,
     outputFolder,
     checkUnusedKeys: plugins.maker.checkUnusedKeys,
     lockOutput: lock.take,
