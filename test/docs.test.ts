@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { errorCodes, hookTable, type ErrorCode, type HookName } from '@whetstone/core/contract';
@@ -74,7 +74,7 @@ it('docs/lifecycle.md names every hook', () => {
 });
 
 describe.skipIf(process.platform === 'win32')('docs/several-processes.md', () => {
-  /** The clusters that a script of the page hands to `npx whetstone`, with stand-ins for the commands that it calls. */
+  /** The clusters that a script of the page hands to the command, with stand-ins for the commands that it calls. */
   function clustersOf(title: RegExp): (string | undefined)[] {
     const script =
       [...page('several-processes.md').matchAll(/```sh\n(.*?)```/gs)]
@@ -83,15 +83,18 @@ describe.skipIf(process.platform === 'win32')('docs/several-processes.md', () =>
     const folder = mkdtempSync(join(tmpdir(), 'whetstone-docs-'));
     const commands = {
       npx: 'echo "$TF_CONFIG"',
+      'node_modules/.bin/whetstone': 'echo "$TF_CONFIG"',
       scontrol: '[ "$*" = "show hostnames n[1-4]" ] && printf "n1\\nn2\\nn3\\nn4\\n"',
       srun: 'for node in 0 1 2 3; do SLURM_NODEID=$node "$@"; done',
     };
     try {
+      mkdirSync(join(folder, 'node_modules', '.bin'), { recursive: true });
       for (const [name, body] of Object.entries(commands)) {
         writeFileSync(join(folder, name), `#!/bin/sh\n${body}\n`);
         chmodSync(join(folder, name), 0o755);
       }
       const printed = execFileSync('bash', ['-c', script], {
+        cwd: folder,
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'pipe'],
         env: { PATH: `${folder}${delimiter}${process.env['PATH']}`, SLURM_JOB_NODELIST: 'n[1-4]' },
