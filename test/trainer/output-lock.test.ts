@@ -81,6 +81,15 @@ describe('the lock of an output folder', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it('is taken over from an earlier run of this process that left it, not from another thread', async () => {
+    const folder = await temporaryFolder();
+    await writeLock(folder, {});
+    await lockOf(folder).take();
+    const other = await temporaryFolder();
+    await writeLock(other, { thread: 99 });
+    expect(await refusal(lockOf(other))).toMatchObject({ code: 'OUTPUT_LOCKED' });
+  });
+
   it('is refused while its process runs', async () => {
     const folder = await temporaryFolder();
     await writeLock(folder, { pid: process.ppid, started: null });

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { link, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
-import { join } from 'node:path';
+import { link, open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { threadId } from 'node:worker_threads';
 import { WhetstoneError } from '../contract/index.js';
 import { exists, removeStale, temporaryName, writeError } from '../files/index.js';
-import { isRecord } from '../util/index.js';
+import { isRecord, messageOf } from '../util/index.js';
 import { isNear, isRunning, ownIdentity, type ProcessIdentity } from './process-identity.js';
 
 /** The lock of an output folder. Its name starts with a dot, so that it is not part of the contents of the run. */
@@ -14,8 +15,18 @@ const HEARTBEAT_SECONDS = 30;
 /** A lock of another machine or container counts as stale after this time without a heartbeat. */
 const SILENCE_SECONDS = 300;
 
+/**
+ * The tokens of the locks that this thread holds, and its drafts. A lock of this thread that is not among them was left
+ * by a run that could not remove it. Shared by all copies of this module.
+ */
+const registry = ((globalThis as unknown as Record<symbol, { tokens: Set<string>; drafts: Set<string> } | undefined>)[
+  Symbol.for('whetstone.locks')
+] ??= { tokens: new Set(), drafts: new Set() });
+
 /** What a lock says of its holder. */
 interface Holder extends ProcessIdentity {
+  /** The thread of the process. */
+  readonly thread: number;
   readonly since: string;
   /** The job of a scheduler, and how often the scheduler has restarted it; null without one. */
   readonly job: { readonly id: string; readonly restarts: number } | null;
@@ -56,7 +67,7 @@ export function createOutputLock(folder: string, info: (message: string) => void
     async take() {
       if (token !== null || !exists(folder)) return;
       token = await takeLock(folder, info);
-      await removeStale(file);
+      await removeDrafts(folder).catch(() => undefined);
       heartbeat = setInterval(() => {
         const now = new Date();
         // A failure has no consequence here: whoever reads the lock sees an older time.
@@ -68,7 +79,14 @@ export function createOutputLock(folder: string, info: (message: string) => void
       const own = token;
       token = null;
       clearInterval(heartbeat);
-      if (own !== null && (await readLock(file))?.holder?.token === own) await rm(file, { force: true });
+      if (own === null) return;
+      registry.tokens.delete(own);
+      try {
+        if ((await readLock(file))?.holder?.token === own) await rm(file, { force: true });
+      } catch (error) {
+        // The next run takes it over.
+        info(`The lock ${file} could not be removed: ${messageOf(error)}`);
+      }
     },
   };
 }
@@ -80,6 +98,8 @@ export function createOutputLock(folder: string, info: (message: string) => void
 async function takeLock(folder: string, info: (message: string) => void): Promise<string> {
   const own = await ownHolder();
   const draft = temporaryName(join(folder, LOCK_FILE));
+  registry.tokens.add(own.token);
+  registry.drafts.add(basename(draft));
   try {
     await writeDraft(draft, own);
     for (;;) {
@@ -103,16 +123,34 @@ async function takeLock(folder: string, info: (message: string) => void): Promis
       return own.token;
     }
   } catch (cause) {
+    registry.tokens.delete(own.token);
     throw writeError(cause, folder);
   } finally {
-    await rm(draft, { force: true });
+    registry.drafts.delete(basename(draft));
+    await rm(draft, { force: true }).catch(() => undefined);
   }
+}
+
+/** Removes the drafts that processes and earlier runs of this process left. */
+async function removeDrafts(folder: string): Promise<void> {
+  const file = join(folder, LOCK_FILE);
+  await removeStale(file);
+  const names = await readdir(folder);
+  for (const name of names.filter((each) => isOwnDraft(each, file) && !registry.drafts.has(each)))
+    await rm(join(folder, name), { force: true });
+}
+
+/** Returns whether a name is one that this process gives to a draft: the same up to its random part. */
+function isOwnDraft(name: string, file: string): boolean {
+  const random = /[0-9a-f]+\.partial$/;
+  return random.test(name) && name.replace(random, '') === basename(temporaryName(file)).replace(random, '');
 }
 
 async function ownHolder(): Promise<Holder> {
   const { SLURM_JOB_ID: job, SLURM_RESTART_COUNT: restarts } = process.env;
   return {
     ...(await ownIdentity()),
+    thread: threadId,
     since: new Date().toISOString(),
     job: job === undefined ? null : { id: job, restarts: Number(restarts ?? 0) },
     token: randomBytes(8).toString('hex'),
@@ -198,7 +236,8 @@ async function refuseUnlessStale(lock: Lock, own: Holder, draft: string, folder:
   const details = holder === null ? {} : { pid: holder.pid, host: holder.host, since: holder.since };
   const found = describeHolder(lock);
   if (holder !== null && isNear(holder, own)) {
-    if (!(await isRunning(holder))) return;
+    const isOwn = holder.pid === own.pid && holder.started === own.started && holder.thread === own.thread;
+    if (!(await isRunning(holder)) || (isOwn && !registry.tokens.has(holder.token))) return;
     throw new WhetstoneError('OUTPUT_LOCKED', 'Another run writes to the output folder.', {
       place,
       found,
