@@ -365,7 +365,7 @@ describe('an invalid configuration', () => {
     const among = await rejection({ ...minimal, strategy: 'lorra', colour: 1, companions: ['nothing-of-that-name'] });
     expect(among.code).toBe('CONFIG_INVALID');
     expect(pathsOf(among)).toEqual(['strategy.use', 'companions[0].use', 'colour']);
-    expect(among.problems[1]?.hint).toContain('npm install nothing-of-that-name');
+    expect(among.problems[1]?.hint).toContain('install it in the folder of the configuration');
   });
 
   it.each([
