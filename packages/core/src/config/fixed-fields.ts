@@ -89,7 +89,7 @@ export const fixedFields: { readonly [name: string]: FixedField | undefined } = 
   ...fields('dataloader_drop_last', only('Every batch of an epoch is used.', false)),
   ...fields(
     'do_predict',
-    instead('A run does not predict.', 'Remove "do_predict", and run whetstone generate afterwards.', false),
+    instead('A run does not predict.', 'Remove "do_predict", and generate replies afterwards.', false),
   ),
   ...fields(
     'optim_args',

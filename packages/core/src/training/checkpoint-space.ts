@@ -33,9 +33,7 @@ function checkpointBytes({
 
 /**
  * Returns the largest number of checkpoints that a run will have on the disk at once, with the one that is being
- * written.
- *
- * @param plan the steps that the run has done, and those that it will have done
+ * written. `step` is the step that the run has done, and `totalSteps` the one that ends it.
  */
 export function mostCheckpoints(
   {
