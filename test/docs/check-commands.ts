@@ -12,7 +12,7 @@ import { inlineCode, type DocumentationProblem, type Page } from './markdown.js'
 import { shellCommands } from './shell.js';
 
 /** Programs whose parameters are not checked. */
-const otherPrograms = new Set(['bash', 'cd', 'echo', 'export', 'for', 'done', 'git', 'srun', 'wait']);
+const otherPrograms = new Set(['[', 'bash', 'cd', 'echo', 'export', 'for', 'done', 'git', 'scontrol', 'wait']);
 const npmCommands = new Set(['ci', 'create', 'i', 'install', 'pack', 'publish', 'run', 'test']);
 
 const manifest = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as {
@@ -50,10 +50,12 @@ async function commandProblems(words: readonly string[], page: Page, isMention: 
   const [program = '', ...parameters] = words;
   switch (program) {
     case 'npx':
+    case 'srun':
       return commandProblems(parameters, page, isMention);
     case '@whetstone/backend':
       return backendProblems(parameters, isMention);
     case 'whetstone':
+    case 'node_modules/.bin/whetstone':
       return whetstoneProblems(parameters, isMention);
     case 'npm':
       return npmProblems(parameters);
