@@ -22,6 +22,23 @@ interface Outcome {
   readonly stopReason: string | null | undefined;
 }
 
+/** Rolls the run back in the evaluation after step `step`, once. A resumed run gets the same callback. */
+function rollingBackAt(step: number): () => readonly Callback[] {
+  let isDone = false;
+  const callback: Callback = {
+    rollsBack: true,
+    onRunStart: ({ startStep }) => {
+      if (startStep === 0) isDone = false;
+    },
+    onEvaluate: (report, control) => {
+      if (report.step !== step || isDone) return;
+      isDone = true;
+      control.rollback('the evaluation is bad');
+    },
+  };
+  return () => [callback];
+}
+
 /** Trains six rows in batches of two, three steps per epoch. Logs what the callbacks are told. */
 async function trainCase(
   { training, learningRate = 0.01, callbacks }: Case,
@@ -87,6 +104,16 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'the end of the last epoch': { training: { evalStrategy: 'epoch' }, at: 'step 6' },
   'the end of an epoch that maxSteps cuts short': { training: { maxSteps: 2 }, at: 'step 2' },
+  'a rollback to the start, which the evaluation requests': {
+    training: { evalStrategy: 'steps', evalSteps: 2 },
+    callbacks: rollingBackAt(2),
+    at: 'step 2',
+  },
+  'a rollback to the previous checkpoint, which the evaluation of an epoch requests': {
+    training: { evalStrategy: 'epoch', saveStrategy: 'steps', saveSteps: 2 },
+    callbacks: rollingBackAt(3),
+    at: 'end of epoch 0',
+  },
   'requests of callbacks': { training: {}, callbacks: requesting, at: 'step 4' },
 };
 

@@ -13,6 +13,7 @@ import { sizesOf, type BatchSizes } from './batch-sizes.js';
 import { checkpointFolder } from './folders.js';
 import { compareRuns, identityOf, type Identity } from './identity.js';
 import { readJson, writeCheckpointManifest, writeJson } from './manifest.js';
+import { readRestorePoint, writeRestorePoint, type SavedRestorePoint } from './restore-point.js';
 import { forEachContent, type ChangingObjects } from './run-contents.js';
 import { parseRunState, STATE_FILE, trainerState, type RunState, type TrainerStateFacts } from './run-state.js';
 import { loadTensors, saveTensors } from './saved-tensors.js';
@@ -45,6 +46,11 @@ export interface CheckpointSources extends ChangingObjects {
   readonly baseHash: string | null;
   /** Returns the weights for evaluation that differ from the training weights. Stored with the best weights only. */
   readonly evaluationWeights: () => ReadonlyMap<string, Tensor>;
+  /** The restore point of the run, which a checkpoint contains if a rollback can be requested before the next step. */
+  readonly restorePoint: {
+    needed(): SavedRestorePoint | null;
+    load(saved: SavedRestorePoint): void;
+  };
 }
 
 const CONFIG_FILE = 'config.resolved.json';
@@ -78,6 +84,8 @@ export async function saveCheckpoint(
       },
     });
     if (state.best?.step === state.step) await writeEvaluationWeights(temporary, sources.evaluationWeights());
+    const point = sources.restorePoint.needed();
+    if (point !== null) await writeRestorePoint(temporary, point);
     await writeCompanions(temporary, sources.loaded);
     await copyTemplate(temporary, sources.config.chatTemplatePath);
     if (sources.origin === null) await copyGenerationConfig(temporary, model);
@@ -119,6 +127,8 @@ export async function loadCheckpoint(
     weights: (owner) => readTrained(folder, sources.loaded.model, owner),
     callbacks: (hooks) => hooks.loadState((saved['callbacks'] ?? null) as Json),
   });
+  const point = await readRestorePoint(folder);
+  if (point !== null) sources.restorePoint.load(point);
   return { ...state, sizes: state.sizes ?? savedSizes(config, folder) };
 }
 

@@ -13,7 +13,12 @@ export {
   withTensors,
   type HostTensors,
 } from './host-tensors.js';
-export { createRestorePoint } from './restore-point.js';
+export {
+  createRestorePoint,
+  returnToRestorePoint,
+  type RestorePoint,
+  type SavedRestorePoint,
+} from './restore-point.js';
 export { initialRunState, type LeftOutBatches, type LogEntry, type OwedWork, type RunState } from './run-state.js';
 export { folderCheckpoints } from './folder-checkpoints.js';
 export { CHECKPOINT_STORE } from './store.js';

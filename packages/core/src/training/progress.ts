@@ -25,8 +25,8 @@ export interface RunProgress {
   countEvaluation(report: EvaluationReport): void;
   /** Sets the evaluation loss of the weights with which the run ends; null if it was not measured. */
   setFinalLoss(loss: number | null): void;
-  /** Returns a function that restores the present progress. */
-  keep(): () => void;
+  /** Returns to an earlier state of the run. */
+  returnTo(state: RunState): void;
   report(stopReason: string | null): RunReport;
 }
 
@@ -101,13 +101,10 @@ class Progress implements RunProgress {
     this.finalLoss = loss;
   }
 
-  keep(): () => void {
-    const { state, finalLoss, lastLoss } = this;
-    return () => {
-      this.state = state;
-      this.finalLoss = finalLoss;
-      this.lastLoss = lastLoss;
-    };
+  returnTo(state: RunState): void {
+    this.state = state;
+    this.finalLoss = state.lastEvaluation?.loss ?? null;
+    this.lastLoss = NaN;
   }
 
   report(stopReason: string | null): RunReport {

@@ -1,5 +1,16 @@
-import { createRestorePoint, withNewAttempt, type CheckpointSources } from '../checkpoint/index.js';
+import {
+  createRestorePoint,
+  returnToRestorePoint,
+  sizesOf,
+  withNewAttempt,
+  type CheckpointSources,
+  type LeftOutBatches,
+  type RestorePoint,
+  type RunState,
+  type SavedRestorePoint,
+} from '../checkpoint/index.js';
 import { WhetstoneError } from '../contract/errors.js';
+import type { Json } from '../contract/json.js';
 import type { StepReport } from '../contract/report.js';
 import type { StepBatches } from './gradient-accumulation.js';
 import type { RunProgress } from './progress.js';
@@ -19,8 +30,19 @@ export interface Rollbacks {
    * @throws `CONFIG_CONFLICT` if no step was made since the start of the run or the last rollback
    */
   performIfRequested(): Promise<boolean>;
+  /** Returns the restore point if an evaluation that precedes the next step can request a rollback to it. */
+  needed(): SavedRestorePoint | null;
+  /** Uses the restore point of the checkpoint from which the run resumes, until its next step. */
+  load(saved: SavedRestorePoint): void;
   /** Returns what the report of the first step after a rollback says about it, and otherwise an empty object. */
   takeNotice(): Pick<StepReport, 'rollback'>;
+}
+
+/** The progress of a run at its restore point, in a checkpoint. */
+interface SavedProgress {
+  readonly state: RunState;
+  /** The batches of the last step. */
+  readonly last: LeftOutBatches;
 }
 
 export function createRollbacks(
@@ -32,8 +54,8 @@ export function createRollbacks(
   const { hooks, outputFolder } = run;
   const { maxRollbacks } = run.config.training;
   let isDue = hooks.rollsBack;
-  let point: { readonly restore: () => void; restoreProgress: () => void } | null = null;
-  let last: StepBatches | null = null;
+  let point: { readonly contents: RestorePoint; readonly restoreBest: () => void; state: RunState } | null = null;
+  let last: LeftOutBatches | null = null;
   let notice: Pick<StepReport, 'rollback'> = {};
 
   return {
@@ -44,14 +66,10 @@ export function createRollbacks(
       last = batches;
       if (!isDue) return;
       isDue = false;
-      const { restore } = await createRestorePoint(sources);
-      const restoreBest = checkpoints.keep();
       point = {
-        restore: () => {
-          restore();
-          restoreBest();
-        },
-        restoreProgress: progress.keep(),
+        contents: await createRestorePoint(sources),
+        restoreBest: checkpoints.keep(),
+        state: progress.state,
       };
     },
     async performIfRequested() {
@@ -64,8 +82,9 @@ export function createRollbacks(
       if (last === null || point === null) throw nothingToUndo(step, reason);
       if (leftOut.length >= maxRollbacks) throw tooMany(step, reason, maxRollbacks);
       const { epoch, begin, end } = last;
-      point.restore();
-      point.restoreProgress();
+      await returnToRestorePoint(sources, point.contents);
+      point.restoreBest();
+      progress.returnTo(point.state);
       run.backend.barrier();
       progress.change({
         leftOut: [...leftOut, { epoch, begin, end }],
@@ -74,7 +93,7 @@ export function createRollbacks(
         ...(learningRate === null ? {} : { learningRate }),
       });
       // A later rollback to the same point must keep the change.
-      point.restoreProgress = progress.keep();
+      point.state = progress.state;
       last = null;
       isDue = false;
       notice = { rollback: { reason, fromStep: step } };
@@ -85,12 +104,35 @@ export function createRollbacks(
       if (outputFolder !== null) await run.checkpoints.abandonAfter(outputFolder, progress.state.step, run.warn);
       return true;
     },
+    needed() {
+      if (!hooks.rollsBack || point === null || last === null || !mayEvaluate(run, progress)) return null;
+      const { epoch, begin, end } = last;
+      const saved: SavedProgress = { state: point.state, last: { epoch, begin, end } };
+      return { point: point.contents, progress: saved as unknown as Json };
+    },
+    load(saved) {
+      const { state, last: batches } = saved.progress as unknown as SavedProgress;
+      // The positions of other batch sizes mean nothing here.
+      if (!hooks.rollsBack || JSON.stringify(state.sizes) !== JSON.stringify(sizesOf(run.config))) return;
+      point = { contents: saved.point, restoreBest: () => undefined, state };
+      last = batches;
+    },
     takeNotice() {
       const taken = notice;
       notice = {};
       return taken;
     },
   };
+}
+
+/** Returns whether an evaluation is due before the next step. */
+function mayEvaluate({ config, evalData, hooks }: TrainRun, { state, totalSteps, epochsDone }: RunProgress): boolean {
+  const { evalStrategy } = config.training;
+  if (evalData === null) return false;
+  if (state.owed.evaluate) return true;
+  if (evalStrategy === 'no' || state.lastEvaluation?.step === state.step) return false;
+  const isLast = state.step >= totalSteps || hooks.requests.stopReason !== null;
+  return isLast || (evalStrategy === 'epoch' && Number.isInteger(epochsDone));
 }
 
 const tooMany = (step: number, reason: string, maxRollbacks: number): WhetstoneError =>

@@ -120,6 +120,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
     baseHash: origin?.base.hash ?? null,
     origin,
     evaluationWeights: evaluationWeights.current,
+    restorePoint: { needed: () => rollbacks.needed(), load: (saved) => rollbacks.load(saved) },
   };
   const progress = createProgress(run, plan, data.batchesPerEpoch);
   const checkpoints: RunCheckpoints = createRunCheckpoints(run, sources, progress, {
