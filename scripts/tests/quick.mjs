@@ -27,6 +27,7 @@ const slow = [
   'test/conformance/callbacks.test.ts',
   'test/conformance/metrics.test.ts',
   'test/conformance/strategies.test.ts',
+  'test/create-plugin.test.ts',
   'test/docs/checks.test.ts',
   'test/docs/examples.test.ts',
   'test/engine/loop.test.ts',
