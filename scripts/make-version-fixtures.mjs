@@ -65,6 +65,8 @@ const run = {
 };
 const staged = {
   ...common,
+  // The first stage has one step, which would be the warmup's: its learning rate is 0.
+  schedule: { use: 'cosine' },
   data: { train: 'train.jsonl', maxLength: 96 },
   training: { numTrainEpochs: 1, perDeviceTrainBatchSize: 2, saveStrategy: 'no' },
   stages: [

@@ -276,7 +276,9 @@ it('the newest folder is of the formats that this version writes', patience, asy
     (JSON.parse(await readFile(join(folder, file), 'utf8')) as { version: number }).version;
   const before = [await versionOf('run/checkpoint-3/manifest.json'), await versionOf('staged/stages.json')];
   await new Trainer(join(folder, 'run.json'), { overrides: ['output.overwrite=true'] }).run();
-  await new Trainer(join(folder, 'staged.json'), { overrides: ['output.overwrite=true'] }).run();
+  // The first stage of 0.1.0 has one step, which its warmup leaves without effect: that is refused today.
+  const overrides = ['output.overwrite=true', 'schedule.warmupSteps=0'];
+  await new Trainer(join(folder, 'staged.json'), { overrides }).run();
   const hint = 'The format has changed: run scripts/make-version-fixtures.mjs and commit what it writes.';
   expect([await versionOf('run/checkpoint-3/manifest.json'), await versionOf('staged/stages.json')], hint).toEqual(
     before,

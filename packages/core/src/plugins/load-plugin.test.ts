@@ -157,7 +157,7 @@ describe('an npm package', () => {
     const { hint = '' } = await rejection('callback', '@acme/nothing');
     expect(hint).toMatch(/install it in the folder of the configuration.*Check its name and author first/);
     // Nobody may own the name: a command to copy would run the code of whoever publishes it.
-    expect(hint).not.toMatch(/@acme|\b(?:npm|npx|yarn|pnpm)\b /);
+    expect(hint).not.toMatch(/@acme|\b(?:npx|yarn|pnpm|bunx)\b|\bnpm (?!package\b)/);
     expect((await rejection('callback', 'fs')).code).toBe('PLUGIN_NOT_FOUND');
   });
   it('whose dependency is missing is reported with the cause', async () => {
