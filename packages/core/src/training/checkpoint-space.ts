@@ -1,7 +1,8 @@
 import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { folderCheckpoints, listCheckpoints, type CheckpointSources } from '../checkpoint/index.js';
 import type { TrainingConfig } from '../config/types.js';
-import { fileError } from '../files/index.js';
+import { fileError, statOf } from '../files/index.js';
 import { formatBytes } from '../util/index.js';
 import type { RunProgress } from './progress.js';
 import type { StepPlan } from './step-plan.js';
@@ -61,6 +62,15 @@ export function mostCheckpoints(
   return Math.min(kept + 1, saves + best);
 }
 
+/** Returns the bytes that are free on the disk of a folder, which need not exist yet. */
+async function freeBytes(folder: string): Promise<number> {
+  if ((await statOf(folder)) === null) return freeBytes(dirname(folder));
+  const { bavail, bsize } = await statfs(folder).catch((cause: unknown) => {
+    throw fileError(cause, folder);
+  });
+  return bavail * bsize;
+}
+
 /**
  * Compares the space that the checkpoints of a run will need with what is free, and warns if it is too little. Counts
  * those that the folder has already.
@@ -81,10 +91,7 @@ export async function warnAboutSpace(
   const limit = config.training.saveTotalLimit;
   const count = limit === null ? most : Math.max(0, most - present);
   const bytes = checkpointBytes(sources);
-  const { bavail, bsize } = await statfs(outputFolder).catch((cause: unknown) => {
-    throw fileError(cause, outputFolder);
-  });
-  const free = bavail * bsize;
+  const free = await freeBytes(outputFolder);
   if (count * bytes <= free) return;
   run.warn(
     `The checkpoints will need about ${formatBytes(count * bytes)} (${count} of ${formatBytes(bytes)}), but ` +
