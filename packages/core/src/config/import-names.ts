@@ -1,15 +1,11 @@
 import type { Json } from '../contract/index.js';
 import { nearest } from '../util/index.js';
-import { importField, isStrategyField, lineOf, peftNames } from './imported-names.js';
+import { camelCase, importField, isStrategyField, lineOf, peftNames } from './imported-names.js';
 import type { ConfigDefaults, Imported, ImportedValue } from './normalize.js';
 import { longForm } from './overrides.js';
 import { formatPath, parsePath, type Path } from './paths.js';
 import { isObject, valueAt } from './slots.js';
 import type { UnknownKey } from './validate-config.js';
-
-/** Turns `per_device_train_batch_size` into `perDeviceTrainBatchSize`. */
-const camelCase = (name: string): string =>
-  name.replaceAll(/(?<!_)_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /** Returns the paths of the keys in the sections of the configuration, by name, for names that occur only once. */
 function sectionKeys(schema: unknown): ReadonlyMap<string, Path> {

@@ -10,8 +10,9 @@ const at =
 /** Returns the JSON of a key and its value, as one writes it in a configuration. */
 export const lineOf = (key: string, value: Json): string => `"${key}": ${JSON.stringify(value)}`;
 
-const camelCase = (name: string): string =>
-  name.replaceAll(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+/** Turns `per_device_train_batch_size` into `perDeviceTrainBatchSize`. */
+export const camelCase = (name: string): string =>
+  name.replaceAll(/(?<!_)_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /** PEFT's names of options, where a plugin has the option. Names whose camelCase form is the option are not listed. */
 export const peftNames: { readonly [name: string]: string } = {

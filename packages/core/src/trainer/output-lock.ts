@@ -142,7 +142,7 @@ async function removeDrafts(folder: string): Promise<void> {
 
 /** Returns whether a name is one that this process gives to a draft: the same up to its random part. */
 function isOwnDraft(name: string, file: string): boolean {
-  const random = /[0-9a-f]+\.partial$/;
+  const random = /(?<![0-9a-f])[0-9a-f]+\.partial$/;
   return random.test(name) && name.replace(random, '') === basename(temporaryName(file)).replace(random, '');
 }
 
