@@ -23,14 +23,16 @@ export interface Running {
   kill(signal: NodeJS.Signals): void;
 }
 
-/** Starts `whetstone train run.json` in a folder. */
+/** Starts `whetstone train run.json` in a folder; one of several processes waits for the others for two minutes. */
 export function start(
   folder: string,
   parameters: readonly string[] = [],
   environment: Readonly<Record<string, string>> = {},
 ): Running {
   const { TF_CONFIG: _, ...inherited } = process.env;
-  const child = spawn(process.execPath, [main, 'train', 'run.json', ...parameters], {
+  const isOneOfSeveral = parameters.includes('--processes') || 'TF_CONFIG' in environment;
+  const timeout = isOneOfSeveral ? ['--set', 'training.ddpTimeout=120'] : [];
+  const child = spawn(process.execPath, [main, 'train', 'run.json', ...timeout, ...parameters], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...inherited, NODE_ENV: 'test', ...environment },
@@ -138,7 +140,6 @@ export async function writeConfig(
       evalSteps: 4,
       saveStrategy: 'steps',
       saveSteps: 4,
-      ddpTimeout: 120,
       ...training,
     },
     ...sections,
