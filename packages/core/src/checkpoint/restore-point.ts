@@ -1,23 +1,29 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Json } from '../contract/json.js';
+import { exists } from '../files/index.js';
 import { savedState } from './attachment-contents.js';
 import { assignFromHost, copyToDevice, copyToHost, withTensors, type HostTensors } from './host-tensors.js';
 import { readJson, writeJson } from './manifest.js';
 import { forEachContent, type ChangingObjects } from './run-contents.js';
 import { loadTensors, saveTensors } from './saved-tensors.js';
 
+/** The state of a strategy or optimizer in host memory. */
+interface HostState {
+  readonly tensors: HostTensors;
+  readonly values: Json;
+}
+
 /** Everything of a run that training changes, in host memory: what a checkpoint stores, without the progress. */
 export interface RestorePoint {
   /** The states of strategies and optimizer, by name. */
-  readonly states: ReadonlyMap<string, { readonly tensors: HostTensors; readonly values: Json }>;
+  readonly states: ReadonlyMap<string, HostState>;
   readonly weights: HostTensors;
   readonly callbacks: Json;
 }
 
 /** Copies everything of a run that training changes to host memory. */
 export async function createRestorePoint(objects: ChangingObjects): Promise<RestorePoint> {
-  const states = new Map<string, { readonly tensors: HostTensors; readonly values: Json }>();
+  const states = new Map<string, HostState>();
   let weights: HostTensors = new Map();
   let callbacks: Json = null;
   await forEachContent(objects, {
@@ -68,10 +74,8 @@ const tensorsFile = (name: string): string => `restore-point-${name}.safetensors
 /** Writes a restore point into the folder of a checkpoint. */
 export async function writeRestorePoint(folder: string, { point, progress }: SavedRestorePoint): Promise<void> {
   const states: Record<string, Json> = {};
-  for (const [name, { tensors, values }] of [
-    ...point.states,
-    ['weights', { tensors: point.weights, values: null }],
-  ] as [string, { readonly tensors: HostTensors; readonly values: Json }][]) {
+  const weights: HostState = { tensors: point.weights, values: null };
+  for (const [name, { tensors, values }] of new Map(point.states).set('weights', weights)) {
     states[name] = values;
     if (tensors.size > 0) await saveHostTensors(join(folder, tensorsFile(name)), tensors);
   }
@@ -80,13 +84,13 @@ export async function writeRestorePoint(folder: string, { point, progress }: Sav
 
 /** Reads the restore point of a checkpoint; null if it has none. */
 export async function readRestorePoint(folder: string): Promise<SavedRestorePoint | null> {
-  if (!existsSync(join(folder, POINT_FILE))) return null;
+  if (!exists(join(folder, POINT_FILE))) return null;
   const { states, callbacks, progress } = (await readJson(join(folder, POINT_FILE))) as {
     readonly states: Readonly<Record<string, Json>>;
     readonly callbacks: Json;
     readonly progress: Json;
   };
-  const read = new Map<string, { readonly tensors: HostTensors; readonly values: Json }>();
+  const read = new Map<string, HostState>();
   for (const [name, values] of Object.entries(states))
     read.set(name, { tensors: await readHostTensors(join(folder, tensorsFile(name))), values });
   const weights = read.get('weights')?.tensors ?? new Map();
@@ -104,7 +108,7 @@ async function saveHostTensors(file: string, host: HostTensors): Promise<void> {
 }
 
 async function readHostTensors(file: string): Promise<HostTensors> {
-  if (!existsSync(file)) return new Map();
+  if (!exists(file)) return new Map();
   const tensors = await loadTensors(file);
   try {
     return await copyToHost(tensors);
