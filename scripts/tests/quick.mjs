@@ -10,7 +10,7 @@ import { checkSkips } from './check-skips.mjs';
 import { repository } from './report.mjs';
 
 /**
- * Files that take more than 10 seconds and prove nothing more on a machine without libraries; `npm test` runs them.
+ * Files that take more than 7 seconds and prove nothing more on a machine without libraries; `npm test` runs them.
  * `test:nodes` runs those of `everyNode` too, on each version.
  */
 const slow = [
@@ -20,7 +20,10 @@ const slow = [
   'examples/repetition/index.test.ts',
   'packages/backend/src/install/download.test.ts',
   'packages/cli/src/evaluation-metrics.test.ts',
+  'packages/cli/src/imported-names.test.ts',
+  'packages/core/src/config/resolve-config.test.ts',
   'packages/data/src/parallel/parallel.test.ts',
+  'packages/data/src/transforms/redact/redact.test.ts',
   'test/conformance/broken-callbacks.test.ts',
   'test/conformance/broken-metrics.test.ts',
   'test/conformance/broken-strategies.test.ts',
@@ -30,21 +33,31 @@ const slow = [
   'test/create-plugin.test.ts',
   'test/docs/checks.test.ts',
   'test/docs/examples.test.ts',
+  'test/engine/logs.test.ts',
   'test/engine/loop.test.ts',
   'test/engine/non-finite.test.ts',
+  'test/engine/owed-work.test.ts',
+  'test/engine/results.test.ts',
+  'test/engine/resume-differences.test.ts',
+  'test/engine/resume-lineage.test.ts',
   'test/engine/resume.test.ts',
   'test/engine/rollback.test.ts',
   'test/large-data.test.ts',
   'test/numerics/chat-templates.test.ts',
+  'test/numerics/ewc.test.ts',
   'test/numerics/peft.test.ts',
   'test/numerics/qlora.test.ts',
   'test/numerics/trajectories.test.ts',
   'test/release.test.ts',
+  'test/reports/data-config.test.ts',
+  'test/reports/unused-options.test.ts',
   'test/repository-rules.test.ts',
   'test/strategies/companions.test.ts',
+  'test/strategies/hard-samples.test.ts',
   'test/strategies/lora-variants.test.ts',
   'test/strategies/plan.test.ts',
   'test/third-party.test.ts',
+  'test/trainer/attachments.test.ts',
   'test/trainer/services.test.ts',
   'test/trainer/stages.test.ts',
   'test/versions/versions.test.ts',
@@ -55,6 +68,12 @@ const slow = [
 export const everyNode = [
   'packages/cli/src/command-line.test.ts',
   'packages/core/src/distributed/rendezvous.test.ts',
+  'packages/data/src/reading/fuzz.test.ts',
+  'packages/data/src/reading/parquet-damage.test.ts',
+  'packages/models/src/chat-template/bounds.test.ts',
+  'packages/models/src/tokenizer/patterns.test.ts',
+  'test/faults/faults.test.ts',
+  'test/regular-expressions.test.ts',
   'test/trainer/trainer.test.ts',
 ];
 
