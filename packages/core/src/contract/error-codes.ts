@@ -67,6 +67,7 @@ export const errorCodes = {
   CHECKPOINT_INVALID: failed('A checkpoint is incomplete, corrupt or from a different run.'),
   WORKER_LOST: failed('Another worker has exited, does not respond, or is too slow.'),
   WORKER_FAILED: failed('Another worker failed, or the workers execute different steps.'),
+  CLUSTER_TOKEN_MISMATCH: usage('The secret of a process differs from that of the other processes of the run.'),
   INTERRUPTED: { exitCode: 130, summary: 'The run was interrupted; a checkpoint was written first.' },
   // backends
   BACKEND_UNAVAILABLE: failed('No tensor backend is available, or the requested one is not.'),

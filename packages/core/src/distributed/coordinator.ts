@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../contract/error-codes.js';
 import type { Json } from '../contract/json.js';
-import type { Connection } from './connection.js';
+import { createNonce, isProofOf, proofOf, tokenMismatch, type ProofSubject } from './cluster-token.js';
+import { MAX_LINE_BYTES, type Connection } from './connection.js';
 import { PROTOCOL, type FromCoordinator, type Hello, type ToCoordinator } from './messages.js';
 import { secondsNow, watch, type Timeouts } from './timeouts.js';
 
@@ -9,6 +10,10 @@ export interface CoordinatorOptions {
   /** Hash of the cluster's addresses. */
   readonly cluster: string;
   readonly timeouts: Timeouts;
+  /** The secret of the cluster. Without one, every process that reaches the port may join. */
+  readonly token?: string | null;
+  /** Is told why connections were refused. */
+  readonly warn?: (message: string) => void;
   /** Returns the name of a worker for error messages. */
   nameOf(rank: number): string;
 }
@@ -18,9 +23,20 @@ export interface CoordinatorOptions {
  * decides which workers are lost.
  */
 export interface Coordinator {
-  /** Adds a connection, on which the hello of a worker is expected. */
-  accept(connection: Connection<FromCoordinator, ToCoordinator>): void;
+  /**
+   * Adds a connection, on which the hello of a worker is expected.
+   *
+   * @param peer the other end; absent for a connection within this process, which needs no token
+   */
+  accept(connection: Connection<FromCoordinator, ToCoordinator>, peer?: Peer): void;
   close(): void;
+}
+
+/** The other end of a connection. */
+interface Peer {
+  readonly address: string;
+  /** Accepts messages of up to this number of bytes. */
+  trust(maxBytes: number): void;
 }
 
 interface ConnectedWorker {
@@ -34,6 +50,13 @@ interface ConnectedWorker {
 /** Seconds in which all waiting workers notice that an all-reduce has stalled. */
 const ALL_REDUCE_STALL_GRACE = 5;
 
+/** Connections that have not said who they are. If there are more, the oldest is closed. */
+const MAX_STRANGERS = 64;
+/** Seconds in which they must. */
+const HELLO_SECONDS = 30;
+/** Refused tokens that are reported: a port scan must not fill the terminal. */
+const MAX_WARNINGS = 5;
+
 /** Seconds that the chief waits for the other workers to leave. */
 const DEPARTURE_GRACE = 10;
 
@@ -43,6 +66,8 @@ const capitalize = (text: string): string => `${text.charAt(0).toUpperCase()}${t
 interface Roster {
   readonly ranks: readonly number[];
   readonly connected: Map<number, ConnectedWorker>;
+  /** Ranks in whose name connections were refused because of their token. */
+  readonly withoutToken: Set<number>;
   phase: 'joining' | 'running' | 'closing' | 'over';
   nameOf(rank: number): string;
   broadcast(message: FromCoordinator, except?: number): void;
@@ -57,6 +82,7 @@ function createRoster({ count, nameOf }: CoordinatorOptions): Roster {
   const roster: Roster = {
     ranks: Array.from({ length: count }, (_, rank) => rank),
     connected,
+    withoutToken: new Set(),
     phase: 'joining',
     nameOf,
     broadcast: (message, except) => {
@@ -159,12 +185,10 @@ function failBecauseOf(
 type Refusal = 'later' | readonly [code: ErrorCode, message: string];
 
 /** Returns why a worker cannot join, or null if it can. */
-function refusalOf({ connected, ranks, phase, nameOf }: Roster, hello: Hello, cluster: string): Refusal | null {
-  if (hello.type !== 'hello' || hello.cluster !== cluster || hello.protocol !== PROTOCOL)
-    return ['CONFIG_CONFLICT', 'This chief belongs to another cluster, or runs another version of Whetstone.'];
-  const { rank } = hello;
+function refusalOf({ connected, ranks, phase, nameOf }: Roster, { rank }: Hello, peer?: Peer): Refusal | null {
   if (connected.get(rank)?.left === true || phase === 'closing') return 'later';
-  if (!ranks.includes(rank) || connected.has(rank)) {
+  // Worker 0 is in the process of the chief.
+  if (!ranks.includes(rank) || connected.has(rank) || (rank === 0 && peer !== undefined)) {
     const name = capitalize(nameOf(rank));
     return ['CONFIG_CONFLICT', `${name} is already connected: two processes were started as the same task.`];
   }
@@ -195,16 +219,24 @@ function failIfSettingsDiffer({ connected, fail, nameOf }: Roster, { rank, setti
   return true;
 }
 
+/** Ends the run because workers did not connect in time. */
+function failMissing({ ranks, connected, withoutToken, nameOf, fail, failLost }: Roster, timeoutSeconds: number): void {
+  const missing = ranks.filter((rank) => !connected.has(rank));
+  const refused = missing.filter((rank) => withoutToken.has(rank));
+  if (refused.length === 0) return failLost(missing, `did not connect within ${timeoutSeconds} s.`);
+  const { code, message } = tokenMismatch(
+    `${capitalize(refused.map(nameOf).join(' and '))} did not connect with the cluster's token within ` +
+      `${timeoutSeconds} s.`,
+  );
+  fail(code, message, { workers: refused });
+}
+
 /** Sends a heartbeat, and ends the run if workers are missing, silent or waited for too long. */
 function checkWorkers(roster: Roster, gathers: Gathers, now: number, waited: number, timeouts: Timeouts): void {
-  const { connected, ranks, phase } = roster;
+  const { connected, phase } = roster;
   if (phase === 'over') return;
   roster.broadcast({ type: 'heartbeat' });
-  if (phase === 'joining' && waited > timeouts.timeoutSeconds)
-    return roster.failLost(
-      ranks.filter((rank) => !connected.has(rank)),
-      `did not connect within ${timeouts.timeoutSeconds} s.`,
-    );
+  if (phase === 'joining' && waited > timeouts.timeoutSeconds) return failMissing(roster, timeouts.timeoutSeconds);
   const silent = [...connected]
     .filter(([rank, { lastHeard, left }]) => rank !== 0 && !left && now - lastHeard > timeouts.silenceSeconds)
     .map(([rank]) => rank);
@@ -226,8 +258,81 @@ function closeConnections(roster: Roster): void {
   finish();
 }
 
+/**
+ * Returns what accepts connections: it drops those that are not from workers, asks for the proof of the token, and
+ * passes the others to `admit`. Nothing that a stranger sends ends the run.
+ */
+function createReception(
+  roster: Roster,
+  { cluster, token = null, warn = () => undefined }: CoordinatorOptions,
+  admit: (connection: Connection<FromCoordinator, ToCoordinator>, hello: Hello, peer?: Peer) => void,
+): Coordinator['accept'] {
+  const strangers = new Set<Connection<FromCoordinator, ToCoordinator>>();
+  let warnings = 0;
+  const welcome: typeof admit = (connection, ...others) => {
+    strangers.delete(connection);
+    admit(connection, ...others);
+  };
+  const refuseToken = (
+    connection: Connection<FromCoordinator, ToCoordinator>,
+    { rank }: Hello,
+    { address }: Peer,
+    how: string,
+  ): void => {
+    if (roster.ranks.includes(rank)) roster.withoutToken.add(rank);
+    const { code, message } = tokenMismatch(`The chief refused ${roster.nameOf(rank)}: ${how}.`);
+    if (warnings++ < MAX_WARNINGS)
+      warn(`[${code}] A connection from ${address} was refused as worker ${rank}: ${how}.`);
+    refuse(connection, [code, message]);
+  };
+  /** Admits a worker that proves that it knows the token. */
+  const challenge = (
+    connection: Connection<FromCoordinator, ToCoordinator>,
+    hello: Hello,
+    peer: Peer,
+    workerNonce: string,
+    secret: string,
+  ): void => {
+    const subject = { cluster, rank: hello.rank, chiefNonce: createNonce(), workerNonce };
+    const about = (role: ProofSubject['role']): ProofSubject => ({ ...subject, role });
+    connection.onMessage((message) => {
+      if (message.type !== 'proof' || !isProofOf(secret, about('worker'), message.proof))
+        return refuseToken(connection, hello, peer, 'its token differs');
+      connection.send({ type: 'proven', proof: proofOf(secret, about('chief')) });
+      welcome(connection, hello, peer);
+    });
+    connection.send({ type: 'challenge', nonce: subject.chiefNonce });
+  };
+  const greet = (connection: Connection<FromCoordinator, ToCoordinator>, hello: ToCoordinator, peer?: Peer): void => {
+    if (hello.type !== 'hello' || hello.protocol !== PROTOCOL || hello.cluster !== cluster)
+      return refuse(connection, [
+        'CONFIG_CONFLICT',
+        'This chief belongs to another cluster, or runs another version of Whetstone.',
+      ]);
+    if (peer === undefined) return welcome(connection, hello);
+    const { nonce } = hello;
+    if (token !== null && nonce !== undefined) return challenge(connection, hello, peer, nonce, token);
+    if (token === null && nonce === undefined) return welcome(connection, hello, peer);
+    refuseToken(connection, hello, peer, token === null ? 'the chief has no token' : 'it has no token');
+  };
+  return (connection, peer) => {
+    strangers.add(connection);
+    const [oldest] = strangers;
+    if (strangers.size > MAX_STRANGERS) oldest?.destroy();
+    const timer = setTimeout(() => {
+      if (strangers.has(connection)) connection.destroy();
+    }, HELLO_SECONDS * 1000);
+    timer.unref();
+    connection.onClose(() => {
+      strangers.delete(connection);
+      clearTimeout(timer);
+    });
+    connection.onMessage((message) => greet(connection, message, peer));
+  };
+}
+
 export function createCoordinator(options: CoordinatorOptions): Coordinator {
-  const { cluster, timeouts } = options;
+  const { timeouts } = options;
   const roster = createRoster(options);
   const gathers = createGathers(roster);
   const started = secondsNow();
@@ -247,12 +352,13 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     }
   };
 
-  const admit = (connection: Connection<FromCoordinator, ToCoordinator>, hello: Hello): void => {
-    const refusal = refusalOf(roster, hello, cluster);
+  const admit = (connection: Connection<FromCoordinator, ToCoordinator>, hello: Hello, peer?: Peer): void => {
+    const refusal = refusalOf(roster, hello, peer);
     if (refusal !== null) return refuse(connection, refusal);
     const { rank } = hello;
     const worker: ConnectedWorker = { hello, connection, lastHeard: secondsNow(), left: false, stalled: null };
     roster.connected.set(rank, worker);
+    peer?.trust(MAX_LINE_BYTES);
     connection.onMessage((message) => handleMessage(rank, worker, message));
     connection.onClose((reason) => {
       if (!worker.left) roster.failLost([rank], `disconnected (${reason}).`);
@@ -260,22 +366,14 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
     });
     if (!failIfSettingsDiffer(roster, hello)) welcomeIfComplete(roster);
   };
+  const accept = createReception(roster, options, admit);
 
   const watching = watch(timeouts.heartbeatSeconds, (now) =>
     checkWorkers(roster, gathers, now, now - started, timeouts),
   );
 
   return {
-    accept: (connection) => {
-      // Connections that send no hello are dropped.
-      const helloTimer = setTimeout(() => connection.destroy(), 30_000);
-      helloTimer.unref();
-      connection.onMessage((message) => {
-        clearTimeout(helloTimer);
-        admit(connection, message as Hello);
-      });
-      connection.onClose(() => clearTimeout(helloTimer));
-    },
+    accept,
     close: () => {
       watching.stop();
       if (stallTimer !== null) clearTimeout(stallTimer);

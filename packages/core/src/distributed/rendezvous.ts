@@ -1,14 +1,22 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { createConnection, createServer, isIP, type Server, type Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WhetstoneError } from '../contract/errors.js';
 import type { TensorCluster } from '../contract/workers.js';
 import { createCoordinator, type CoordinatorOptions } from './coordinator.js';
-import { localConnections, socketConnection, type Connection } from './connection.js';
+import { createNonce } from './cluster-token.js';
+import { localConnections, MAX_LINE_BYTES, socketConnection, type Connection } from './connection.js';
 import { createWorkerClient, type WorkerClient } from './worker-client.js';
-import { PROTOCOL, type FromCoordinator, type Hello, type ToCoordinator } from './messages.js';
+import {
+  isFromCoordinator,
+  isToCoordinator,
+  PROTOCOL,
+  type FromCoordinator,
+  type Hello,
+  type ToCoordinator,
+} from './messages.js';
 import type { ClusterMembership } from './tf-config.js';
 import { timeoutsFor, secondsNow, type Timeouts } from './timeouts.js';
 import { messageOf } from '../util/index.js';
@@ -18,6 +26,10 @@ export interface JoinOptions {
   /** The settings that must be the same in all processes, as text, by name. */
   readonly settings: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
+  /** The secret that the processes share. Without one, every process that reaches the chief's port may join. */
+  readonly token?: string | null;
+  /** Is told, in the chief, why connections were refused. */
+  readonly warn?: (message: string) => void;
 }
 
 /** This process as a member of the cluster: its connection to the chief, and the addresses for the tensor backend. */
@@ -39,7 +51,12 @@ const splitAddress = (address: string): { host: string; port: number } => {
   const colon = address.lastIndexOf(':');
   return { host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(address.slice(colon + 1)) };
 };
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+
+/** Returns whether all processes of a cluster are on this machine: their addresses belong to the loopback interface. */
+export const isLocalCluster = ({ addresses }: Pick<ClusterMembership, 'addresses'>): boolean =>
+  addresses.every((address) => isLoopback(splitAddress(address).host));
 
 /**
  * Joins the other processes of a cluster. All connect to the address of rank 0, which waits for them. Resolves when all
@@ -50,11 +67,12 @@ const isLoopback = (host: string): boolean => host === 'localhost' || host === '
  *
  * @throws `WORKER_LOST` if a worker does not connect in time
  * @throws `CONFIG_CONFLICT` if the `settings` of two workers differ
+ * @throws `CLUSTER_TOKEN_MISMATCH` if the token of this process, or of a missing worker, is not that of the chief
  * @throws `BACKEND_UNAVAILABLE` if a port is taken
  */
 export async function joinCluster(
   membership: ClusterMembership,
-  { timeoutSeconds, settings, signal }: JoinOptions,
+  { timeoutSeconds, settings, signal, token = null, warn }: JoinOptions,
 ): Promise<Rendezvous> {
   const { rank, count, addresses } = membership;
   const timeouts = timeoutsFor(timeoutSeconds);
@@ -68,6 +86,7 @@ export async function joinCluster(
     settings: Object.fromEntries(Object.entries(settings).map(([name, text]) => [name, hash(text)])),
     cores: coresOfThisProcess(),
     address: rank === 0 ? await chiefTensorAddress(addresses[0] ?? '') : (addresses[rank] ?? ''),
+    ...(token !== null && rank > 0 ? { nonce: createNonce() } : {}),
   };
   const abort = new AbortController();
   const interrupted = new Promise<never>((_, reject) => {
@@ -80,16 +99,17 @@ export async function joinCluster(
   interrupted.catch(() => undefined);
   try {
     for (;;) {
-      const { connection, close } =
+      const { connection, close, trust, secret } =
         rank === 0
-          ? await openRendezvous(addresses[0] ?? '', { count, cluster, timeouts, nameOf })
-          : {
-              connection: socketConnection<ToCoordinator, FromCoordinator>(
-                await connect(addresses[0] ?? '', nameOf(0), timeouts, signal),
-              ),
-              close: () => undefined,
-            };
-      const client = createWorkerClient(connection, { hello, timeouts, chief: nameOf(0) });
+          ? await openRendezvous(addresses[0] ?? '', { count, cluster, timeouts, nameOf, token, warn })
+          : await connectToChief(addresses, nameOf(0), timeouts, signal, token);
+      const client = createWorkerClient(connection, {
+        hello,
+        timeouts,
+        chief: nameOf(0),
+        token: secret,
+        onTrust: trust,
+      });
       const leave = (): void => {
         client.leave();
         close();
@@ -122,19 +142,54 @@ export async function joinCluster(
 /** The chief's last rendezvous in this process. Resolves when its port is free again. */
 let lastRendezvous: Promise<void> = Promise.resolve();
 
+/** The way to the chief. */
+interface ChiefLink {
+  readonly connection: Connection<ToCoordinator, FromCoordinator>;
+  /** The secret that both ends prove to know; null if they need not. */
+  readonly secret: string | null;
+  /** Accepts long messages of the chief. */
+  trust(): void;
+  close(): void;
+}
+
+/** Connects to the chief in another process. */
+async function connectToChief(
+  addresses: readonly string[],
+  chief: string,
+  timeouts: Timeouts,
+  signal: AbortSignal,
+  secret: string | null,
+): Promise<ChiefLink> {
+  const connection = socketConnection<ToCoordinator, FromCoordinator>(
+    await connect(addresses[0] ?? '', chief, timeouts, signal),
+    isFromCoordinator,
+  );
+  return {
+    connection,
+    secret,
+    // It sends the values of all workers in one message.
+    trust: () => connection.trust(addresses.length * MAX_LINE_BYTES),
+    close: () => undefined,
+  };
+}
+
 /** Starts the server at the chief's address. The chief itself uses a local connection. */
-async function openRendezvous(
-  address: string,
-  options: CoordinatorOptions,
-): Promise<{ readonly connection: Connection<ToCoordinator, FromCoordinator>; close(): void }> {
+async function openRendezvous(address: string, options: CoordinatorOptions): Promise<ChiefLink> {
   await lastRendezvous;
   const server = await listen(address);
   const coordinator = createCoordinator(options);
   const [own, far] = localConnections<ToCoordinator, FromCoordinator>();
-  server.on('connection', (socket) => coordinator.accept(socketConnection(socket)));
+  server.on('connection', (socket) => {
+    const connection = socketConnection<FromCoordinator, ToCoordinator>(socket, isToCoordinator);
+    coordinator.accept(connection, { address: socket.remoteAddress ?? 'unknown', trust: connection.trust });
+  });
+  // A connection that the system cannot accept, for lack of file descriptors for instance, must not end the run.
+  server.on('error', () => undefined);
   coordinator.accept(far);
   return {
     connection: own,
+    secret: null,
+    trust: () => undefined,
     close: () => {
       lastRendezvous = new Promise((resolve) => {
         server.close(() => resolve());
@@ -174,17 +229,25 @@ async function listen(address: string): Promise<Server> {
 }
 
 /**
- * Listens on the loopback interface if the host is a loopback address, otherwise on all interfaces: a host name of a
- * cluster often does not belong to an interface.
+ * Listens on the interface of the host if it is a loopback address or an IP address of this machine, otherwise on all
+ * interfaces: a host name of a cluster often does not belong to an interface.
  */
-function listenOn(server: Server, port: number, host: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(isLoopback(host) ? { port, host } : { port }, () => {
-      server.off('error', reject);
-      resolve();
+async function listenOn(server: Server, port: number, host: string): Promise<void> {
+  const attempt = (at: { readonly port: number; readonly host?: string }): Promise<void> =>
+    new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(at, () => {
+        server.off('error', reject);
+        resolve();
+      });
     });
-  });
+  if (!isLoopback(host) && isIP(host) === 0) return attempt({ port });
+  try {
+    await attempt({ port, host });
+  } catch (error) {
+    if (isLoopback(host) || (error as NodeJS.ErrnoException).code !== 'EADDRNOTAVAIL') throw error;
+    await attempt({ port });
+  }
 }
 
 async function chiefTensorAddress(address: string): Promise<string> {

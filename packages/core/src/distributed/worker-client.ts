@@ -1,5 +1,6 @@
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
+import { isProofOf, proofOf, tokenMismatch, type ProofSubject } from './cluster-token.js';
 import type { Connection } from './connection.js';
 import type { FromCoordinator, Hello, ToCoordinator } from './messages.js';
 import { secondsNow, watch, type Timeouts } from './timeouts.js';
@@ -27,6 +28,10 @@ export interface WorkerClientOptions {
   readonly timeouts: Timeouts;
   /** The name of the chief for error messages. */
   readonly chief: string;
+  /** The secret of the cluster, which both sides prove to know. */
+  readonly token?: string | null;
+  /** Is called when the chief has proven to know the token; at once if there is none. */
+  readonly onTrust?: () => void;
 }
 
 interface PendingGather {
@@ -38,7 +43,7 @@ interface PendingGather {
 
 export function createWorkerClient(
   connection: Connection<ToCoordinator, FromCoordinator>,
-  { hello, timeouts, chief }: WorkerClientOptions,
+  { hello, timeouts, chief, token = null, onTrust = () => undefined }: WorkerClientOptions,
 ): WorkerClient {
   const waiting = new Map<number, PendingGather>();
   const listeners: ((failure: WhetstoneError) => void)[] = [];
@@ -68,7 +73,7 @@ export function createWorkerClient(
   const failLostChief = (how: string): void =>
     fail(workerLost('WORKER_LOST', `${chief.charAt(0).toUpperCase()}${chief.slice(1)} ${how}`, { workers: [0] }));
 
-  connection.onMessage((message) => {
+  const handleMessage = (message: FromCoordinator): void => {
     lastHeard = secondsNow();
     if (message.type === 'welcome' || message.type === 'later') welcome?.resolve(message);
     else if (message.type === 'gathered') {
@@ -76,7 +81,24 @@ export function createWorkerClient(
       waiting.delete(message.sequence);
     } else if (message.type === 'lost') fail(workerLost(message.code, message.message, message.details));
     else if (message.type === 'leave') failLostChief('has left the run.');
-  });
+  };
+  const trust = (): void => {
+    onTrust();
+    connection.onMessage(handleMessage);
+  };
+  if (token === null) trust();
+  else
+    connection.onMessage(
+      createHandshake(hello, token, {
+        answer: (proof) => connection.send({ type: 'proof', proof }),
+        trust,
+        refuse: () => {
+          fail(tokenMismatch(`${chief.charAt(0).toUpperCase()}${chief.slice(1)} does not know the cluster's token.`));
+          connection.destroy();
+        },
+        other: handleMessage,
+      }),
+    );
   connection.onClose((reason) => failLostChief(`disconnected (${reason}).`));
   const watching = watch(timeouts.heartbeatSeconds, (now) => {
     connection.send({ type: 'heartbeat' });
@@ -119,6 +141,42 @@ export function createWorkerClient(
   };
 }
 
+/**
+ * Returns the listener for the first messages of a chief: it proves to know the token, and expects the same. Only a
+ * refusal is believed before that.
+ */
+function createHandshake(
+  { cluster, rank, nonce: workerNonce = '' }: Hello,
+  token: string,
+  then: {
+    answer(proof: string): void;
+    trust(): void;
+    refuse(): void;
+    /** Receives refusals. */
+    other(message: FromCoordinator): void;
+  },
+): (message: FromCoordinator) => void {
+  let chiefNonce: string | null = null;
+  const about = (role: ProofSubject['role']): ProofSubject => ({
+    role,
+    cluster,
+    rank,
+    chiefNonce: chiefNonce ?? '',
+    workerNonce,
+  });
+  return (message) => {
+    if (message.type === 'lost' || message.type === 'later') return then.other(message);
+    if (message.type === 'challenge' && chiefNonce === null) {
+      chiefNonce = message.nonce;
+      return then.answer(proofOf(token, about('worker')));
+    }
+    const isProven =
+      message.type === 'proven' && chiefNonce !== null && isProofOf(token, about('chief'), message.proof);
+    if (isProven) then.trust();
+    else then.refuse();
+  };
+}
+
 function workerLost(
   code: WhetstoneError['code'],
   message: string,
@@ -128,8 +186,10 @@ function workerLost(
     code === 'WORKER_LOST'
       ? 'Restart the workers with training.resumeFromCheckpoint. They resume from the last checkpoint; their number ' +
         'may change.'
-      : code === 'INTERRUPTED'
-        ? undefined
-        : 'See the output of that worker.';
+      : code === 'CLUSTER_TOKEN_MISMATCH'
+        ? tokenMismatch('').hint
+        : code === 'INTERRUPTED'
+          ? undefined
+          : 'See the output of that worker.';
   return new WhetstoneError(code, message, { details, hint });
 }

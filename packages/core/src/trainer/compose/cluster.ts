@@ -11,10 +11,13 @@ import {
 import { provideFactory, type ServiceRegistration, type Services } from '../../container.js';
 import {
   CLUSTER,
+  clusterToken,
   createWorkers,
   explainFailure,
+  isLocalCluster,
   joinCluster,
   singleWorker,
+  TOKEN_VARIABLE,
   workerName,
   type ClusterMembership,
 } from '../../distributed/index.js';
@@ -67,12 +70,21 @@ async function join(
 ): Promise<RunCluster> {
   const { ddpTimeout, ddpBucketCapMb } = config.training;
   const name = workerName(membership, membership.rank);
+  const logger = services.get(LOGGER);
+  const token = clusterToken();
+  if (token === null && membership.rank === 0 && !isLocalCluster(membership))
+    logger.warn(
+      `${TOKEN_VARIABLE} is not set: every process that reaches the port of ${name} can join the run, or end it. ` +
+        'Set it to the same secret in all processes.',
+    );
   const rendezvous = await joinCluster(membership, {
     timeoutSeconds: ddpTimeout,
     settings: settingsOf(config),
     signal,
+    token,
+    warn: (message) => logger.warn(message),
   });
-  services.get(LOGGER).info(`${membership.count} workers train together; this is ${name}.`);
+  logger.info(`${membership.count} workers train together; this is ${name}.`);
   return {
     writes: membership.rank === 0,
     tensors: rendezvous.cluster,
