@@ -2,7 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { errorCodes, WhetstoneError, type Problem } from '@whetstone/core/contract';
+import { errorCodes, WhetstoneError, type Json, type Problem } from '@whetstone/core/contract';
+import { createClusterToken, TOKEN_VARIABLE } from '@whetstone/core/distributed';
 import { continueWithoutOutput } from '@whetstone/core/util';
 import { endingSignals, newSignals, savingSignals } from './interrupt.js';
 import { LAUNCHED_VARIABLE, type ToldError } from './launched.js';
@@ -14,10 +15,14 @@ interface Ending {
   readonly exitCode: number;
   readonly signal: NodeJS.Signals | null;
   readonly told: ToldError['error'] | null;
+  /** Whether the launcher had already asked the worker to end, because another one failed. */
+  readonly isAfterFailure: boolean;
 }
 
 /** Seconds that the other workers have to notice a failure, and to exit after a signal. */
 const GRACE_SECONDS = 15;
+/** Seconds until the last message of a worker that has ended arrives. */
+const CHANNEL_SECONDS = 1;
 /** Seconds that the workers have to end after a second SIGINT or SIGTERM. */
 const END_SECONDS = 2;
 
@@ -31,7 +36,10 @@ const END_SECONDS = 2;
 export async function launchWorkers(count: number, parameters: readonly string[], terminal: Terminal): Promise<void> {
   const addresses = await freeAddresses(count);
   const main = fileURLToPath(new URL('./main.js', import.meta.url));
-  const children = addresses.map((_, rank) => startWorker(rank, [...process.execArgv, main, ...parameters], addresses));
+  const token = createClusterToken();
+  const children = addresses.map((_, rank) =>
+    startWorker(rank, [...process.execArgv, main, ...parameters], addresses, token),
+  );
   const running = new Set(children);
   const sendAll = (signal: NodeJS.Signals): void => {
     for (const child of running) child.kill(signal);
@@ -44,7 +52,7 @@ export async function launchWorkers(count: number, parameters: readonly string[]
       children.map(async (child, rank) => {
         if (rank > 0 && child.stderr !== null)
           createInterface({ input: child.stderr }).on('line', (line) => terminal.complain(`worker ${rank}: ${line}`));
-        const ending = await endingOf(child, rank);
+        const ending = await endingOf(child, rank, () => isEnding);
         running.delete(child);
         // The others notice a lost worker, unless it failed before the rendezvous.
         if (ending.exitCode !== 0 && ending.exitCode !== errorCodes.INTERRUPTED.exitCode && !isEnding) {
@@ -113,11 +121,17 @@ async function freeAddresses(count: number): Promise<string[]> {
   return addresses;
 }
 
-function startWorker(rank: number, parameters: readonly string[], addresses: readonly string[]): ChildProcess {
+function startWorker(
+  rank: number,
+  parameters: readonly string[],
+  addresses: readonly string[],
+  token: string,
+): ChildProcess {
   return spawn(process.execPath, parameters, {
     env: {
       ...process.env,
       [LAUNCHED_VARIABLE]: '1',
+      [TOKEN_VARIABLE]: token,
       TF_CONFIG: JSON.stringify({ cluster: { worker: addresses }, task: { type: 'worker', index: rank } }),
     },
     stdio: rank === 0 ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -127,10 +141,11 @@ function startWorker(rank: number, parameters: readonly string[], addresses: rea
   });
 }
 
-function endingOf(child: ChildProcess, rank: number): Promise<Ending> {
+function endingOf(child: ChildProcess, rank: number, isEnding: () => boolean): Promise<Ending> {
   let told: ToldError['error'] | null = null;
   child.on('message', (message) => {
-    told = (message as ToldError).error;
+    // The first error is the cause of later ones.
+    told ??= (message as ToldError).error;
   });
   return new Promise((resolve) => {
     child.once('error', (error) =>
@@ -139,15 +154,37 @@ function endingOf(child: ChildProcess, rank: number): Promise<Ending> {
         exitCode: 1,
         signal: null,
         told: { code: 'INTERNAL', message: `It could not be started: ${error.message}` },
+        isAfterFailure: false,
       }),
     );
-    child.once('close', (code, signal) => resolve({ rank, exitCode: code ?? 1, signal, told }));
+    child.once('close', (code, signal) => {
+      const end = (): void =>
+        resolve({ rank, exitCode: code ?? 1, signal, told, isAfterFailure: isEnding() && signal !== null });
+      if (!child.connected) return end();
+      // Its last message may still be in the channel.
+      const timer = setTimeout(end, CHANNEL_SECONDS * 1000);
+      child.once('disconnect', () => {
+        clearTimeout(timer);
+        end();
+      });
+    });
   });
 }
 
+/** Whether a worker ended only because another one did. */
+const isConsequence = ({ told, exitCode, signal, isAfterFailure }: Ending): boolean =>
+  told === null
+    ? isAfterFailure || signal === 'SIGTERM' || (signal === null && exitCode === 130)
+    : told.code === 'WORKER_LOST' || told.code === 'WORKER_FAILED' || told.code === 'INTERRUPTED';
+
+/** Whether a worker repeats the error that another one sent before it ended. */
+const repeatsError = ({ told }: Ending): boolean =>
+  told?.code === 'WORKER_FAILED' &&
+  (told as unknown as { readonly details?: { readonly code?: Json } }).details?.code !== undefined;
+
 /**
  * Throws the error of the workers unless all succeeded. A worker that failed by itself comes before those that only
- * lost it.
+ * lost it, and one that reported its error before one that only ended.
  */
 function conclude(endings: readonly Ending[], terminal: Terminal): void {
   const failed = endings.filter(({ exitCode, signal }) => exitCode !== 0 || signal !== null);
@@ -155,20 +192,18 @@ function conclude(endings: readonly Ending[], terminal: Terminal): void {
   const interrupted = failed.find(({ told }) => told?.code === 'INTERRUPTED');
   if (interrupted !== undefined && failed.every(({ exitCode, signal }) => exitCode === 130 && signal === null))
     throw errorOf(interrupted, false);
-  const isConsequence = ({ told, exitCode, signal }: Ending): boolean =>
-    told?.code === 'WORKER_LOST' ||
-    told?.code === 'WORKER_FAILED' ||
-    (signal === null && exitCode === 130) ||
-    signal === 'SIGTERM';
   const own = failed.filter((ending) => !isConsequence(ending));
-  const [first = failed[0] as Ending, ...others] = own.length > 0 ? own : failed.slice(0, 1);
+  const reported = own.filter(({ told }) => told !== null);
+  const repeated = reported.length > 0 ? [] : failed.filter(repeatsError).slice(0, 1);
+  const byWeight = [...reported, ...repeated, ...own.filter(({ told }) => told === null)];
+  const [first = failed[0] as Ending, ...others] = byWeight;
   const textOf = (ending: Ending): string => JSON.stringify(ending.told);
   // All workers report the same configuration error.
   const shared =
     own.length === endings.length && own.every((ending) => ending.told !== null && textOf(ending) === textOf(first));
   if (!shared)
     for (const ending of others.toReversed()) terminal.complain(errorAsText(errorOf(ending, true), terminal.paint));
-  throw errorOf(first, !shared && first.told?.code !== 'WORKER_LOST');
+  throw errorOf(first, !shared && first.told?.code !== 'WORKER_LOST' && !repeatsError(first));
 }
 
 function errorOf({ rank, exitCode, signal, told }: Ending, named: boolean): WhetstoneError {

@@ -14,16 +14,21 @@ export interface ToldError {
 export const isLaunched = (): boolean => process.env[LAUNCHED_VARIABLE] === '1' && process.send !== undefined;
 
 /**
- * Sends an error to the launcher, which shows it with the worker's rank. Returns false if there is no launcher: then
- * show it here.
+ * Sends an error to the launcher, which shows it with the worker's rank. Returns false if it must be shown here, too:
+ * there is no launcher, or the error is unexpected and has a stack.
  */
 export async function tellLauncher(error: unknown): Promise<boolean> {
-  // An internal error is shown here, with its stack.
-  if (!isLaunched() || !isWhetstoneError(error)) return false;
-  const told = { ...errorAsJson(error), exitCode: error.exitCode };
-  return new Promise((resolve) => {
+  if (!isLaunched()) return false;
+  const told = { ...errorAsJson(error), exitCode: isWhetstoneError(error) ? error.exitCode : 1 };
+  const isSent = await new Promise<boolean>((resolve) => {
     process.send?.(told, undefined, undefined, (failure) => resolve(failure === null || failure === undefined));
   });
+  return isSent && isWhetstoneError(error);
+}
+
+/** Sends the launcher an error that no code handles. Node prints it with its stack and ends the process. */
+export function tellLauncherOfCrashes(): void {
+  if (isLaunched()) process.on('uncaughtExceptionMonitor', (error) => void tellLauncher(error));
 }
 
 /** Calls `listener` when the launcher has exited for any reason. */
