@@ -225,8 +225,24 @@ function addSchemaCommand(program: Command): void {
     .action(async (options) => (await import('./commands/schema.js')).writeSchema(options));
 }
 
+function addDoctorCommand(program: Command, outcome: Outcome): void {
+  program
+    .command('doctor [run]')
+    .description('print what a bug report needs, without data and credentials (run: a configuration or run folder)')
+    .option('--output <folder>', 'output folder to check; by default that of the configuration')
+    .option('--json', 'print one machine-readable object last')
+    .action(async (run: string | undefined, options) => {
+      outcome.exitCode = await (await import('./commands/doctor.js')).doctor(run, options);
+    });
+}
+
+/** How a command ended that did not throw. */
+interface Outcome {
+  exitCode: number;
+}
+
 /** All commands. Each is imported when it is used, so that help is quick. */
-export function createProgram(): Command {
+export function createProgram(outcome: Outcome = { exitCode: 0 }): Command {
   const program = new Command('whetstone')
     .description('Fine-tune language models on conversations.')
     .version(version)
@@ -242,17 +258,19 @@ export function createProgram(): Command {
   addModelCommands(program);
   addPluginsCommand(program);
   addSchemaCommand(program);
+  addDoctorCommand(program, outcome);
   addDataCommands(program);
   return program;
 }
 
 /** Runs one command line. @returns the exit code: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted */
 export async function runCommandLine(parameters: readonly string[]): Promise<number> {
-  const program = createProgram();
+  const outcome: Outcome = { exitCode: 0 };
+  const program = createProgram(outcome);
   const json = parameters.includes('--json');
   try {
     await program.parseAsync(parameters, { from: 'user' });
-    return 0;
+    return outcome.exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return usageError(error, json);
     const { tellLauncher } = await import('./launched.js');

@@ -1,8 +1,8 @@
 import { join, resolve } from 'node:path';
 import { cacheFolder, installWheel, publishedModels, type InstallOptions } from '@whetstone/backend/install';
 import { WhetstoneError } from '@whetstone/core/contract';
-import { exists, isFile, namesIn } from '@whetstone/core/files';
-import { ownValue } from '@whetstone/core/util';
+import { exists, isFile, namesIn, verifyResult } from '@whetstone/core/files';
+import { messageOf, ownValue } from '@whetstone/core/util';
 import { importGguf } from './on-demand.js';
 
 /** The folder of a downloaded model, whether it exists or not. */
@@ -19,6 +19,22 @@ export async function fetchedModels(cache: string = cacheFolder()): Promise<stri
     ),
   );
   return whole.filter((name) => name !== null).toSorted();
+}
+
+/** Returns the folders in the cache of models that are not models, or whose files were changed. */
+export async function damagedModels(cache: string): Promise<readonly { name: string; reason: string }[]> {
+  const damaged: { name: string; reason: string }[] = [];
+  for (const name of await namesIn(join(cache, 'models'))) {
+    if (name.startsWith('.')) continue;
+    const folder = fetchedModelFolder(name, cache);
+    try {
+      if (!(await isModelFolder(folder))) damaged.push({ name, reason: 'config.json is missing' });
+      else await verifyResult(folder);
+    } catch (error) {
+      damaged.push({ name, reason: messageOf(error) });
+    }
+  }
+  return damaged;
 }
 
 /**

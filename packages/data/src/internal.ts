@@ -1,5 +1,6 @@
 /** Further exports for the command-line tool and the benchmarks. They may change in any release. */
 export type { BatchOptions } from './batching/options.js';
+export { damagedStores } from './batching/cache.js';
 export { progressLine } from './batching/progress-lines.js';
 export { createExampleMaker } from './examples/make-examples.js';
 export { cleanRows } from './parallel/clean-rows.js';

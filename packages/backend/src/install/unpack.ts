@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -10,6 +11,8 @@ export interface UnpackedFile {
   /** Path within the archive, with forward slashes. */
   readonly path: string;
   readonly bytes: number;
+  /** Hex SHA-256. Absent in records of version 0.1.0. */
+  readonly sha256?: string;
 }
 
 /** Returns an entry's Unix permissions, the upper half of its attributes, or 644. Executables need theirs. */
@@ -35,11 +38,14 @@ export async function unpack(
     for await (const entry of zip.eachEntry()) if (keep.test(entry.fileName)) entries.push(entry);
     const totalBytes = entries.reduce((sum, entry) => sum + entry.uncompressedSize, 0);
     let doneBytes = 0;
+    const files: UnpackedFile[] = [];
     for (const entry of entries) {
+      const hash = createHash('sha256');
       const target = join(folder, entry.fileName);
       await mkdir(dirname(target), { recursive: true });
       const count = new Transform({
         transform(chunk: Buffer, _encoding, done) {
+          hash.update(chunk);
           doneBytes += chunk.length;
           options.onProgress?.({ stage: 'unpack', subject, doneBytes, totalBytes });
           done(null, chunk);
@@ -53,8 +59,9 @@ export async function unpack(
       );
       const handle = await open(target, 'r+');
       await handle.sync().finally(() => handle.close());
+      files.push({ path: entry.fileName, bytes: entry.uncompressedSize, sha256: hash.digest('hex') });
     }
-    return entries.map((entry) => ({ path: entry.fileName, bytes: entry.uncompressedSize }));
+    return files;
   } catch (cause) {
     if (options.signal?.aborted)
       throw new WhetstoneError('INTERRUPTED', `Unpacking ${subject} was interrupted. No incomplete files remain.`, {

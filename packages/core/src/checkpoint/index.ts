@@ -3,6 +3,7 @@ export { hashBase } from '../safetensors/index.js';
 export { sizesOf } from './batch-sizes.js';
 export type { CheckpointSources } from './checkpoint.js';
 export { abandon, checkpointFolder, cleanCheckpoints, isAbandoned, listCheckpoints } from './folders.js';
+export { forgetError, readLastError, recordError } from './last-error.js';
 export { withNewAttempt } from './lineage.js';
 export { verifyCheckpoint, writeJson } from './manifest.js';
 export {

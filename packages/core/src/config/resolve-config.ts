@@ -363,15 +363,20 @@ function finish(config: { [key: string]: unknown }, raw: RawConfig): ResolvedCon
     output: {
       ...output,
       folder:
-        output['folder'] === null && raw.file !== null && valueAt(raw.value, ['output', 'folder']) !== null
-          ? defaultFolder(raw.file, raw.baseFolder)
-          : absolute(output['folder']),
+        output['folder'] === null && valueAt(raw.value, ['output', 'folder']) !== null
+          ? outputFolderOf(raw, undefined)
+          : outputFolderOf(raw, output['folder']),
     },
   } as unknown as ResolvedConfig;
 }
 
-/** Returns the output folder of a configuration file that names none: `runs/` and the name of the file. */
-function defaultFolder(file: string, baseFolder: string): string {
+/**
+ * Returns the absolute output folder of a configuration; null if it writes nothing. A configuration file that names
+ * none has the folder `runs/` and the name of the file.
+ */
+export function outputFolderOf({ file, baseFolder }: RawConfig, folder: unknown): string | null {
+  if (typeof folder === 'string') return resolve(baseFolder, folder);
+  if (folder === null || file === null) return null;
   return resolve(baseFolder, 'runs', basename(file).replace(/\.[^.]+$/, ''));
 }
 

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { WhetstoneError, type BatchSource } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
-import { isAbandoned } from '../checkpoint/index.js';
+import { forgetError, isAbandoned } from '../checkpoint/index.js';
 import {
   checkWritable,
   fileError,
@@ -116,6 +116,7 @@ export async function claimOutputFolder(config: ResolvedConfig, lock: OutputLock
     throw writeError(cause, folder);
   }
   await lock.take();
+  await forgetError(folder);
   const entries = await entriesOf(folder);
   if (overwrite && entries.length > 0 && !resumesRunIn(folder, config.training.resumeFromCheckpoint))
     await emptyFolder(folder, entries);

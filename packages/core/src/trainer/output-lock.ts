@@ -53,10 +53,16 @@ export interface OutputLock {
   take(): Promise<void>;
   /** Releases the lock, if it is held. */
   release(): Promise<void>;
+  /** Returns the folder, if its lock is held; otherwise null. */
+  heldFolder(): string | null;
 }
 
 /** A lock for a run that writes nothing. */
-export const noLock: OutputLock = { take: async () => undefined, release: async () => undefined };
+export const noLock: OutputLock = {
+  take: async () => undefined,
+  release: async () => undefined,
+  heldFolder: () => null,
+};
 
 /** Creates the lock of a folder. It is not taken yet. @param info reports that a stale lock was taken over */
 export function createOutputLock(folder: string, info: (message: string) => void): OutputLock {
@@ -64,6 +70,7 @@ export function createOutputLock(folder: string, info: (message: string) => void
   let token: string | null = null;
   let heartbeat: NodeJS.Timeout | undefined;
   return {
+    heldFolder: () => (token === null ? null : folder),
     async take() {
       if (token !== null || !exists(folder)) return;
       token = await takeLock(folder, info);

@@ -4,6 +4,7 @@ import {
   cleanCheckpoints,
   copyCompanionFiles,
   listCheckpoints,
+  recordError,
   writeModel,
   writeStopTokens,
 } from '../checkpoint/index.js';
@@ -19,6 +20,7 @@ import {
   type StepReport,
 } from '../contract/index.js';
 import { provide, type ServiceRegistration } from '../container.js';
+import type { EventHub } from '../events.js';
 import { exists, writeFolder, writeResultManifest } from '../files/index.js';
 import type { RunStage } from '../training/train-run.js';
 import { TEMPLATE_TIME, type StageComposition } from './compose/index.js';
@@ -30,6 +32,7 @@ import {
   type StageTransfer,
 } from './stage-transfer.js';
 import { checkOutputFolder, claimOutputFolder, prepareOutputFolder, templateTimeIn } from './output-folder.js';
+import { followSteps } from './follow-steps.js';
 import { createOutputLock, noLock, type OutputLock } from './output-lock.js';
 import { findResume, stageFolder, writeDone, type StageResume } from './stage-folders.js';
 
@@ -41,6 +44,7 @@ export type RunOneStage = (
 ) => AsyncGenerator<StepReport, RunReport, void>;
 
 export interface StageRunner {
+  readonly events: EventHub;
   readonly runOne: RunOneStage;
   /** Whether runs load their model, so that a stage can load it again. False if the application registers the model. */
   readonly loadsModel: boolean;
@@ -66,6 +70,7 @@ export async function* runStages(
 ): AsyncGenerator<StepReport, RunReport, void> {
   const { folder } = stages[0]?.resolution.config.output ?? { folder: null };
   const lock = folder === null ? noLock : createOutputLock(folder, () => undefined);
+  const { lastStep, end } = followSteps(runner.events);
   try {
     const run = await openStagedRun(stages, runner, lock);
     try {
@@ -74,7 +79,11 @@ export async function* runStages(
       run.dispose();
     }
     return run.report();
+  } catch (error) {
+    await recordError(lock.heldFolder(), error, lastStep());
+    throw error;
   } finally {
+    end();
     await lock.release();
   }
 }
@@ -175,6 +184,7 @@ class StagedRun {
           const { time } = model.renderer;
           this.templateTime ??= time === undefined ? null : new Date(time);
         },
+        lock: this.lock,
         claimOutput: (warn) => this.claimOutput(index, warn),
       },
     );

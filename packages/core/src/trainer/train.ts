@@ -98,6 +98,7 @@ export async function* train(
   await rejectCluster(registered);
   return yield* runStages(stages, {
     runOne: trainOne,
+    events,
     loadsModel: registered.every(({ token }) => token !== LOADED_MODEL),
     checkData: async ({ resolution }) => {
       const services = runServices({ resolution, events, signal, saves }, registered);
@@ -129,7 +130,10 @@ async function* runOne(options: ComposeOptions): AsyncGenerator<StepReport, RunR
   const fail = async (error: unknown) => {
     outcome = 'failed';
     if (composed === null) options.context.events.emit('run:error', error);
-    else await reportFailure(composed, error);
+    else {
+      await composed.record(error);
+      await reportFailure(composed, error);
+    }
   };
   try {
     composed = await composeRun(options);

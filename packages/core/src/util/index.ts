@@ -15,6 +15,7 @@ export {
 } from './module-selection.js';
 export { jsonProblem } from './plain-json.js';
 export { isNestedDeeper, isRecord, MAX_JSON_DEPTH, ownValue, sortKeys } from './records.js';
+export { withoutContents, withoutCredentials } from './redact.js';
 export { sameShape, sizeOfShape } from './shape.js';
 export { testRandom } from './test-random.js';
 export { publicUrl, visibleStyledText, visibleText } from './visible-text.js';

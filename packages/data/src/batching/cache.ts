@@ -1,7 +1,8 @@
 import { readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Json } from '@whetstone/core/contract';
-import { saveStore } from './store-file.js';
+import { openStore, saveStore } from './store-file.js';
 import type { TokenStore } from './token-store.js';
 
 /** The largest size of the cache: 10 GB. Beyond it, the least recently used entries are removed. */
@@ -53,6 +54,14 @@ export function trimCache(cacheFolder: string, keep: string, mostBytes = MOST_BY
     remove(entry.folder);
     bytes -= entry.bytes;
   }
+}
+
+/** Returns the entries of a cache of tokens that are incomplete or damaged. */
+export async function damagedStores(cacheFolder: string): Promise<readonly { name: string; reason: string }[]> {
+  const names = await readdir(cacheFolder);
+  return names
+    .filter((name) => !name.endsWith('.part') && openStore(path.join(cacheFolder, name)) === null)
+    .map((name) => ({ name, reason: 'it is incomplete or damaged' }));
 }
 
 /** Marks an entry as used now. */

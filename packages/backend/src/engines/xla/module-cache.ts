@@ -11,6 +11,7 @@ import {
   utimesSync,
   writeSync,
 } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 
@@ -37,6 +38,27 @@ const MAX_BYTES = 2 ** 31;
 const suffix = '.module';
 
 const digestOf = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
+
+/** Returns the module in a file; null if the file is damaged. */
+function payloadOf(file: Buffer): Buffer | null {
+  const payload = file.subarray(MAGIC.length + DIGEST_BYTES);
+  const isWhole =
+    file.subarray(0, MAGIC.length).equals(MAGIC) &&
+    digestOf(payload).equals(file.subarray(MAGIC.length, MAGIC.length + DIGEST_BYTES));
+  return isWhole ? payload : null;
+}
+
+/** Returns the files of a cache of modules that are damaged. */
+export async function damagedModules(folder: string): Promise<readonly { name: string; reason: string }[]> {
+  const damaged: { name: string; reason: string }[] = [];
+  for (const name of await readdir(folder)) {
+    if (!name.endsWith(suffix)) continue;
+    const file = await readFile(join(folder, name)).catch(() => null);
+    if (file === null) damaged.push({ name, reason: 'it cannot be read' });
+    else if (payloadOf(file) === null) damaged.push({ name, reason: 'its checksum is wrong' });
+  }
+  return damaged;
+}
 
 /** Returns the processor's model and instruction sets. Code for other instructions would end the process. */
 function processorFeatures(): string {
@@ -80,11 +102,8 @@ export function openModuleCache(
       } catch {
         return null;
       }
-      const payload = file.subarray(MAGIC.length + DIGEST_BYTES);
-      if (
-        !file.subarray(0, MAGIC.length).equals(MAGIC) ||
-        !digestOf(payload).equals(file.subarray(MAGIC.length, MAGIC.length + DIGEST_BYTES))
-      ) {
+      const payload = payloadOf(file);
+      if (payload === null) {
         forget(key);
         return null;
       }

@@ -1,5 +1,5 @@
 /** Composes a run: creates its services in order of cost, so that mistakes in the configuration fail early. */
-import { CHECKPOINT_STORE } from '../../checkpoint/index.js';
+import { CHECKPOINT_STORE, recordError } from '../../checkpoint/index.js';
 import {
   CLOCK,
   LOGGER,
@@ -21,6 +21,7 @@ import {
   saveTemplateTime,
 } from '../output-folder.js';
 import { validateInstance } from '../validate-instance.js';
+import { followSteps } from '../follow-steps.js';
 import { createOutputLock, noLock, type OutputLock } from '../output-lock.js';
 import { useBackend } from './backend.js';
 import { createHooks, type ApplicationCallbacks } from './callbacks.js';
@@ -41,6 +42,8 @@ export interface StageComposition {
   readonly isLast: boolean;
   /** Called as soon as the model is loaded. If the run created it, the receiver disposes it. */
   readonly useModel: (loaded: LoadedModel, isOurs: boolean) => void;
+  /** The lock of the run's folder, which the run holds. */
+  readonly lock: OutputLock;
   /** Called once the stage may claim its folder. */
   readonly claimOutput: (warn: TrainRun['warn']) => Promise<void>;
 }
@@ -60,6 +63,8 @@ export interface ComposedRun {
   readonly maker: PluginMaker;
   /** Returns the error to report for an error of this process. Another worker may have caused it. */
   explain(error: unknown): Promise<unknown>;
+  /** Writes the error that ends the run into its output folder. */
+  record(error: unknown): Promise<void>;
 }
 
 /**
@@ -72,12 +77,19 @@ export async function composeRun(options: ComposeOptions): Promise<ComposedRun> 
   await checkOutputFolder(context.resolution.config);
   throwIfAborted(context);
   const cluster = await services.resolve(RUN_CLUSTER);
+  const { lastStep, end } = followSteps(context.events);
+  services.onDispose(async () => end());
+  let lock = noLock;
   try {
-    const lock = await lockOutput(options, cluster);
+    lock = await lockOutput(options, cluster);
     if (cluster.writes) await prepareOutputFolder(context.resolution.config);
-    return await compose(options, cluster, lock);
-  } catch (error) {
-    throw await cluster.explain(error);
+    const { run, maker } = await compose(options, cluster, lock);
+    const { heldFolder } = options.stage?.lock ?? lock;
+    return { run, maker, explain: cluster.explain, record: (error) => recordError(heldFolder(), error, lastStep()) };
+  } catch (cause) {
+    const error = await cluster.explain(cause);
+    await recordError((options.stage?.lock ?? lock).heldFolder(), error, lastStep());
+    throw error;
   }
 }
 
@@ -95,7 +107,7 @@ async function compose(
   { context, services, callbacks: application, stage }: ComposeOptions,
   cluster: RunCluster,
   lock: OutputLock,
-): Promise<ComposedRun> {
+): Promise<Pick<ComposedRun, 'run' | 'maker'>> {
   const { config } = context.resolution;
   const backend = await useBackend(services, cluster, config.backend);
   const workers = cluster.workersOn(backend);
@@ -167,5 +179,5 @@ async function compose(
       await saveTemplateTime(outputFolder, loaded.renderer.time);
     },
   };
-  return { run, maker: plugins.maker, explain: cluster.explain };
+  return { run, maker: plugins.maker };
 }
