@@ -30,9 +30,13 @@ export async function pluginsForAdapter(folder: string, plugins: readonly Plugin
   }
 }
 
+/** A package, optionally a file that it exports and the name of a plugin in it. */
+const PACKAGE_USE = /^((?:@[\w.~-]+\/)?[\w~-][\w.~-]*)((?:\/[\w.~-]+)*)(?:#[^]*)?$/;
+
 /** Returns whether a name is that of a package with the keyword, installed for the working folder. */
 function isPluginPackage(use: string): boolean {
-  const [name] = /^(?:@[\w.~-]+\/)?[\w~-][\w.~-]*/.exec(use) ?? [];
-  if (name === undefined) return false;
+  const [, name, subpath = ''] = PACKAGE_USE.exec(use) ?? [];
+  // A path with `..` would lead out of the package, to a file that the adapter chooses.
+  if (name === undefined || subpath.split('/').some((part) => /^\.+$/.test(part))) return false;
   return packageFolders(process.cwd()).some((folder) => readPluginPackage(join(folder, name)) !== null);
 }
