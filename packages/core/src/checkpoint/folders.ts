@@ -1,12 +1,14 @@
-import { rename, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { WhetstoneError } from '../contract/errors.js';
 import {
   cleanFolder,
   exists,
   makeFolder,
+  move,
   namesIn,
   readTextIfPresent,
+  remove,
   replacedFolders,
   syncFolder,
   temporaryName,
@@ -93,7 +95,7 @@ async function completeAbandon(root: string): Promise<void> {
   const { target, names } = parseMoves(text, file);
   await makeFolder(join(root, target));
   for (const name of names) {
-    if (exists(join(root, name))) await rename(join(root, name), join(root, target, name));
+    if (exists(join(root, name))) await move(join(root, name), join(root, target, name));
   }
   await syncFolder(join(root, target));
   await rm(file);
@@ -142,7 +144,7 @@ export async function pruneCheckpoints(
 async function removeCheckpoint(folder: string): Promise<void> {
   const aside = temporaryName(folder);
   await changing(folder, async () => {
-    await rename(folder, aside);
-    await rm(aside, { recursive: true, force: true });
+    await move(folder, aside);
+    await remove(aside);
   });
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { cp } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { isWhetstoneError } from '../contract/errors.js';
-import { exists, MANIFEST_FILE, readTextIfPresent, writeFolder } from '../files/index.js';
+import { exists, isWithin, MANIFEST_FILE, readTextIfPresent, writeFolder } from '../files/index.js';
 import { isRecord } from '../util/index.js';
 import { abandon, checkpointFolder, listCheckpoints } from './folders.js';
 import { readJson, verifyCheckpoint } from './manifest.js';
@@ -46,7 +46,7 @@ export async function continueFrom(checkpoint: string, root: string, warn: (mess
   const copies = new Map<number, string>();
   if (state.best !== null) copies.set(state.best.step, checkpointFolder(dirname(checkpoint), state.best.step));
   // Otherwise the newest checkpoint of the run would be an earlier one until it saves the next.
-  if (!relative(root, checkpoint).startsWith('..')) copies.set(state.step, checkpoint);
+  if (isWithin(root, checkpoint)) copies.set(state.step, checkpoint);
   for (const [step, source] of copies) {
     const copy = checkpointFolder(root, step);
     if (!exists(source) || exists(copy)) continue;

@@ -1,9 +1,10 @@
 import { lstat, realpath } from 'node:fs/promises';
-import { basename, dirname, join, relative, sep } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { WhetstoneError } from '../contract/index.js';
 import { fileError } from './errors.js';
 import { namesIn, unlessMissing } from './present.js';
 import { checkRegular, openRegular } from './regular.js';
+import { isWithin } from './within.js';
 import { makeFolder, writeAtomically, writeFully } from './write.js';
 
 /** Files of a model folder that readers use in addition to weights and config.json. */
@@ -64,7 +65,7 @@ export async function checkOwnFile(folder: string, path: string): Promise<void> 
     throw fileError(cause, file);
   });
   const owned = [root, ...(basename(dirname(root)) === 'snapshots' ? [join(dirname(dirname(root)), 'blobs')] : [])];
-  if (owned.every((parent) => isOutside(parent, target)))
+  if (!owned.some((parent) => isWithin(parent, target)))
     throw new WhetstoneError('FILE_UNREADABLE', 'A file of the model is a link to a file outside of its folder.', {
       place: { file },
       expected: `a file in ${folder}`,
@@ -72,11 +73,6 @@ export async function checkOwnFile(folder: string, path: string): Promise<void> 
       hint: 'Its target would be copied into the result. Replace the link by the file if it belongs to the model.',
     });
   await checkRegular(file);
-}
-
-function isOutside(parent: string, path: string): boolean {
-  const way = relative(parent, path);
-  return way === '..' || way.startsWith(`..${sep}`);
 }
 
 /** Checks the files that {@link copyCompanions} copies, before a long computation. Throws as {@link checkOwnFile}. */

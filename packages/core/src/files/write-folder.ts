@@ -1,8 +1,9 @@
-import { open, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { open, readdir, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { WhetstoneError } from '../contract/index.js';
 import { codeOf, isMissing, writeError } from './errors.js';
 import { namesIn, statOf } from './present.js';
+import { move, remove } from './rename.js';
 import { discard, isInUse, isTemporaryName, makeFolder, removeStale, syncFolder, temporaryName } from './write.js';
 
 /**
@@ -52,12 +53,12 @@ async function replaceFolder(from: string, to: string): Promise<void> {
   const aside = temporaryName(to, 'replaced');
   const isReplaced = await renameIfPresent(to, aside);
   try {
-    await rename(from, to);
+    await move(from, to);
   } catch (error) {
-    if (isReplaced) await rename(aside, to);
+    if (isReplaced) await move(aside, to);
     throw error;
   }
-  if (isReplaced) await rm(aside, { recursive: true, force: true });
+  if (isReplaced) await remove(aside);
 }
 
 async function renameIfPresent(from: string, to: string): Promise<boolean> {
@@ -69,7 +70,7 @@ async function renameIfPresent(from: string, to: string): Promise<boolean> {
     if (isMissing(cause)) return false;
     if (codeOf(cause) !== 'ENOTEMPTY' && codeOf(cause) !== 'EEXIST') throw cause;
   }
-  await rename(from, to);
+  await move(from, to);
   return true;
 }
 
@@ -97,10 +98,9 @@ export async function replacedFolders(root: string): Promise<ReadonlyMap<string,
  */
 export async function cleanFolder(root: string): Promise<void> {
   try {
-    for (const [name, path] of await replacedFolders(root)) await rename(path, join(root, name));
+    for (const [name, path] of await replacedFolders(root)) await move(path, join(root, name));
     for (const name of await namesIn(root))
-      if ((isTemporaryName(name) || REPLACED_NAME.test(name)) && !isInUse(name))
-        await rm(join(root, name), { recursive: true, force: true });
+      if ((isTemporaryName(name) || REPLACED_NAME.test(name)) && !isInUse(name)) await remove(join(root, name));
   } catch (cause) {
     throw writeError(cause, root);
   }

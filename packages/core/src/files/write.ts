@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
-import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, type FileHandle } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf, writeError } from './errors.js';
 import { namesIn } from './present.js';
+import { move, remove } from './rename.js';
 
 /**
  * Writes a file atomically: `write` writes to a temporary file in the same folder, which is synced and renamed. After a
@@ -27,7 +28,7 @@ export async function writeAtomically(path: string, write: (handle: FileHandle) 
     } finally {
       await handle.close();
     }
-    await rename(temporary, path);
+    await move(temporary, path);
     if (!isInTemporary) await syncFolder(dirname(path));
   } catch (cause) {
     await discard(temporary);
@@ -118,7 +119,7 @@ export async function removeStale(path: string): Promise<void> {
 
 async function removeOwn(path: string): Promise<void> {
   try {
-    await rm(path, { recursive: true, force: true });
+    await remove(path);
   } catch (cause) {
     if (codeOf(cause) !== 'EACCES' && codeOf(cause) !== 'EPERM') throw writeError(cause, path);
   }
@@ -129,7 +130,7 @@ async function removeOwn(path: string): Promise<void> {
  * temporary, so the next writer removes it.
  */
 export async function discard(temporary: string): Promise<void> {
-  await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
+  await remove(temporary).catch(() => undefined);
 }
 
 /** Errors of file systems that cannot sync a folder. */

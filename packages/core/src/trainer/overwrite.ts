@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists, syncFolder, writeError, writeText } from '../files/index.js';
+import { exists, remove, syncFolder, writeError, writeText } from '../files/index.js';
 
 /**
  * Marks a folder whose run is being replaced. It is written first and removed last, so that a process that is killed in
@@ -19,7 +19,7 @@ export const isOverwriteUnfinished = (folder: string): boolean => exists(join(fo
 export async function emptyFolder(folder: string, entries: readonly string[]): Promise<void> {
   await writeText(join(folder, MARK), '');
   try {
-    for (const entry of entries) await rm(join(folder, entry), { recursive: true });
+    for (const entry of entries) await remove(join(folder, entry));
   } catch (cause) {
     throw writeError(cause, folder);
   }

@@ -1,8 +1,8 @@
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { listCheckpoints, writeJson } from '../checkpoint/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import { WhetstoneError, type RunReport } from '../contract/index.js';
-import { checkFormatVersion, readTextIfPresent } from '../files/index.js';
+import { checkFormatVersion, isWithin, readTextIfPresent } from '../files/index.js';
 
 /** The file in the folder of a staged run that lists its stages with the reports of those that are done. */
 const STAGES_FILE = 'stages.json';
@@ -96,9 +96,7 @@ export async function findResume(
           : null,
     };
   }
-  const index = names.findIndex(
-    (name, position) => !relative(stageFolder(root, position, name), requested).startsWith('..'),
-  );
+  const index = names.findIndex((name, position) => isWithin(stageFolder(root, position, name), requested));
   if (index < 0 || index > done.length) {
     throw new WhetstoneError(
       'CONFIG_CONFLICT',

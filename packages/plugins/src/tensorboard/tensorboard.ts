@@ -1,19 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  statSync,
-  truncateSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { definePlugin, type Callback, type Json } from '@whetstone/core/contract';
-import { withWriteErrors } from '@whetstone/core/files';
+import { moveSync, withWriteErrors } from '@whetstone/core/files';
 import { encodeEvent, frameRecord, type TensorBoardEvent } from './event-file.js';
 
 const configSchema = {
@@ -67,7 +57,7 @@ function returnTo({ run, files }: Position, folder: string): void {
   for (const name of readdirSync(folder).filter((each) => each.startsWith(PREFIX) && each.endsWith(`.${run}`))) {
     const file = join(folder, name);
     const bytes = Object.hasOwn(files, name) ? files[name] : undefined;
-    if (bytes === undefined) renameSync(file, join(folder, name.replace(PREFIX, 'events.out.abandoned.')));
+    if (bytes === undefined) moveSync(file, join(folder, name.replace(PREFIX, 'events.out.abandoned.')));
     else if (statSync(file).size > bytes) truncateSync(file, bytes);
   }
 }
