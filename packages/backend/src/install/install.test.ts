@@ -1,12 +1,14 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isWhetstoneError, type ErrorCode } from '@whetstone/core/contract';
+import { createFolderLock } from '@whetstone/core/files';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { cacheFolder, findTensorflow, type InstallProgress, type Wheel } from './index.js';
-import { installedFolder, installWheel, isInstalled } from './install-wheel.js';
+import { damagedInstallations, installedFolder, installWheel, isInstalled } from './install-wheel.js';
 
 // A `python3` that provides one file like pip and logs each request.
 const fakePython = (served: string, log: string): string => `#!${process.execPath}
@@ -165,6 +167,65 @@ describe('installing a wheel', () => {
     await Promise.all([installWheel(wheel, options), installWheel(wheel, options)]);
     expect(await timesFetched()).toBe(1);
     expect(messages.join()).toContain('Waiting');
+  });
+
+  test('takes over the lock of an installer that was killed', async () => {
+    const locks = join(cache, 'locks', 'tiny-1.0');
+    await mkdir(locks, { recursive: true });
+    // Takes the lock as an installer does, and is killed. Its process id and start time are in the file.
+    const lock = createFolderLock(locks, () => undefined);
+    await lock.take();
+    const own = JSON.parse(await readFile(join(locks, '.run.lock'), 'utf8')) as object;
+    await lock.release();
+    const ended = spawnSync(process.execPath, ['--eval', '']).pid;
+    await writeFile(join(locks, '.run.lock'), JSON.stringify({ ...own, pid: ended, token: 'ab' }));
+    const messages: string[] = [];
+    await installWheel(wheel, { cache, onMessage: (message) => messages.push(message) });
+    expect(messages.join()).not.toContain('Waiting');
+    expect(await readdir(locks)).toEqual([]);
+  });
+
+  test.each([
+    'a changed file of the same size',
+    'no record',
+    'a folder as record',
+    'a file as folder',
+    'zeros as record',
+  ])('repairs an installation with %s', async (damage) => {
+    const installed = await installWheel(wheel, { cache });
+    const record = join(installed, 'install.json');
+    if (damage.startsWith('a changed')) await writeFile(join(installed, 'tiny/needed.txt'), 'neeeed');
+    else await rm(damage === 'a file as folder' ? installed : record, { recursive: true });
+    if (damage === 'a folder as record') await mkdir(record);
+    if (damage === 'a file as folder') await writeFile(installed, '');
+    if (damage === 'zeros as record') await writeFile(record, Buffer.alloc(100));
+    expect(await isInstalled(wheel, cache)).toBe(false);
+    expect((await damagedInstallations(cache, (name) => name.startsWith('tiny'))).map(({ name }) => name)).toEqual([
+      'tiny-1.0',
+    ]);
+    await installWheel(wheel, { cache });
+    expect(await isInstalled(wheel, cache)).toBe(true);
+    expect(await readFile(join(installed, 'tiny/needed.txt'), 'utf8')).toBe('needed');
+  });
+
+  test('a copied installation, whose files have other times, is compared by its checksums', async () => {
+    const installed = await installWheel(wheel, { cache });
+    await utimes(join(installed, 'tiny/needed.txt'), 1, 1);
+    expect(await isInstalled(wheel, cache)).toBe(true);
+    expect(await damagedInstallations(cache, (name) => name.startsWith('tiny'))).toEqual([]);
+  });
+
+  test('replaces folders in the place of downloads', async () => {
+    for (const name of [wheel.fileName, `${wheel.fileName}.partial`])
+      await mkdir(join(cache, 'wheels', name, 'content'), { recursive: true });
+    await installWheel(wheel, { cache });
+    expect(await isInstalled(wheel, cache)).toBe(true);
+  });
+
+  test('reports a cache that cannot be written, with what to do', async () => {
+    await writeFile(cache, '');
+    const error = await expectError(installWheel(wheel, { cache }), 'FILE_UNWRITABLE');
+    expect(error.hint).toContain('WHETSTONE_CACHE');
   });
 
   test('reports a missing Python, and the backends that need none', async () => {

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { cacheFolder } from './cache-folder.js';
 import { findLibrary, type LibrarySearch, type LibrarySource } from './find-library.js';
-import { installedFolder, installWheel, isInstalled } from './install-wheel.js';
+import { absence, installedFolder, installWheel, isInstalled } from './install-wheel.js';
 import type { InstallOptions } from './progress.js';
 import { tensorflowCpuWheel, tensorflowCpuWheels } from './wheels.js';
 
@@ -48,7 +48,8 @@ const search: LibrarySearch = {
     if (wheel === undefined) return { reason: `no libtensorflow is published for ${process.platform}-${process.arch}` };
     if (await isInstalled(wheel, cache))
       return { path: join(installedFolder(wheel, cache), 'tensorflow'), version: wheel.version };
-    return { reason: 'libtensorflow is not in the cache (fetch it with `npx @whetstone/backend install cpu`)' };
+    const state = await absence(wheel, cache);
+    return { reason: `libtensorflow ${state} (fetch it with \`npx @whetstone/backend install cpu\`)` };
   },
   packages: ['tensorflow'],
   distributions: ['tensorflow', 'tensorflow-cpu', 'tensorflow-intel', 'tensorflow-macos', 'tensorflow-rocm'],

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -13,6 +13,8 @@ export interface UnpackedFile {
   readonly bytes: number;
   /** Hex SHA-256. Absent in records of version 0.1.0. */
   readonly sha256?: string;
+  /** When the file was last modified, in milliseconds. Absent in records of version 0.1.0. */
+  readonly modified?: number;
 }
 
 /** Returns an entry's Unix permissions, the upper half of its attributes, or 644. Executables need theirs. */
@@ -59,7 +61,13 @@ export async function unpack(
       );
       const handle = await open(target, 'r+');
       await handle.sync().finally(() => handle.close());
-      files.push({ path: entry.fileName, bytes: entry.uncompressedSize, sha256: hash.digest('hex') });
+      const { mtimeMs } = await stat(target);
+      files.push({
+        path: entry.fileName,
+        bytes: entry.uncompressedSize,
+        sha256: hash.digest('hex'),
+        modified: mtimeMs,
+      });
     }
     return files;
   } catch (cause) {

@@ -5,7 +5,7 @@ import { acceleratorFiles } from './accelerator-files.js';
 import { acceleratorKinds, acceleratorSet, pluginPath, type AcceleratorKind } from './accelerators.js';
 import { cacheFolder } from './cache-folder.js';
 import { findLibrary, type FoundLibrary, type LibrarySearch } from './find-library.js';
-import { installedFolder, installWheel, isInstalled } from './install-wheel.js';
+import { absence, installedFolder, installWheel, isInstalled } from './install-wheel.js';
 import type { InstallOptions } from './progress.js';
 import { xlaCpuWheels, type WheelSet } from './wheels.js';
 
@@ -54,7 +54,8 @@ const search: LibrarySearch = {
       return { reason: `no XLA plugin for CPUs is published for ${process.platform}-${process.arch}` };
     if (await isInstalled(wheel, cache))
       return { path: pluginIn(installedFolder(wheel, cache)), version: wheel.version };
-    return { reason: 'no XLA plugin is in the cache (fetch one with `npx @whetstone/backend install xla-cpu`)' };
+    const state = await absence(wheel, cache);
+    return { reason: `an XLA plugin ${state} (fetch one with \`npx @whetstone/backend install xla-cpu\`)` };
   },
   packages: ['jax_plugins', 'xla_plugins'],
   distributions: [],

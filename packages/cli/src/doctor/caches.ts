@@ -22,7 +22,7 @@ interface Cache {
 }
 
 /** Folders of the cache folder that are caches of their own. Every other folder is an installed library. */
-const OTHERS = new Set(['models', 'wheels', 'loaded', 'xla-modules', 'tokenized']);
+const OTHERS = new Set(['models', 'wheels', 'loaded', 'locks', 'xla-modules', 'tokenized']);
 
 const cachesIn = (root: string): readonly Cache[] => [
   {

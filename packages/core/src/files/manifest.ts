@@ -157,7 +157,7 @@ function changed(folder: string, problems: readonly Problem[]): WhetstoneError {
     place: { file: folder },
     problems,
     hint:
-      'Write the folder again, or copy it again from where it came. If you changed the files yourself, remove ' +
-      `${MANIFEST_FILE} from the folder.`,
+      'Write the folder again, or copy or fetch it again from where it came. If you changed the files yourself, ' +
+      `remove ${MANIFEST_FILE} from the folder.`,
   });
 }

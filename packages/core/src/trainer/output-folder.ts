@@ -1,18 +1,20 @@
 import { readdir } from 'node:fs/promises';
-import { dirname, join, relative, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { WhetstoneError, type BatchSource } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/types.js';
 import { forgetError, isAbandoned } from '../checkpoint/index.js';
 import {
   checkWritable,
   fileError,
+  isWithin,
   makeFolder,
+  noLock,
   readTextIfPresent,
   writeAtomically,
   writeError,
   writeText,
+  type FolderLock,
 } from '../files/index.js';
-import { noLock, type OutputLock } from './output-lock.js';
 import { emptyFolder, endOverwrite, isOverwriteUnfinished } from './overwrite.js';
 
 /** The file that marks a folder as the output of a run. */
@@ -30,11 +32,9 @@ async function entriesOf(folder: string): Promise<readonly string[]> {
   }
 }
 
-const contains = (folder: string, path: string): boolean => !relative(folder, path).startsWith('..');
-
 /** Returns whether the run in the folder is resumed, as opposed to one in another folder. */
 const resumesRunIn = (folder: string, resume: ResolvedConfig['training']['resumeFromCheckpoint']): boolean =>
-  typeof resume === 'string' ? contains(folder, resume) : resume === true;
+  typeof resume === 'string' ? isWithin(folder, resume) : resume === true;
 
 /**
  * Checks that a run may write to its folder: the folder is empty or missing, or contains the run to resume or a run
@@ -70,7 +70,7 @@ export async function checkOutputFolder({
         'another output.folder.',
     });
   }
-  if (contains(folder, resolve(baseFolder)) || contains(folder, process.cwd())) {
+  if (isWithin(folder, resolve(baseFolder)) || isWithin(folder, process.cwd())) {
     throw new WhetstoneError(
       'OUTPUT_EXISTS',
       "The output folder contains the configuration's folder and is not overwritten.",
@@ -105,7 +105,7 @@ export async function prepareOutputFolder({
  * @throws `OUTPUT_LOCKED` if another run writes to it
  * @throws the errors of {@link checkOutputFolder} and `writeError`
  */
-export async function claimOutputFolder(config: ResolvedConfig, lock: OutputLock = noLock): Promise<void> {
+export async function claimOutputFolder(config: ResolvedConfig, lock: FolderLock = noLock): Promise<void> {
   const { folder, overwrite } = config.output;
   if (folder === null) return;
   await checkOutputFolder(config);

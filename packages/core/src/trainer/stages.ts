@@ -21,7 +21,7 @@ import {
 } from '../contract/index.js';
 import { provide, type ServiceRegistration } from '../container.js';
 import type { EventHub } from '../events.js';
-import { exists, writeFolder, writeResultManifest } from '../files/index.js';
+import { createFolderLock, exists, noLock, writeFolder, writeResultManifest, type FolderLock } from '../files/index.js';
 import type { RunStage } from '../training/train-run.js';
 import { TEMPLATE_TIME, type StageComposition } from './compose/index.js';
 import {
@@ -33,7 +33,6 @@ import {
 } from './stage-transfer.js';
 import { checkOutputFolder, claimOutputFolder, prepareOutputFolder, templateTimeIn } from './output-folder.js';
 import { followSteps } from './follow-steps.js';
-import { createOutputLock, noLock, type OutputLock } from './output-lock.js';
 import { findResume, stageFolder, writeDone, type StageResume } from './stage-folders.js';
 
 /** Composes and trains one run, or one stage of a run, with additional services. */
@@ -69,7 +68,7 @@ export async function* runStages(
   runner: StageRunner,
 ): AsyncGenerator<StepReport, RunReport, void> {
   const { folder } = stages[0]?.resolution.config.output ?? { folder: null };
-  const lock = folder === null ? noLock : createOutputLock(folder, () => undefined);
+  const lock = folder === null ? noLock : createFolderLock(folder, () => undefined);
   const { lastStep, end } = followSteps(runner.events);
   try {
     const run = await openStagedRun(stages, runner, lock);
@@ -92,7 +91,7 @@ export async function* runStages(
 async function openStagedRun(
   stages: readonly ResolvedStage[],
   runner: StageRunner,
-  lock: OutputLock,
+  lock: FolderLock,
 ): Promise<StagedRun> {
   const [first] = stages;
   if (first === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
@@ -147,7 +146,7 @@ class StagedRun {
     private readonly stages: readonly ResolvedStage[],
     private readonly resume: StageResume | null,
     private readonly runner: StageRunner,
-    private readonly lock: OutputLock,
+    private readonly lock: FolderLock,
     /** The time that the chat templates of all stages write; null until the first one is loaded. */
     private templateTime: Date | null,
   ) {

@@ -1,20 +1,58 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { Json } from '@whetstone/core/contract';
-import { makeFolder, readTextIfPresent, writeError, writeText } from '@whetstone/core/files';
+import { isFile, makeFolder, readTextIfPresent, remove, writeText } from '@whetstone/core/files';
+import { messageOf } from '@whetstone/core/util';
 
 /** Returns a model's answer to a prompt, from the cache if the prompt was asked before. */
 export type Ask = (prompt: string) => Promise<string>;
 
-/** Returns the answer to a question from the cache folder; otherwise calls `ask` and stores the answer. */
+const hashOf = (...texts: readonly string[]): string => createHash('sha256').update(texts.join('\0')).digest('hex');
+
+/** What was reported already, so that a folder that cannot be used is reported once. */
+const reported = new Set<string>();
+
+function reportOnce(folder: string, what: string, reason: string): void {
+  const key = `${folder}\0${what}`;
+  if (reported.has(key)) return;
+  reported.add(key);
+  process.emitWarning(`${what} in ${folder}: ${reason}`);
+}
+
+/**
+ * Returns the answer to a question from the cache folder; otherwise calls `ask` and stores the answer. A file holds the
+ * hash of question and answer, then the answer. One that is damaged, or a folder that cannot be used, costs a request.
+ */
 export async function answerFrom(folder: string, question: Json, ask: () => Promise<string>): Promise<string> {
-  const file = path.join(folder, `${createHash('sha256').update(JSON.stringify(question)).digest('hex')}.txt`);
-  const known = await readTextIfPresent(file);
+  const key = hashOf(JSON.stringify(question));
+  const file = path.join(folder, `${key}.txt`);
+  const known = await readAnswer(folder, file, key);
   if (known !== null) return known;
   const answer = await ask();
-  await makeFolder(folder).catch((cause: unknown) => {
-    throw writeError(cause, folder);
-  });
-  await writeText(file, answer);
+  try {
+    await makeFolder(folder);
+    // A folder in the place of the file would stay.
+    if (!(await isFile(file))) await remove(file);
+    await writeText(file, `${hashOf(key, answer)}\n${answer}`);
+  } catch (error) {
+    reportOnce(folder, 'Answers of the model cannot be stored', messageOf(error));
+  }
   return answer;
+}
+
+/** Returns a stored answer; null if there is none, or if it is damaged. */
+async function readAnswer(folder: string, file: string, key: string): Promise<string | null> {
+  let text: string | null;
+  try {
+    text = await readTextIfPresent(file);
+  } catch (error) {
+    reportOnce(folder, 'A stored answer of the model cannot be read, and is requested again', messageOf(error));
+    return null;
+  }
+  if (text === null) return null;
+  const end = text.indexOf('\n');
+  const answer = text.slice(end + 1);
+  if (text.slice(0, end) === hashOf(key, answer)) return answer;
+  reportOnce(folder, 'A stored answer of the model is damaged, and is requested again', path.basename(file));
+  return null;
 }

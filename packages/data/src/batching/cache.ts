@@ -2,6 +2,7 @@ import { readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Json } from '@whetstone/core/contract';
+import { messageOf } from '@whetstone/core/util';
 import { openStore, saveStore } from './store-file.js';
 import type { TokenStore } from './token-store.js';
 
@@ -20,14 +21,14 @@ function entriesOf(cacheFolder: string): Entry[] {
   return readdirSync(cacheFolder, { withFileTypes: true }).flatMap((entry) => {
     if (!entry.isDirectory()) return [];
     const folder = path.join(cacheFolder, entry.name);
-    const files = readdirSync(folder).map((file) => statSync(path.join(folder, file), { throwIfNoEntry: false }));
-    return [
-      {
-        folder,
-        bytes: files.reduce((sum, file) => sum + (file?.size ?? 0), 0),
-        used: statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0,
-      },
-    ];
+    try {
+      const files = readdirSync(folder).map((file) => statSync(path.join(folder, file), { throwIfNoEntry: false }));
+      const bytes = files.reduce((sum, file) => sum + (file?.size ?? 0), 0);
+      return [{ folder, bytes, used: statSync(folder).mtimeMs }];
+    } catch {
+      // It belongs to another user, or another process has just removed it.
+      return [];
+    }
   });
 }
 
@@ -60,8 +61,14 @@ export function trimCache(cacheFolder: string, keep: string, mostBytes = MOST_BY
 export async function damagedStores(cacheFolder: string): Promise<readonly { name: string; reason: string }[]> {
   const names = await readdir(cacheFolder);
   return names
-    .filter((name) => !name.endsWith('.part') && openStore(path.join(cacheFolder, name)) === null)
+    .filter((name) => !name.endsWith('.part') && isDamaged(path.join(cacheFolder, name)))
     .map((name) => ({ name, reason: 'it is incomplete or damaged' }));
+}
+
+function isDamaged(folder: string): boolean {
+  const opened = openStore(folder);
+  opened?.close();
+  return opened === null;
 }
 
 /** Marks an entry as used now. */
@@ -81,9 +88,13 @@ export function touchEntry(folder: string): void {
 export function saveInCache(folder: string, store: TokenStore, details: Json): string | null {
   try {
     saveStore(folder, store, details);
-    trimCache(path.dirname(folder), folder);
-    return null;
   } catch (error) {
-    return (error as Error).message;
+    return messageOf(error);
   }
+  try {
+    trimCache(path.dirname(folder), folder);
+  } catch {
+    // The entry is saved; the next run trims the cache.
+  }
+  return null;
 }

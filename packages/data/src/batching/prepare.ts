@@ -84,7 +84,9 @@ export async function prepare(inputs: PrepareInputs, options: BatchOptions): Pro
     options,
     heldOutKey: heldOut?.key ?? null,
   });
-  const cached = openStore(folder);
+  const cached = openStore(folder, () =>
+    inputs.onNote?.('The cached tokens of this data are damaged. The data is tokenized again.'),
+  );
   if (cached) {
     touchEntry(folder);
     const details = cached.details as unknown as CachedDetails;

@@ -48,7 +48,7 @@ export const isTarget = (packed: number): boolean => (packed & TARGET) !== 0;
 const PAGE_TOKENS = 1 << 20;
 
 /** Tokens that are kept in memory before pages go to a file: 128 MB. */
-const MEMORY_TOKENS = 32 << 20;
+export const MEMORY_TOKENS = 32 << 20;
 
 /** A page in memory, or its position in a file. */
 export type Page = { readonly values: Int32Array } | { readonly file: number; readonly position: number };

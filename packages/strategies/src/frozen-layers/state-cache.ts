@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { tensor2d, tidy, type Tensor2D } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type ForwardInput, type FrozenPrefix } from '@whetstone/core/contract';
 import { writeError, writeFullySync } from '@whetstone/core/files';
-import { bytesOf } from '@whetstone/core/util';
+import { bytesOf, messageOf } from '@whetstone/core/util';
 import { IGNORED_SEGMENT, segmentsOf, type Segment } from './segments.js';
 
 export interface CacheLimits {
@@ -106,7 +106,7 @@ class StateStore {
   private readonly entries = new Map<string, Stored>();
   private readonly disk = createDisk();
   private readonly maxMemoryBytes: number;
-  private readonly maxDiskBytes: number;
+  private maxDiskBytes: number;
   private memoryBytes = 0;
 
   constructor({ maxMemoryMegabytes = 1024, maxDiskMegabytes = 0 }: Partial<CacheLimits>) {
@@ -132,7 +132,7 @@ class StateStore {
     const bytes = values.byteLength;
     if (!this.hasRoom(bytes) || this.entries.has(key)) return;
     if (!this.fitsMemory(bytes)) {
-      this.entries.set(key, this.disk.write(values));
+      this.onDisk(() => this.entries.set(key, this.disk.write(values)));
       return;
     }
     this.memoryBytes += bytes;
@@ -143,7 +143,10 @@ class StateStore {
   read(key: string): Float32Array | null {
     const stored = this.entries.get(key);
     if (stored === undefined) return null;
-    return stored instanceof Float32Array ? stored : this.disk.read(stored.offset, stored.length);
+    if (stored instanceof Float32Array) return stored;
+    const values = this.onDisk(() => this.disk.read(stored.offset, stored.length));
+    if (values === null) this.entries.delete(key);
+    return values;
   }
 
   clear(): void {
@@ -155,6 +158,21 @@ class StateStore {
   dispose(): void {
     this.entries.clear();
     this.disk.dispose();
+  }
+
+  /**
+   * Runs an operation on the temporary file. If it fails, as on a full disk, no more states are stored there, and those
+   * that cannot be read are computed again.
+   */
+  private onDisk<T>(work: () => T): T | null {
+    try {
+      return work();
+    } catch (error) {
+      if (this.maxDiskBytes > 0)
+        process.emitWarning(`cacheFrozenPrefix stores no more states on disk: ${messageOf(error)}`);
+      this.maxDiskBytes = 0;
+      return null;
+    }
   }
 
   private fitsMemory(bytes: number): boolean {

@@ -1,11 +1,13 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   utimesSync,
   writeFileSync,
@@ -23,10 +25,16 @@ if (!existsSync(built)) console.warn('SKIPPED: the package is not built. Build i
 describe('the cache of compiled modules', () => {
   let folder = '';
   const open = (version = '1'): ModuleCache =>
-    openModuleCache(join(folder, 'modules'), { path: join(folder, 'plugin.so'), version, device: 'cpu' });
+    openModuleCache(
+      join(folder, 'modules'),
+      { path: join(folder, 'plugin.so'), version, device: 'cpu' },
+      { warn: (message) => warnings.push(message) },
+    );
+  let warnings: string[] = [];
   const bytes = Uint8Array.from({ length: 1000 }, (_, index) => index % 251);
 
   beforeEach(() => {
+    warnings = [];
     folder = mkdtempSync(join(tmpdir(), 'whetstone-modules-'));
     writeFileSync(join(folder, 'plugin.so'), 'a plugin');
   });
@@ -59,6 +67,36 @@ describe('the cache of compiled modules', () => {
     expect(readdirSync(join(folder, 'modules'))).toEqual([]);
   });
 
+  test.each([
+    ['a folder', (path: string) => mkdirSync(path)],
+    ['the module of another key', (path: string) => copyFileSync(join(folder, 'modules', 'other.module'), path)],
+    ['a FIFO', (path: string) => void execFileSync('mkfifo', [path])],
+  ])('%s in the place of a file is not used, reported once, and replaced', (what, put) => {
+    if (process.platform === 'win32' && what === 'a FIFO') return;
+    const cache = open();
+    cache.save('other', bytes);
+    for (const key of ['one', 'two']) {
+      put(join(folder, 'modules', `${key}.module`));
+      expect(cache.load(key)).toBeNull();
+      put(join(folder, 'modules', `${key}.module`));
+      cache.save(key, bytes);
+      expect(cache.load(key)).not.toBeNull();
+    }
+    expect(warnings).toHaveLength(1);
+  });
+
+  test.skipIf(process.platform === 'win32')('a damaged file that cannot be removed costs a compilation only', () => {
+    const cache = open();
+    cache.save('one', bytes);
+    writeFileSync(join(folder, 'modules', 'one.module'), 'damaged');
+    // Also for root: no entry of a file can be removed.
+    renameSync(join(folder, 'modules'), join(folder, 'other'));
+    writeFileSync(join(folder, 'modules'), '');
+    expect(cache.load('one')).toBeNull();
+    expect(() => cache.forget('one')).not.toThrow();
+    expect(() => cache.save('one', bytes)).not.toThrow();
+  });
+
   test('another version of the plugin has different keys', () => {
     expect(open('2').keyOf('module')).not.toBe(open('1').keyOf('module'));
   });
@@ -67,7 +105,7 @@ describe('the cache of compiled modules', () => {
     const cache = openModuleCache(
       join(folder, 'modules'),
       { path: join(folder, 'plugin.so'), version: '1', device: 'cpu' },
-      6000,
+      { maxBytes: 6000 },
     );
     const names = Array.from({ length: 12 }, (_, index) => `module ${String(index).padStart(2, '0')}`);
     names.forEach((name, index) => {

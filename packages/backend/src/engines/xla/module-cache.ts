@@ -5,21 +5,21 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   utimesSync,
   writeSync,
 } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { moveSync } from '@whetstone/core/files';
 
 /**
  * Compiled modules on disk, so that other processes do not compile them again. A file holds a magic header, the SHA-256
- * of the rest, and the plugin's bytes. It is written under a temporary name and renamed, so that concurrent or killed
- * writers leave complete files or none. Writes are not synced: the digest detects what a power failure leaves. An
- * unusable folder only costs a compilation.
+ * of its key and the rest, and the plugin's bytes. It is written under a temporary name and renamed, so that concurrent
+ * or killed writers leave complete files or none. Writes are not synced: the digest detects what a power failure
+ * leaves. An unusable folder only costs a compilation.
  */
 export interface ModuleCache {
   /** Returns the key of a module's text: the name of its file. */
@@ -31,20 +31,33 @@ export interface ModuleCache {
   forget(key: string): void;
 }
 
-const MAGIC = Buffer.from('whetstone xla module 1\n');
+const MAGIC = Buffer.from('whetstone xla module 2\n');
 const DIGEST_BYTES = 32;
 /** Size of the folder beyond which the least recently used modules are removed. */
 const MAX_BYTES = 2 ** 31;
 const suffix = '.module';
 
-const digestOf = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
+/** Returns the digest of a module with its key: a file under the name of another module is damaged, too. */
+const digestOf = (key: string, bytes: Uint8Array): Buffer =>
+  createHash('sha256').update(key).update('\0').update(bytes).digest();
+
+/** Returns the bytes of an entry; null if there is none. What is not a file is never opened: a FIFO would wait. */
+function readEntry(path: string): Buffer | 'not a file' | null {
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found === undefined) return null;
+    return found.isFile() ? readFileSync(path) : 'not a file';
+  } catch {
+    return null;
+  }
+}
 
 /** Returns the module in a file; null if the file is damaged. */
-function payloadOf(file: Buffer): Buffer | null {
+function payloadOf(key: string, file: Buffer): Buffer | null {
   const payload = file.subarray(MAGIC.length + DIGEST_BYTES);
   const isWhole =
     file.subarray(0, MAGIC.length).equals(MAGIC) &&
-    digestOf(payload).equals(file.subarray(MAGIC.length, MAGIC.length + DIGEST_BYTES));
+    digestOf(key, payload).equals(file.subarray(MAGIC.length, MAGIC.length + DIGEST_BYTES));
   return isWhole ? payload : null;
 }
 
@@ -53,9 +66,10 @@ export async function damagedModules(folder: string): Promise<readonly { name: s
   const damaged: { name: string; reason: string }[] = [];
   for (const name of await readdir(folder)) {
     if (!name.endsWith(suffix)) continue;
-    const file = await readFile(join(folder, name)).catch(() => null);
-    if (file === null) damaged.push({ name, reason: 'it cannot be read' });
-    else if (payloadOf(file) === null) damaged.push({ name, reason: 'its checksum is wrong' });
+    const file = readEntry(join(folder, name));
+    if (file === null || file === 'not a file') damaged.push({ name, reason: 'it cannot be read' });
+    else if (payloadOf(name.slice(0, -suffix.length), file) === null)
+      damaged.push({ name, reason: 'its checksum is wrong' });
   }
   return damaged;
 }
@@ -76,7 +90,10 @@ function processorFeatures(): string {
 export function openModuleCache(
   folder: string,
   plugin: { readonly path: string; readonly version: string; readonly device: string },
-  maxBytes: number = MAX_BYTES,
+  {
+    maxBytes = MAX_BYTES,
+    warn = console.warn,
+  }: { readonly maxBytes?: number; readonly warn?: (message: string) => void } = {},
 ): ModuleCache {
   const { size, mtimeMs } = statSync(plugin.path);
   const environment = [
@@ -91,19 +108,21 @@ export function openModuleCache(
   /** Bytes written since the folder was last pruned. Infinite at first: its size is not known. */
   let written = Infinity;
 
-  const forget = (key: string): void => rmSync(pathOf(key), { force: true });
+  const forget = (key: string): void => attempt(() => rmSync(pathOf(key), { recursive: true, force: true }));
+  let hasWarned = false;
+  const warnOnce = (message: string): void => {
+    if (!hasWarned) warn(message);
+    hasWarned = true;
+  };
   return {
     forget,
     keyOf: (text) => createHash('sha256').update(environment).update('\0').update(text).digest('hex'),
     load: (key) => {
-      let file: Buffer;
-      try {
-        file = readFileSync(pathOf(key));
-      } catch {
-        return null;
-      }
-      const payload = payloadOf(file);
+      const file = readEntry(pathOf(key));
+      if (file === null) return null;
+      const payload = file === 'not a file' ? null : payloadOf(key, file);
       if (payload === null) {
+        warnOnce(`A compiled module in ${folder} is damaged. It is compiled again.`);
         forget(key);
         return null;
       }
@@ -122,12 +141,13 @@ export function openModuleCache(
         try {
           const handle = openSync(temporary, 'wx');
           try {
-            for (const section of [MAGIC, digestOf(bytes), bytes])
+            for (const section of [MAGIC, digestOf(key, bytes), bytes])
               for (let from = 0; from < section.length;) from += writeSync(handle, section, from);
           } finally {
             closeSync(handle);
           }
-          renameSync(temporary, pathOf(key));
+          if (statSync(pathOf(key), { throwIfNoEntry: false })?.isDirectory() === true) forget(key);
+          moveSync(temporary, pathOf(key));
         } finally {
           rmSync(temporary, { force: true });
         }
@@ -146,20 +166,26 @@ function attempt(work: () => void): void {
 
 const STALE_MILLISECONDS = 3_600_000;
 
-/** Removes temporary files older than an hour and, beyond `maxBytes`, the least recently used modules. */
+/**
+ * Removes temporary files older than an hour and, beyond `maxBytes`, the least recently used modules. Entries that
+ * cannot be read or removed are skipped.
+ */
 function prune(folder: string, maxBytes: number): void {
+  const remove = (path: string): void => attempt(() => rmSync(path, { recursive: true, force: true }));
   const files = readdirSync(folder).flatMap((name) => {
     const path = join(folder, name);
-    const found = statSync(path, { throwIfNoEntry: false });
-    return found === undefined
-      ? []
-      : [{ path, bytes: found.size, used: found.mtimeMs, complete: name.endsWith(suffix) }];
+    try {
+      const { size, mtimeMs } = statSync(path);
+      return [{ path, bytes: size, used: mtimeMs, complete: name.endsWith(suffix) }];
+    } catch {
+      return [];
+    }
   });
   for (const { path, used, complete } of files)
-    if (!complete && path.endsWith('.partial') && Date.now() - used > STALE_MILLISECONDS) rmSync(path, { force: true });
+    if (!complete && path.endsWith('.partial') && Date.now() - used > STALE_MILLISECONDS) remove(path);
   let total = 0;
   for (const { path, bytes } of files.filter(({ complete }) => complete).sort((a, b) => b.used - a.used)) {
     total += bytes;
-    if (total > maxBytes) rmSync(path, { force: true });
+    if (total > maxBytes) remove(path);
   }
 }

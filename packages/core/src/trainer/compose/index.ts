@@ -11,6 +11,7 @@ import {
   type LoadedModel,
 } from '../../contract/index.js';
 import type { RunServices } from '../../container.js';
+import { createFolderLock, noLock, type FolderLock } from '../../files/index.js';
 import type { RunStage, TrainRun } from '../../training/train-run.js';
 import type { PluginMaker } from '../create-plugin.js';
 import {
@@ -22,7 +23,6 @@ import {
 } from '../output-folder.js';
 import { validateInstance } from '../validate-instance.js';
 import { followSteps } from '../follow-steps.js';
-import { createOutputLock, noLock, type OutputLock } from '../output-lock.js';
 import { useBackend } from './backend.js';
 import { createHooks, type ApplicationCallbacks } from './callbacks.js';
 import { RUN_CLUSTER, type RunCluster } from './cluster.js';
@@ -43,7 +43,7 @@ export interface StageComposition {
   /** Called as soon as the model is loaded. If the run created it, the receiver disposes it. */
   readonly useModel: (loaded: LoadedModel, isOurs: boolean) => void;
   /** The lock of the run's folder, which the run holds. */
-  readonly lock: OutputLock;
+  readonly lock: FolderLock;
   /** Called once the stage may claim its folder. */
   readonly claimOutput: (warn: TrainRun['warn']) => Promise<void>;
 }
@@ -94,10 +94,10 @@ export async function composeRun(options: ComposeOptions): Promise<ComposedRun> 
 }
 
 /** Locks the output folder, if it exists and this process writes to it. A staged run locks its folder itself. */
-async function lockOutput({ context, services, stage }: ComposeOptions, { writes }: RunCluster): Promise<OutputLock> {
+async function lockOutput({ context, services, stage }: ComposeOptions, { writes }: RunCluster): Promise<FolderLock> {
   const { folder } = context.resolution.config.output;
   if (folder === null || !writes || stage !== undefined) return noLock;
-  const lock = createOutputLock(folder, (message) => services.get(RUN_LOGGER).info(message));
+  const lock = createFolderLock(folder, (message) => services.get(RUN_LOGGER).info(message));
   services.onDispose(lock.release);
   await lock.take();
   return lock;
@@ -106,7 +106,7 @@ async function lockOutput({ context, services, stage }: ComposeOptions, { writes
 async function compose(
   { context, services, callbacks: application, stage }: ComposeOptions,
   cluster: RunCluster,
-  lock: OutputLock,
+  lock: FolderLock,
 ): Promise<Pick<ComposedRun, 'run' | 'maker'>> {
   const { config } = context.resolution;
   const backend = await useBackend(services, cluster, config.backend);

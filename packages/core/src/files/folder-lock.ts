@@ -1,13 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { link, open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { link, open, readdir, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { WhetstoneError } from '../contract/index.js';
-import { exists, removeStale, temporaryName, writeError } from '../files/index.js';
 import { isRecord, messageOf } from '../util/index.js';
+import { writeError } from './errors.js';
+import { exists } from './present.js';
 import { isNear, isRunning, ownIdentity, type ProcessIdentity } from './process-identity.js';
+import { move } from './rename.js';
+import { removeStale, temporaryName } from './write.js';
 
-/** The lock of an output folder. Its name starts with a dot, so that it is not part of the contents of the run. */
+/**
+ * The lock of a folder: of a run's output, or of an installation. Its name starts with a dot, so that it is not part of
+ * the contents of the run.
+ */
 const LOCK_FILE = '.run.lock';
 const FORMAT = 'whetstone-lock';
 /** The interval in which a run renews its lock. */
@@ -42,8 +48,8 @@ interface Lock {
   readonly renewed: Date;
 }
 
-/** The lock of an output folder: one run at a time writes to it. */
-export interface OutputLock {
+/** The lock of a folder: one run, or one installer, at a time writes to it. */
+export interface FolderLock {
   /**
    * Takes the lock, if the folder exists and this lock is not held yet.
    *
@@ -58,14 +64,14 @@ export interface OutputLock {
 }
 
 /** A lock for a run that writes nothing. */
-export const noLock: OutputLock = {
+export const noLock: FolderLock = {
   take: async () => undefined,
   release: async () => undefined,
   heldFolder: () => null,
 };
 
 /** Creates the lock of a folder. It is not taken yet. @param info reports that a stale lock was taken over */
-export function createOutputLock(folder: string, info: (message: string) => void): OutputLock {
+export function createFolderLock(folder: string, info: (message: string) => void): FolderLock {
   const file = join(folder, LOCK_FILE);
   let token: string | null = null;
   let heartbeat: NodeJS.Timeout | undefined;
@@ -124,7 +130,7 @@ async function takeLock(folder: string, info: (message: string) => void): Promis
         await rm(successor, { force: true });
         continue;
       }
-      await rename(successor, join(folder, LOCK_FILE));
+      await move(successor, join(folder, LOCK_FILE));
       for (const { file } of chain.slice(1)) await rm(file, { force: true });
       info(`The lock of ${folder} was taken over: ${describeHolder(last)} ended without releasing it.`);
       return own.token;
@@ -173,6 +179,9 @@ async function writeDraft(file: string, holder: Holder): Promise<void> {
   }
 }
 
+/** Errors of file systems without hard links: of Linux and macOS, and those that Windows reports for FAT. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EISDIR', 'EINVAL', 'UNKNOWN'];
+
 /** Gives a draft its name, unless a file has it. Returns whether it did. */
 async function createExclusively(draft: string, file: string): Promise<boolean> {
   try {
@@ -182,7 +191,7 @@ async function createExclusively(draft: string, file: string): Promise<boolean> 
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EEXIST') return false;
     // File systems without hard links.
-    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP' && code !== 'ENOSYS') throw error;
+    if (!NO_LINKS.includes(String(code))) throw error;
   }
   try {
     const handle = await open(file, 'wx');
