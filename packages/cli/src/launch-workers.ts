@@ -6,7 +6,7 @@ import { errorCodes, WhetstoneError, type Json, type Problem } from '@whetstone/
 import { createClusterToken, TOKEN_VARIABLE } from '@whetstone/core/distributed';
 import { continueWithoutOutput } from '@whetstone/core/util';
 import { endingSignals, newSignals, savingSignals } from './interrupt.js';
-import { LAUNCHED_VARIABLE, type ToldError } from './launched.js';
+import { LAUNCHED_VARIABLE, sendSignal, type ToldError } from './launched.js';
 import { errorAsText, type Terminal } from './terminal.js';
 
 /** How a worker ended. */
@@ -42,7 +42,7 @@ export async function launchWorkers(count: number, parameters: readonly string[]
   );
   const running = new Set(children);
   const sendAll = (signal: NodeJS.Signals): void => {
-    for (const child of running) child.kill(signal);
+    for (const child of running) sendSignal(child, signal);
   };
   const timers: NodeJS.Timeout[] = [];
   const forwarding = forwardSignals(sendAll, timers);

@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { isWhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import { errorAsJson } from './terminal.js';
 
@@ -29,6 +30,31 @@ export async function tellLauncher(error: unknown): Promise<boolean> {
 /** Sends the launcher an error that no code handles. Node prints it with its stack and ends the process. */
 export function tellLauncherOfCrashes(): void {
   if (isLaunched()) process.on('uncaughtExceptionMonitor', (error) => void tellLauncher(error));
+}
+
+/** The message with which the launcher passes on a signal on Windows, where a signal would end the process at once. */
+interface PassedSignal {
+  readonly signal: NodeJS.Signals;
+}
+
+/** Sends a signal to a started process: on Windows as a message, except for the one that ends it at once. */
+export function sendSignal(
+  child: Pick<ChildProcess, 'kill' | 'send'>,
+  signal: NodeJS.Signals,
+  platform: NodeJS.Platform = process.platform,
+): void {
+  if (platform !== 'win32' || signal === 'SIGKILL') child.kill(signal);
+  else child.send({ signal } satisfies PassedSignal, () => undefined);
+}
+
+/** Treats signals that the launcher sends as messages like those of the system. */
+export function onPassedSignal(): void {
+  if (!isLaunched()) return;
+  process.on('message', (message: PassedSignal) => {
+    process.emit(message.signal, message.signal);
+  });
+  // The listener must not keep the process alive.
+  process.channel?.unref();
 }
 
 /** Calls `listener` when the launcher has exited for any reason. */

@@ -13,7 +13,8 @@ export function pin(path: string, symbols: 'global' | 'local' = 'global'): void 
   const problem = libraryFileProblem(path);
   if (problem !== null) throw new Error(`${path}: ${problem}.`);
   if (process.platform === 'win32') {
-    koffi.load('kernel32.dll').func('void *LoadLibraryA(const char *)')(path);
+    // Wide characters, because a path can have any. The flag searches the library's own folder for those it needs.
+    koffi.load('kernel32.dll').func('void *LoadLibraryExW(const char16_t *, void *, uint32_t)')(path, null, 0x8);
     return;
   }
   const [lazy, global, keep] = process.platform === 'darwin' ? [0x1, 0x8, 0x80] : [0x1, 0x100, 0x1000];

@@ -6,6 +6,9 @@ import { join } from 'node:path';
 import { cacheFolder } from '../install/cache-folder.js';
 import { messageOf } from '@whetstone/core/util';
 
+/** What the script writes once all libraries are loaded. */
+const LOADED = 'whetstone: all libraries are loaded';
+
 /**
  * Script of a separate process that loads libraries in order, as the engines do. It also calls two functions of a
  * plugin that may end the process: `GetPjrtApi` and `PJRT_Plugin_Initialize`, the fourth function of the API table,
@@ -27,6 +30,7 @@ for (const path of process.argv.slice(2)) {
   const signature = koffi.proto('void *initialise(void *)');
   koffi.decode(initialise, signature)(koffi.address(parameters.buffer));
 }
+require('node:fs').writeSync(2, '${LOADED}');
 process.kill(process.pid, 'SIGKILL');
 `;
 
@@ -74,7 +78,8 @@ export async function loadingProblem(paths: readonly string[]): Promise<string |
     },
   );
   // The script kills itself after loading, so that no library runs its exit handlers.
-  if (signal === 'SIGKILL') {
+  // Windows has no signals: there, the exit code is that of a failure.
+  if (errors.includes(LOADED)) {
     try {
       mkdirSync(join(cacheFolder(), 'loaded'), { recursive: true });
       writeFileSync(marker, '');

@@ -4,7 +4,7 @@ import { clusterOfEnvironment, workerName } from '@whetstone/core/distributed';
 import { continueWithoutOutput, formatBytes } from '@whetstone/core/util';
 import { duration, loss } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
-import { isLaunched, onLauncherGone, tellLauncherOfCrashes } from '../launched.js';
+import { isLaunched, onLauncherGone, onPassedSignal, tellLauncherOfCrashes } from '../launched.js';
 import { launchWorkers } from '../launch-workers.js';
 import { trainingProgress } from '../progress.js';
 import { createTerminal, terminalLogger, type Terminal } from '../terminal.js';
@@ -60,6 +60,7 @@ export async function train(config: string, options: TrainOptions): Promise<void
   );
   onLauncherGone(interrupt.abort);
   tellLauncherOfCrashes();
+  onPassedSignal();
   const trainer = new Trainer(config, {
     overrides: [...options.set, ...(options.resume === true ? ['training.resumeFromCheckpoint=true'] : [])],
     services: [provide(LOGGER, progress.logger(terminalLogger(terminal)))],

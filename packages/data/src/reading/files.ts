@@ -9,6 +9,10 @@ const DATA_FILE_EXTENSIONS = ['jsonl', 'ndjson', 'json', 'csv', 'tsv', 'parquet'
 
 const folderPattern = `**/*.{${DATA_FILE_EXTENSIONS.join(',')}}{,.gz}`;
 
+/** Returns a pattern with slashes. In a pattern of Windows, a backslash separates folders; elsewhere it escapes. */
+export const slashed = (pattern: string, separator: string = path.sep): string =>
+  separator === '\\' ? pattern.replaceAll('\\', '/') : pattern;
+
 async function expand(pattern: string, baseFolder: string): Promise<string[]> {
   const literal = path.resolve(baseFolder, pattern);
   const found = await statOf(literal);
@@ -17,7 +21,7 @@ async function expand(pattern: string, baseFolder: string): Promise<string[]> {
     return glob(folderPattern, { cwd: literal, absolute: true });
   }
   if (!isDynamicPattern(pattern)) return [];
-  return glob(pattern, { cwd: baseFolder, absolute: true });
+  return glob(slashed(pattern), { cwd: baseFolder, absolute: true });
 }
 
 /**
