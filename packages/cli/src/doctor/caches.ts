@@ -21,16 +21,20 @@ interface Cache {
   readonly damaged: (folder: string) => Promise<Contents['damaged']>;
 }
 
-/** Folders of the cache folder that are caches of their own. Every other folder is an installed library. */
+/** Folders of the cache folder that are caches of their own. */
 const OTHERS = new Set(['models', 'wheels', 'loaded', 'locks', 'xla-modules', 'tokenized']);
+/** Every other folder is an installed library, except those that the suites of this repository make. */
+const isLibrary = (name: string): boolean => !OTHERS.has(name) && !name.startsWith('test-');
+
+/** Number of damaged entries that are named as text. */
+const MAX_LISTED = 3;
 
 const cachesIn = (root: string): readonly Cache[] => [
   {
     name: 'libraries',
     folder: root,
-    isEntry: (name) => !OTHERS.has(name),
-    damaged: async (folder) =>
-      (await import('@whetstone/backend/install')).damagedInstallations(folder, (name) => !OTHERS.has(name)),
+    isEntry: isLibrary,
+    damaged: async (folder) => (await import('@whetstone/backend/install')).damagedInstallations(folder, isLibrary),
   },
   {
     name: 'models',
@@ -71,10 +75,11 @@ function describe(place: Place | { readonly error: string }, contents: Contents 
   const access = place.writable ? '' : ', read-only';
   if (isReason(contents)) return `${place.folder}${access}, cannot be read: ${contents.error}`;
   const { entries, bytes, damaged } = contents;
-  const listed = damaged.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
+  const listed = damaged.slice(0, MAX_LISTED).map(({ name, reason }) => `${name}: ${reason}`);
+  if (damaged.length > MAX_LISTED) listed.push(`and ${damaged.length - MAX_LISTED} more`);
   return (
     `${place.folder}, ${entries} ${entries === 1 ? 'entry' : 'entries'}, ${formatBytes(bytes)}${access}` +
-    (damaged.length === 0 ? '' : `, damaged: ${listed}`)
+    (damaged.length === 0 ? '' : `, damaged: ${listed.join('; ')}`)
   );
 }
 

@@ -65,7 +65,7 @@ beforeAll(async () => {
       version: 1,
       files: { 'config.json': { bytes: 3, sha256: '00' } },
     }),
-    [join(cache, 'xla-modules', 'abc.module')]: 'whetstone xla module 1\nnothing',
+    [join(cache, 'xla-modules', 'abc.module')]: 'whetstone xla module 2\nnothing',
     [join(cache, 'tokenized/abc/store.json')]: '{"format": 2',
     // Comments are allowed, and nothing that it names is loaded.
     [join(project, 'run.json')]: `{
@@ -123,6 +123,16 @@ describe('whetstone doctor', () => {
     // The same as text.
     for (const title of ['Versions', 'Backend', 'Memory', 'Disk', 'Caches', 'Last run']) expect(text).toContain(title);
     expect(text).toContain('Nothing was found that prevents training.');
+  });
+
+  test('names three damaged entries of a cache as text, and says how many there are', async () => {
+    const modules = join(root, 'modules-cache', 'xla-modules');
+    await mkdir(modules, { recursive: true });
+    for (const name of ['a', 'b', 'c', 'd', 'e']) await writeFile(join(modules, `${name}.module`), 'damaged');
+    await mkdir(join(root, 'modules-cache', 'test-peers-1'));
+    const { text } = await doctor([], { WHETSTONE_CACHE: join(root, 'modules-cache') });
+    expect(text).toMatch(/damaged: \w\.module: [^;]+; \w\.module: [^;]+; \w\.module: [^;]+; and 2 more/);
+    expect(text).not.toContain('test-peers-1');
   });
 
   test('fails if the output folder cannot be written, and reads the other sections', async () => {

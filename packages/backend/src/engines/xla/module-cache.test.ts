@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openModuleCache, type ModuleCache } from './module-cache.js';
+import { damagedModules, openModuleCache, type ModuleCache } from './module-cache.js';
 
 const built = fileURLToPath(new URL('../../../dist/engines/xla/module-cache.js', import.meta.url));
 if (!existsSync(built)) console.warn('SKIPPED: the package is not built. Build it with: npm run build');
@@ -95,6 +95,20 @@ describe('the cache of compiled modules', () => {
     expect(cache.load('one')).toBeNull();
     expect(() => cache.forget('one')).not.toThrow();
     expect(() => cache.save('one', bytes)).not.toThrow();
+  });
+
+  test('damaged files are named, and those of another version of the format are not', async () => {
+    const cache = open();
+    for (const key of ['changed', 'later', 'whole']) cache.save(key, bytes);
+    const rewrite = (key: string, change: (file: Buffer) => Buffer): void => {
+      const path = join(folder, 'modules', `${key}.module`);
+      writeFileSync(path, change(readFileSync(path)));
+    };
+    rewrite('changed', (file) => file.subarray(0, -1));
+    rewrite('later', (file) => Buffer.concat([Buffer.from('whetstone xla module 99\n'), file]));
+    expect(await damagedModules(join(folder, 'modules'))).toEqual([
+      { name: 'changed.module', reason: 'its checksum is wrong' },
+    ]);
   });
 
   test('another version of the plugin has different keys', () => {

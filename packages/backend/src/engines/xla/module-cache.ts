@@ -31,7 +31,8 @@ export interface ModuleCache {
   forget(key: string): void;
 }
 
-const MAGIC = Buffer.from('whetstone xla module 2\n');
+const FORMAT = 'whetstone xla module ';
+const MAGIC = Buffer.from(`${FORMAT}2\n`);
 const DIGEST_BYTES = 32;
 /** Size of the folder beyond which the least recently used modules are removed. */
 const MAX_BYTES = 2 ** 31;
@@ -61,14 +62,18 @@ function payloadOf(key: string, file: Buffer): Buffer | null {
   return isWhole ? payload : null;
 }
 
-/** Returns the files of a cache of modules that are damaged. */
+/** Returns whether a file is a module in the format of another version. */
+const isOtherVersion = (file: Buffer): boolean =>
+  file.subarray(0, FORMAT.length).equals(Buffer.from(FORMAT)) && !file.subarray(0, MAGIC.length).equals(MAGIC);
+
+/** Returns the files of a cache of modules that are damaged. Those of other versions are not: no process reads them. */
 export async function damagedModules(folder: string): Promise<readonly { name: string; reason: string }[]> {
   const damaged: { name: string; reason: string }[] = [];
   for (const name of await readdir(folder)) {
     if (!name.endsWith(suffix)) continue;
     const file = readEntry(join(folder, name));
     if (file === null || file === 'not a file') damaged.push({ name, reason: 'it cannot be read' });
-    else if (payloadOf(name.slice(0, -suffix.length), file) === null)
+    else if (payloadOf(name.slice(0, -suffix.length), file) === null && !isOtherVersion(file))
       damaged.push({ name, reason: 'its checksum is wrong' });
   }
   return damaged;
@@ -86,7 +91,10 @@ function processorFeatures(): string {
   }
 }
 
-/** Opens the cache in a folder for one plugin. The plugin's file, version and device are part of every key. */
+/**
+ * Opens the cache in a folder for one plugin. The format, and the plugin's file, version and device are part of
+ * every key.
+ */
 export function openModuleCache(
   folder: string,
   plugin: { readonly path: string; readonly version: string; readonly device: string },
@@ -97,6 +105,7 @@ export function openModuleCache(
 ): ModuleCache {
   const { size, mtimeMs } = statSync(plugin.path);
   const environment = [
+    MAGIC.toString(),
     String(size),
     String(mtimeMs),
     plugin.version,
