@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isWhetstoneError, type ErrorCode } from '@whetstone/core/contract';
@@ -185,27 +185,33 @@ describe('installing a wheel', () => {
     expect(await readdir(locks)).toEqual([]);
   });
 
-  test.each([
-    'a changed file of the same size',
-    'no record',
-    'a folder as record',
-    'a file as folder',
-    'zeros as record',
-  ])('repairs an installation with %s', async (damage) => {
+  test('repairs a damaged installation', async () => {
     const installed = await installWheel(wheel, { cache });
-    const record = join(installed, 'install.json');
-    if (damage.startsWith('a changed')) await writeFile(join(installed, 'tiny/needed.txt'), 'neeeed');
-    else await rm(damage === 'a file as folder' ? installed : record, { recursive: true });
-    if (damage === 'a folder as record') await mkdir(record);
-    if (damage === 'a file as folder') await writeFile(installed, '');
-    if (damage === 'zeros as record') await writeFile(record, Buffer.alloc(100));
-    expect(await isInstalled(wheel, cache)).toBe(false);
-    expect((await damagedInstallations(cache, (name) => name.startsWith('tiny'))).map(({ name }) => name)).toEqual([
-      'tiny-1.0',
-    ]);
+    const [record, needed] = [join(installed, 'install.json'), join(installed, 'tiny/needed.txt')];
+    const whole = join(folder, 'whole');
+    await cp(installed, whole, { recursive: true });
+    const damages: Readonly<Record<string, () => Promise<unknown>>> = {
+      'a changed file of the same size': () => writeFile(needed, 'neeeed'),
+      'no record': () => rm(record),
+      'a folder as record': async () => rm(record).then(() => mkdir(record)),
+      'zeros as record': () => writeFile(record, Buffer.alloc(100)),
+      'a file as folder': async () => rm(installed, { recursive: true }).then(() => writeFile(installed, '')),
+    };
+    for (const [what, damage] of Object.entries(damages)) {
+      await rm(installed, { recursive: true });
+      await cp(whole, installed, { recursive: true });
+      expect(await isInstalled(wheel, cache)).toBe(true);
+      await damage();
+      expect(await isInstalled(wheel, cache), what).toBe(false);
+      const damaged = await damagedInstallations(cache, (name) => name.startsWith('tiny'));
+      expect(
+        damaged.map(({ name }) => name),
+        what,
+      ).toEqual(['tiny-1.0']);
+    }
     await installWheel(wheel, { cache });
     expect(await isInstalled(wheel, cache)).toBe(true);
-    expect(await readFile(join(installed, 'tiny/needed.txt'), 'utf8')).toBe('needed');
+    expect(await readFile(needed, 'utf8')).toBe('needed');
   });
 
   test('a copied installation, whose files have other times, is compared by its checksums', async () => {

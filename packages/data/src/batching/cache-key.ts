@@ -3,8 +3,11 @@ import path from 'node:path';
 import type { ChatRenderer } from '@whetstone/core/contract';
 import type { BatchOptions } from './options.js';
 
-/** The version of the tokenized data. It is raised whenever the same input results in different tokens. */
-const CACHE_VERSION = 6;
+/**
+ * The version of the tokenized data. It is raised whenever the same input results in different tokens or
+ * another format.
+ */
+const CACHE_VERSION = 7;
 
 /** The inputs that determine the tokens of a data set. */
 export interface CacheInputs {

@@ -57,12 +57,12 @@ export function trimCache(cacheFolder: string, keep: string, mostBytes = MOST_BY
   }
 }
 
-/** Returns the entries of a cache of tokens that are incomplete or damaged. */
+/** Returns the entries of a cache of tokens that this version cannot read. */
 export async function damagedStores(cacheFolder: string): Promise<readonly { name: string; reason: string }[]> {
   const names = await readdir(cacheFolder);
   return names
     .filter((name) => !name.endsWith('.part') && isDamaged(path.join(cacheFolder, name)))
-    .map((name) => ({ name, reason: 'it is incomplete or damaged' }));
+    .map((name) => ({ name, reason: 'it is of another version, incomplete or damaged' }));
 }
 
 function isDamaged(folder: string): boolean {
