@@ -220,4 +220,24 @@ describe('GPUs', () => {
     const configured = await resolveBackend({ name: 'xla', threads: null }, { xlaPlugin: plugin }, machine);
     expect(configured.gpu).toBeNull();
   });
+
+  test.skipIf(installedPlugin === null || libraryFolder === null)(
+    'whetstone without an engine tries an accelerator before the processor, as auto does',
+    async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'whetstone-plugin-'));
+      folders.push(folder);
+      const plugin = join(folder, 'cuda_plugin.so');
+      await symlink(installedPlugin ?? '', plugin);
+      const choose = async (engine: string | null): Promise<string> => {
+        const request = { name: 'whetstone', engine, threads: null };
+        return (await resolveBackend(request, { xlaPlugin: plugin }, await machineWith([]))).reason;
+      };
+      const tried = /whetstone on an accelerator: the device .* computes on the processor/;
+      const chosen = /Computing on whetstone with TensorFlow/;
+      const reason = await choose(null);
+      expect(reason).toMatch(tried);
+      expect(reason).toMatch(chosen);
+      expect(await choose('tensorflow')).not.toMatch(tried);
+    },
+  );
 });

@@ -79,7 +79,7 @@ interface Candidate {
 
 /** The candidates of the engines. */
 const engineNames: Readonly<Record<Engine['name'], Pick<Candidate, 'name' | 'names'>>> = {
-  'an accelerator': { name: 'whetstone on an accelerator', names: [] },
+  'an accelerator': { name: 'whetstone on an accelerator', names: ['whetstone'] },
   tensorflow: { name: 'whetstone', names: ['whetstone'] },
   xla: { name: 'xla', names: ['xla', 'whetstone'] },
 };
