@@ -72,10 +72,10 @@ describe('early-stopping', () => {
       expect(control.best).toBe(restoreBest ? 2 : 0);
     }
   });
+  const call = (callback: ReturnType<typeof createEarlyStopping>, loss: number, control: Control): void =>
+    void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, loss), control);
   it('restores its count of evaluations on resume', async () => {
     const first = createEarlyStopping({ patience: 3 });
-    const call = (callback: typeof first, loss: number, control: Control): void =>
-      void (callback.onEvaluate as (report: EvaluationReport, control: Control) => void)(evaluation(1, loss), control);
     const control = recordingControl();
     for (const loss of [1, 2, 2]) call(first, loss, control);
     const second = createEarlyStopping({ patience: 3 });
@@ -83,6 +83,18 @@ describe('early-stopping', () => {
     call(second, 2, control);
     expect(control.stops).toHaveLength(1);
     expect(control.stops[0]).toContain('best 1');
+  });
+  it('does not compare the values of another metric that was saved', async () => {
+    const control = recordingControl();
+    const first = createEarlyStopping({ metric: 'trainLoss', trainLossWindow: 1 });
+    await (first.onStep as (report: StepReport, control: Control) => unknown)(
+      { step: 1, loss: 0.5, updated: true } as StepReport,
+      control,
+    );
+    const second = createEarlyStopping({ patience: 1 });
+    second.loadState?.(JSON.parse(JSON.stringify(await first.saveState?.())));
+    call(second, 2, control);
+    expect(control.stops).toEqual([]);
   });
   it('uses the train loss, averaged over windows, and then ignores evaluations', () => {
     const control = recordingControl();

@@ -72,6 +72,9 @@ interface State {
   readonly withoutImprovement: number;
   readonly windowSum: number;
   readonly windowSteps: number;
+  /** The metric of `best`, and which of its values are better. States of earlier versions lack them. */
+  readonly metric?: string;
+  readonly mode?: 'min' | 'max';
 }
 
 const initialState: State = {
@@ -200,7 +203,7 @@ function checkEarlyStopping(options: EarlyStoppingOptions, run: RunOutline): Unu
  */
 export function createEarlyStopping(given: Partial<EarlyStoppingOptions> = {}): Callback {
   const options: EarlyStoppingOptions = { ...defaultsOf(configSchema), ...given };
-  const { metric, patience, warmupEvaluations, restoreBest, trainLossWindow } = options;
+  const { metric, mode, patience, warmupEvaluations, restoreBest, trainLossWindow } = options;
   let state = initialState;
 
   const evaluateMetric = (value: number, step: number, control: Control): void => {
@@ -238,9 +241,12 @@ export function createEarlyStopping(given: Partial<EarlyStoppingOptions> = {}): 
       evaluateMetric(value, report.step, control);
     },
     checkRun: (run) => checkEarlyStopping(options, run),
-    saveState: () => ({ ...state }) as unknown as Json,
-    loadState: (saved) => {
-      state = { ...initialState, ...(saved as unknown as State) };
+    saveState: () => ({ ...state, metric, mode }) as unknown as Json,
+    loadState: (value) => {
+      const saved = value as unknown as State;
+      // The values of another metric cannot be compared with those of this one.
+      const isSame = (saved.metric ?? metric) === metric && (saved.mode ?? mode) === mode;
+      state = isSame ? { ...initialState, ...saved } : initialState;
     },
   };
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { ResolvedConfig } from '../config/types.js';
+import type { BatchSource } from '../contract/data.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
 import type { LoadedModel } from '../contract/model.js';
@@ -8,9 +9,11 @@ import type { SavedState, Strategy } from '../contract/strategy.js';
 import type { TensorBackendInfo } from '../contract/tokens.js';
 import type { Workers } from '../contract/workers.js';
 import { writeFolder } from '../files/index.js';
+import type { HookRunner } from '../hooks/types.js';
 import { checkFinite, savedState } from './attachment-contents.js';
 import { sizesOf, type BatchSizes } from './batch-sizes.js';
 import { checkpointFolder } from './folders.js';
+import { listed, type Difference } from './compare-config.js';
 import { compareRuns, identityOf, type Identity } from './identity.js';
 import { readJson, writeCheckpointManifest, writeJson } from './manifest.js';
 import { readRestorePoint, writeRestorePoint, type SavedRestorePoint } from './restore-point.js';
@@ -41,6 +44,8 @@ export interface CheckpointSources extends ChangingObjects {
   readonly backend: Pick<TensorBackendInfo, 'backend' | 'engine'>;
   readonly workers: Pick<Workers, 'count'>;
   readonly schedule: { readonly plugin: string };
+  readonly hooks: ChangingObjects['hooks'] & Pick<HookRunner, 'marksBest'>;
+  readonly evalData: Pick<BatchSource, 'summary'> | null;
   readonly dataHash: string;
   /** The hash of the base model of an adapter; null if unknown, or without an adapter. */
   readonly baseHash: string | null;
@@ -120,7 +125,7 @@ export async function loadCheckpoint(
       place: { file },
     });
   const config = await readJson(join(folder, CONFIG_FILE));
-  compareRuns({ identity: saved['identity'] as unknown as Identity, config, file }, sources, warn);
+  const evaluatedBy = compareRuns({ identity: saved['identity'] as unknown as Identity, config, file }, sources, warn);
   const state = parseRunState(saved['run'], file);
   await forEachContent(sources, {
     state: (name, object) => readState(folder, name, (value) => object.loadState(value)),
@@ -129,7 +134,25 @@ export async function loadCheckpoint(
   });
   const point = await readRestorePoint(folder);
   if (point !== null) sources.restorePoint.load(point);
-  return { ...state, sizes: state.sizes ?? savedSizes(config, folder) };
+  return {
+    ...state,
+    best: comparableBest(state, evaluatedBy, sources, warn),
+    sizes: state.sizes ?? savedSizes(config, folder),
+  };
+}
+
+/** Returns the best weights so far; null if they cannot be compared with those of later evaluations. */
+function comparableBest(
+  { best }: RunState,
+  differences: readonly Difference[],
+  { config, hooks }: CheckpointSources,
+  warn: (message: string) => void,
+): RunState['best'] {
+  // Without loadBestModelAtEnd, callbacks decide which weights are the best.
+  if (best === null || differences.length === 0 || (!config.training.loadBestModelAtEnd && hooks.marksBest))
+    return best;
+  warn(`The best weights so far, those of step ${best.step}, no longer count: ${listed(differences)}.`);
+  return null;
 }
 
 /** Returns the batch sizes of a checkpoint of an earlier version, which are in its configuration only. */

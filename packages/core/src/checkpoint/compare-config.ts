@@ -1,6 +1,6 @@
 import type { Problem } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
-import { isRecord, ownValue, sortKeys } from '../util/index.js';
+import { isRecord, lessIsBetter, ownValue, plainMetric, sortKeys } from '../util/index.js';
 
 /** The reasons for which a different setting is refused, unless `training.resumeDespite` names them. */
 const reasons = ['data', 'seed', 'packing', 'length'] as const;
@@ -10,11 +10,12 @@ const reasons = ['data', 'seed', 'packing', 'length'] as const;
  *
  * - `free`: nothing that was trained depends on it.
  * - `reported`: it applies from here on.
+ * - `best`: it decides which weights are the best, so that those of before cannot be compared with later ones.
  * - `inexact`: the run continues at the same sample, but its numbers differ from those of an uninterrupted run.
  * - A reason: the run would train on other samples or repeat some, so it is refused unless it is allowed.
  * - `tensors`: it decides which tensors there are or what they mean, so it is always refused.
  */
-type Rule = 'free' | 'reported' | 'inexact' | 'tensors' | (typeof reasons)[number];
+type Rule = 'free' | 'reported' | 'best' | 'inexact' | 'tensors' | (typeof reasons)[number];
 
 /**
  * The rules of settings by their path; the longest path that contains a setting applies. Others are free. A test checks
@@ -57,7 +58,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   'data.leakage': 'free',
   'data.qualityGate': 'free',
   'data.workers': 'free',
-  evaluation: 'free',
+  evaluation: 'best',
   'training.numTrainEpochs': 'free',
   'training.maxSteps': 'free',
   'training.perDeviceEvalBatchSize': 'free',
@@ -67,9 +68,9 @@ export const rules: Readonly<Record<string, Rule>> = {
   'training.saveStrategy': 'free',
   'training.saveSteps': 'free',
   'training.saveTotalLimit': 'free',
-  'training.loadBestModelAtEnd': 'free',
-  'training.metricForBestModel': 'free',
-  'training.greaterIsBetter': 'free',
+  'training.loadBestModelAtEnd': 'best',
+  'training.metricForBestModel': 'best',
+  'training.greaterIsBetter': 'best',
   'training.resumeFromCheckpoint': 'free',
   'training.resumeDespite': 'free',
   'training.maxRollbacks': 'free',
@@ -134,14 +135,35 @@ function effective(config: unknown): unknown {
   if (!isRecord(config)) return config;
   const training = isRecord(config['training']) ? config['training'] : {};
   const data = isRecord(config['data']) ? config['data'] : {};
+  const best = bestWeightsOf(training);
   return {
     ...config,
-    training: { ...training, dataSeed: training['dataSeed'] === training['seed'] ? null : training['dataSeed'] },
+    evaluation: best.usesReplies ? config['evaluation'] : null,
+    training: {
+      ...training,
+      ...best.settings,
+      dataSeed: training['dataSeed'] === training['seed'] ? null : training['dataSeed'],
+    },
     data: {
       ...data,
       completionOnlyLoss: data['completionOnlyLoss'] ?? true,
       packingStrategy: data['packing'] === true ? data['packingStrategy'] : null,
     },
+  };
+}
+
+/** Returns the settings that decide which weights are the best, and whether their metric is one of replies. */
+function bestWeightsOf({
+  loadBestModelAtEnd,
+  metricForBestModel,
+  greaterIsBetter,
+}: Readonly<Record<string, unknown>>): { readonly settings: object; readonly usesReplies: boolean } {
+  if (loadBestModelAtEnd !== true || typeof metricForBestModel !== 'string')
+    return { settings: { metricForBestModel: null, greaterIsBetter: null }, usesReplies: false };
+  const metric = plainMetric(metricForBestModel);
+  return {
+    settings: { metricForBestModel: metric, greaterIsBetter: greaterIsBetter ?? !lessIsBetter(metric) },
+    usesReplies: metric !== 'loss' && metric !== 'perplexity',
   };
 }
 

@@ -1,4 +1,5 @@
 import type { ResolvedConfig } from '../config/types.js';
+import type { BatchSource } from '../contract/data.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { LoadedModel } from '../contract/model.js';
 import type { Strategy } from '../contract/strategy.js';
@@ -14,6 +15,8 @@ export interface Identity {
   readonly dataHash: string;
   /** See `hashBase`; null if unknown, or if the checkpoint contains the complete model. */
   readonly baseHash?: string | null;
+  /** The hash of the evaluation data; null without any. Checkpoints of earlier versions lack it. */
+  readonly evalHash?: string | null;
   /** What computed the numbers. Checkpoints of earlier versions lack it. */
   readonly execution?: Execution;
 }
@@ -33,6 +36,7 @@ interface ComparedRun {
   readonly backend: Pick<TensorBackendInfo, 'backend' | 'engine'>;
   readonly workers: Pick<Workers, 'count'>;
   readonly dataHash: string;
+  readonly evalData: Pick<BatchSource, 'summary'> | null;
   readonly baseHash: string | null;
 }
 
@@ -46,6 +50,7 @@ export const identityOf = (sources: ComparedRun): Identity => ({
   rendererHash: sources.loaded.renderer.hash,
   dataHash: sources.dataHash,
   baseHash: sources.baseHash,
+  evalHash: sources.evalData?.summary.contentHash ?? null,
   execution: {
     backend: sources.backend.backend,
     engine: sources.backend.engine,
@@ -63,7 +68,8 @@ interface SavedRun {
 }
 
 /**
- * Compares the run that wrote a checkpoint with the one that resumes from it.
+ * Compares the run that wrote a checkpoint with the one that resumes from it. Returns the differences because of which
+ * the best weights of the checkpoint cannot be compared with later ones.
  *
  * @param warn receives differences that do not prevent resuming
  * @throws `CHECKPOINT_INVALID` if the trained tensors have another meaning in this run, or if it would train on other
@@ -73,7 +79,7 @@ export function compareRuns(
   { identity, config, file }: SavedRun,
   sources: ComparedRun,
   warn: (message: string) => void,
-): void {
+): readonly Difference[] {
   const present = identityOf(sources);
   const despite = sources.config.training.resumeDespite;
   comparePlugins(identity, present, file);
@@ -94,6 +100,7 @@ export function compareRuns(
   const reported = differences.filter(({ rule }) => rule === 'reported');
   if (reported.length > 0)
     warn(`Settings that differ from those of the checkpoint apply from here on: ${listed(reported)}.`);
+  return [...differences.filter(({ rule }) => rule === 'best'), ...evaluationDifferences(identity, present)];
 }
 
 /** The plugins without which the states of a checkpoint cannot be read. The schedule has no state. */
@@ -205,6 +212,13 @@ function compareHashes(
         'results then differ from those of an uninterrupted run.',
     });
   }
+}
+
+function evaluationDifferences(saved: Identity, present: Identity): readonly Difference[] {
+  const [before, now] = [saved.evalHash, present.evalHash];
+  if (before === undefined || before === now) return [];
+  const shown = (hash: string | null | undefined): string => hash ?? 'none';
+  return [{ path: 'the evaluation data', rule: 'best', saved: shown(before), present: shown(now) }];
 }
 
 function executionDifferences(saved: Execution | undefined, present: Execution | undefined): readonly Difference[] {

@@ -9,6 +9,7 @@ import {
   type Json,
 } from '../contract/index.js';
 import { createControlState, type ControlState } from './control-state.js';
+import { mayRequest } from './may-request.js';
 import type { HookMethods, HookRunner } from './types.js';
 import { isRecord, jsonProblem, messageOf, ownValue } from '../util/index.js';
 
@@ -163,6 +164,7 @@ export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunn
         ? []
         : [{ plugin, weights: () => callback.evaluationWeights?.() ?? new Map<string, Tensor>() }],
     ),
+    marksBest: callbacks.some(({ callback }) => mayRequest(callback, 'markBest')),
     rollsBack: callbacks.some(({ callback }) => callback.rollsBack === true),
     has: (hook: HookName) => present.has(hook),
     saveState: () => saveStates(callbacks),

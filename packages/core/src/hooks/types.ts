@@ -67,6 +67,8 @@ export interface HookRunner extends HookMethods {
   readonly skipsNonFinite: boolean;
   /** The callbacks that provide weights for evaluation. */
   readonly evaluationWeights: readonly { readonly plugin: string; weights(): ReadonlyMap<string, Tensor> }[];
+  /** Whether a callback may mark the best weights. */
+  readonly marksBest: boolean;
   /** Whether a callback has `rollsBack: true`. */
   readonly rollsBack: boolean;
   /** Returns whether a callback has this hook, so that work for an absent hook can be avoided. */

@@ -6,6 +6,7 @@ import type { RunProgress } from './progress.js';
 import { agreeOnRequests } from './requests.js';
 import type { RunCheckpoints } from './run-checkpoints.js';
 import { stageOf, type TrainRun } from './train-run.js';
+import { lessIsBetter, plainMetric } from '../util/index.js';
 
 /** The components of a run that its evaluation uses. */
 interface EvaluatedRun {
@@ -66,17 +67,9 @@ export async function evaluateRun({ run, progress, checkpoints, evaluationWeight
 
 /** Returns a metric of an evaluation by its name, with or without the prefix `eval_` of transformers. */
 function metricOf(report: EvaluationReport, name: string): number | undefined {
-  const plain = name.replace(/^eval_/, '');
+  const plain = plainMetric(name);
   if (plain === 'loss') return report.loss;
   return plain === 'perplexity' ? report.perplexity : report.metrics[plain];
-}
-
-/**
- * Returns whether lower values of a metric are better. Decided by the name, as transformers does: losses and
- * perplexities.
- */
-function lessIsBetter(metric: string): boolean {
-  return /(loss|perplexity)$/i.test(metric);
 }
 
 function isBetter(value: number, best: number | undefined, greaterIsBetter: boolean): boolean {

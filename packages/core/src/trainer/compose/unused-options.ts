@@ -13,7 +13,7 @@ import { planSteps, type StepPlan } from '../../training/step-plan.js';
 import type { Named } from '../../training/named.js';
 import { evaluationNumbers } from '../../training/metric-runs.js';
 import type { TrainRun } from '../../training/train-run.js';
-import { didYouMean, messageOf } from '../../util/index.js';
+import { didYouMean, messageOf, plainMetric } from '../../util/index.js';
 import { unusedOptionProblems } from '../validate-plan.js';
 import type { RunStrategies } from './strategies.js';
 import { checkSchedule, type CheckedSchedule } from './unused-schedule.js';
@@ -101,7 +101,7 @@ function outlineOf(
 
 /** @throws `CONFIG_CONFLICT` if the metric of the best weights is not reported */
 function checkBestMetric(metric: string, { evaluationNumbers: numbers }: RunOutline): void {
-  if (numbers === null || numbers.includes(metric.replace(/^eval_/, ''))) return;
+  if (numbers === null || numbers.includes(plainMetric(metric))) return;
   throw new WhetstoneError('CONFIG_CONFLICT', `No evaluation reports "${metric}", so the best weights are unknown.`, {
     place: { path: 'training.metricForBestModel' },
     expected: numbers.join(', '),
