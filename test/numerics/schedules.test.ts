@@ -36,8 +36,18 @@ function scheduleOf(fixture: Case): Schedule {
   return create(options, {})({ totalSteps: fixture.num_training_steps, learningRate: fixture.base_lr });
 }
 
+/** `transformers.get_scheduler('constant', …, num_warmup_steps=5)` gives the base rate at every step. */
+const constantWithoutWarmup: Case = {
+  name: 'constant',
+  base_lr: 1e-3,
+  num_warmup_steps: 5,
+  num_training_steps: 10,
+  kwargs: {},
+  lr: Array.from({ length: 10 }, () => 1e-3),
+};
+
 describe('schedules', () => {
-  const cases = golden.cases.filter((fixture) => fixture.lr !== undefined);
+  const cases = [...golden.cases, constantWithoutWarmup].filter((fixture) => fixture.lr !== undefined);
 
   it('has fixtures', () => expect(cases.length).toBeGreaterThan(0));
 

@@ -360,6 +360,43 @@ describe('a run', () => {
     ]);
   });
 
+  // Three steps with a save every two steps: one after step 2, and one after the last.
+  it.each([
+    [{ saveStrategy: 'steps', saveSteps: 2, saveTotalLimit: 2 }, ['the run writes at most 2 checkpoints']],
+    [{ saveStrategy: 'steps', saveSteps: 2, saveTotalLimit: 1 }, []],
+    [{ saveStrategy: 'end', saveTotalLimit: 1 }, ['the run writes at most 1 checkpoint']],
+  ])('warns about a limit of checkpoints that is never reached: %j', async (training, reasons) => {
+    const { trainer: made, warnings } = trainer({
+      training: { maxSteps: 3, ...training },
+      output: { folder: await mkdtemp(join(folder, 'run-')) },
+    });
+    await made.run();
+    const limits = warnings.filter((message) => message.startsWith('training.saveTotalLimit'));
+    expect(limits).toEqual(reasons.map((reason) => `training.saveTotalLimit has no effect: ${reason}.`));
+  });
+
+  it('does not warn about a limit of checkpoints that a callback can reach', async () => {
+    const saving = { onStep: (_: unknown, control: { save(): void }) => control.save() };
+    const { trainer: made, warnings } = trainer(
+      {
+        training: { maxSteps: 2, saveStrategy: 'end', saveTotalLimit: 1 },
+        output: { folder: await mkdtemp(join(folder, 'run-')) },
+      },
+      [saving],
+    );
+    await made.run();
+    expect(warnings.filter((message) => message.includes('saveTotalLimit'))).toEqual([]);
+  });
+
+  it('warns about warmup of the schedule constant, which has none', async () => {
+    const { trainer: made, warnings } = trainer({
+      schedule: { use: 'constant', warmupSteps: 5 },
+      training: { maxSteps: 2 },
+    });
+    await made.run();
+    expect(warnings).toEqual(['schedule.warmupSteps has no effect: every step has the same learning rate without it.']);
+  });
+
   it('warns about a warmup that does not end, and fails if no step has a learning rate', async () => {
     const { trainer: made, warnings } = trainer({ schedule: { warmupSteps: 100 }, training: { maxSteps: 2 } });
     await made.run();

@@ -1,27 +1,39 @@
-import type { Schedule } from '../contract/optimizer.js';
 import { definePlugin, type ScheduleInputs } from '../contract/plugin.js';
 import { countWarmupSteps, warmupSteps, withWarmup } from './warmup.js';
 
-/** Returns a schedule that is constant after warmup. */
-function constantSchedule(options: { readonly warmupSteps: number }, inputs: ScheduleInputs): Schedule {
-  return withWarmup(countWarmupSteps(options.warmupSteps, inputs), () => 1);
-}
-
-const configSchema = {
-  type: 'object',
-  additionalProperties: false,
-  properties: { warmupSteps },
-  required: ['warmupSteps'],
+/** Every schedule accepts the option, because a configuration changes `use` without removing it. */
+const ignoredWarmup = {
+  ...warmupSteps,
+  description: 'Ignored, as transformers does. The schedule constant_with_warmup warms up.',
 } as const;
+
+const schemaOf = <W>(warmup: W) =>
+  ({
+    type: 'object',
+    additionalProperties: false,
+    properties: { warmupSteps: warmup },
+    required: ['warmupSteps'],
+  }) as const;
 
 export const constant = definePlugin({
   apiVersion: 2,
   kind: 'schedule',
   name: 'constant',
-  description: 'A constant learning rate after warmup.',
-  configSchema,
-  create: (options) => (inputs: ScheduleInputs) => constantSchedule(options, inputs),
+  description: 'A constant learning rate, without warmup.',
+  configSchema: schemaOf(ignoredWarmup),
+  // Read, because the run reports that it has no effect.
+  create:
+    ({ warmupSteps: _ }) =>
+    () =>
+    () =>
+      1,
 });
 
-/** The schedule `constant` under the name that transformers uses for it with warmup. */
-export const constantWithWarmup: typeof constant = { ...constant, name: 'constant_with_warmup' };
+export const constantWithWarmup = definePlugin({
+  apiVersion: 2,
+  kind: 'schedule',
+  name: 'constant_with_warmup',
+  description: 'A constant learning rate after warmup.',
+  configSchema: schemaOf(warmupSteps),
+  create: (options) => (inputs: ScheduleInputs) => withWarmup(countWarmupSteps(options.warmupSteps, inputs), () => 1),
+});

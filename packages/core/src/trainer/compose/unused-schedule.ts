@@ -69,7 +69,9 @@ export async function checkSchedule(
     if (without.every((factor, index) => factor === own[index]))
       unused.push({ path: `schedule.${key}`, reason: 'every step has the same learning rate without it' });
   }
-  return [...unused, ...longWarmup(resolution, totalSteps)];
+  return unused.some(({ path }) => path === 'schedule.warmupSteps')
+    ? unused
+    : [...unused, ...longWarmup(resolution, totalSteps)];
 }
 
 /**

@@ -2,7 +2,7 @@ import type { ConfigResolution } from '../../config/index.js';
 import { isObject, valueAt } from '../../config/slots.js';
 import type { RunOutline, UnusedOption } from '../../contract/index.js';
 import { backendOptions, dataOptions, output, training as trainingSchema } from '../../config/frame-schema.js';
-import type { HookedCallback } from '../../hooks/index.js';
+import { mayRequest, type HookedCallback } from '../../hooks/index.js';
 import type { StepPlan } from '../../training/step-plan.js';
 import type { TrainRun } from '../../training/train-run.js';
 
@@ -36,7 +36,7 @@ export function unusedSettings(run: SettingsOfRun, plan: StepPlan, outline: RunO
   const checks = [
     ...lengthChecks(run, plan),
     ...evaluationChecks(run, plan, outline),
-    ...checkpointChecks(run, plan),
+    ...checkpointChecks(run, plan, outline),
     ...processChecks(run),
     ...batchChecks(run, plan),
   ];
@@ -84,8 +84,34 @@ function evaluationChecks(
   ];
 }
 
-function checkpointChecks({ resolution, callbacks }: SettingsOfRun, plan: StepPlan): readonly Check[] {
+/**
+ * Returns the number of checkpoints that a run writes at most, unless it is interrupted or asked for more by a signal.
+ * Null if callbacks or earlier checkpoints decide it.
+ */
+function plannedCheckpoints(
+  { resolution, callbacks }: SettingsOfRun,
+  { totalSteps, stepsPerEpoch, saveSteps }: StepPlan,
+  { evaluations }: RunOutline,
+): number | null {
+  const { saveStrategy, loadBestModelAtEnd, resumeFromCheckpoint } = resolution.config.training;
+  const requested = (['save', 'markBest'] as const).some((request) =>
+    callbacks.some(({ callback }) => mayRequest(callback, request)),
+  );
+  const best = loadBestModelAtEnd ? evaluations : 0;
+  if (requested || best === null || resumeFromCheckpoint !== null) return null;
+  const planned = {
+    no: 0,
+    end: 1,
+    epoch: Math.ceil(totalSteps / stepsPerEpoch),
+    steps: Math.floor((totalSteps - 1) / saveSteps) + 1,
+  }[saveStrategy];
+  return planned + best;
+}
+
+function checkpointChecks(run: SettingsOfRun, plan: StepPlan, outline: RunOutline): readonly Check[] {
+  const { resolution, callbacks } = run;
   const { training, output: written } = resolution.config;
+  const checkpoints = plannedCheckpoints(run, plan, outline);
   const noFolder = when(written.folder === null, 'output.folder is null, so the run writes nothing');
   const saves = training.saveStrategy;
   return [
@@ -99,7 +125,10 @@ function checkpointChecks({ resolution, callbacks }: SettingsOfRun, plan: StepPl
       ['training', 'saveTotalLimit'],
       when(saves === 'no', 'training.saveStrategy is "no"') ??
         noFolder ??
-        when(saves === 'end' && !training.loadBestModelAtEnd, 'training.saveStrategy is "end": one checkpoint'),
+        when(
+          checkpoints !== null && training.saveTotalLimit !== null && checkpoints <= training.saveTotalLimit,
+          `the run writes at most ${checkpoints} checkpoint${checkpoints === 1 ? '' : 's'}`,
+        ),
     ],
     [['output', 'overwrite'], noFolder],
     [
