@@ -199,6 +199,27 @@ describe('callbacks', () => {
   });
 
   it.each([
+    [{ action: 'stop' }, 2, 'At step 2 the loss is NaN.'],
+    [{ action: 'stop', patience: 2 }, 3, 'At step 3 the loss is NaN, for 2 steps in a row.'],
+  ] as const)('end a run normally at steps that are not finite with nan-guard %j', async (options, steps, reason) => {
+    const bad: Callback = {
+      transformLogits: (logits, { step }) => (step >= 1 ? tf.mul(logits, NaN) : tf.clone(logits)),
+    };
+    const report = await tinyTrainer({ callbacks: [{ use: 'nan-guard', options }] }, { callbacks: [bad] }).run();
+    expect(report).toMatchObject({ steps, stopReason: reason });
+  });
+
+  it('fail only after `patience` steps that are not finite with nan-guard', async () => {
+    const bad: Callback = {
+      transformLogits: (logits, { step }) => ([1, 3, 4].includes(step) ? tf.mul(logits, NaN) : tf.clone(logits)),
+    };
+    const guarded = { callbacks: [{ use: 'nan-guard', options: { patience: 2 } }] };
+    const error = await failureOf(tinyTrainer(guarded, { callbacks: [bad] }).run());
+    expect(error.code).toBe('NON_FINITE');
+    expect(error.message).toContain('At step 5 the loss is NaN, for 2 steps in a row.');
+  });
+
+  it.each([
     ['maxSkips without skip', { maxSkips: 4 }],
     ['patience with skip and no threshold', { action: 'skip', patience: 3 }],
   ])('options of nan-guard without effect are rejected: %s', async (_, options) => {

@@ -57,9 +57,10 @@ describe('nan-guard', () => {
     );
   });
 
-  it('makes the engine skip steps that are not finite only with the action skip', () => {
-    expect(createNanGuard({ action: 'skip' }).nonFinite).toBe('skip');
-    for (const action of ['stop', 'error'] as const) expect(createNanGuard({ action })).not.toHaveProperty('nonFinite');
+  it('makes the engine skip steps that are not finite, unless the first one is an error', () => {
+    for (const options of [{ action: 'skip' }, { action: 'stop' }, { action: 'error', patience: 2 }] as const)
+      expect(createNanGuard(options).nonFinite).toBe('skip');
+    expect(createNanGuard({ action: 'error' })).not.toHaveProperty('nonFinite');
   });
 
   it('warns about each skipped step, and fails after more than maxSkips in a row', async () => {

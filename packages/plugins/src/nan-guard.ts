@@ -15,8 +15,8 @@ const configSchema = {
       enum: ['stop', 'error', 'skip'],
       default: 'error',
       description:
-        'stop: end the run normally; error: fail with NON_FINITE; skip: skip the update of a step whose loss or ' +
-        'gradients are not finite, and fail after more than maxSkips in a row.',
+        'stop: end the run normally; error: fail with NON_FINITE; skip: continue, and fail after more than maxSkips ' +
+        'steps in a row that are not finite. No step whose loss or gradients are not finite updates the weights.',
     },
     lossThreshold: {
       type: ['number', 'null'],
@@ -52,8 +52,9 @@ function aboveThreshold(loss: number, threshold: number | null): string | null {
 }
 
 /** Returns a description if the step diverged, otherwise null. */
-function divergence({ loss, metrics: { gradNorm } }: StepReport, threshold: number | null): string | null {
+function divergence({ loss, nonFinite, metrics: { gradNorm } }: StepReport, threshold: number | null): string | null {
   if (!Number.isFinite(loss)) return `the loss is ${loss}`;
+  if (nonFinite === 'gradient') return 'a gradient is not a finite number';
   if (gradNorm !== undefined && !Number.isFinite(gradNorm)) return `the gradient norm is ${gradNorm}`;
   return aboveThreshold(loss, threshold);
 }
@@ -83,6 +84,8 @@ function createEndingGuard(options: NanGuardOptions): Callback {
   let inARow = 0;
   return {
     requests: ['stop'],
+    // Otherwise the first step that is not finite fails the run before the callback sees it.
+    ...(action === 'stop' || patience > 1 ? { nonFinite: 'skip' } : {}),
     onStep: (report, control) => {
       const problem = divergence(report, lossThreshold);
       inARow = problem === null ? 0 : inARow + 1;
