@@ -203,6 +203,27 @@ describe('replay', () => {
     expect(await play9('resumed', 4)).toBe(straight);
   });
 
+  it('stores the rows of a run that a callback stops in its first epoch, and those after it when it trains on', async () => {
+    const bufferFile = join(folder, 'stopped.jsonl');
+    const outputFolder = await temporaryFolder();
+    const offeredAfter = async (stopAt: number, training: object): Promise<unknown> => {
+      const run = testRun({
+        outputFolder,
+        companions: [replayStrategy({ ratio: 0.3, bufferFile })],
+        callbacks: [{ onStep: ({ step }, control) => (step === stopAt ? control.stop('enough') : undefined) }],
+        trainData: shuffledSource(12, 4),
+        training: { perDeviceTrainBatchSize: 4, saveStrategy: 'end', ...training },
+      });
+      const tokenizer = { ...run.loaded.tokenizer, decode: (ids: ArrayLike<number>) => String(ids[0]) };
+      await train({ ...run, loaded: { ...run.loaded, tokenizer } });
+      disposeRun(run);
+      const [header = ''] = readFileSync(bufferFile, 'utf8').split('\n');
+      return (JSON.parse(header) as { readonly offered: unknown }).offered;
+    };
+    expect(await offeredAfter(2, {})).toBe(8);
+    expect(await offeredAfter(Infinity, { resumeFromCheckpoint: true, resumeDespite: ['stop'] })).toBe(12);
+  });
+
   it.each([
     { before: 4, after: 2, steps: 5 },
     { before: 2, after: 4, steps: 4 },

@@ -32,6 +32,8 @@ export interface StrategyRun {
    * read it when it is needed.
    */
   readonly totalSteps: number;
+  /** Whether a callback stopped the run, so that no step follows. It changes during the run: read it when needed. */
+  readonly stopped?: boolean;
   /** The folder of the base model, for the configuration of adapters. */
   readonly modelFolder: string | null;
   /**

@@ -42,12 +42,15 @@ export async function attachStrategies(
   }
 }
 
-/** Returns the run as a companion sees it. Its number of steps can change after the companion is attached. */
+/** Returns the run as a companion sees it. What changes during the run is read when the companion needs it. */
 const forCompanion = (run: StrategyRun, owner: Attachment): StrategyRun => ({
   ...run,
   owner,
   get totalSteps() {
     return run.totalSteps;
+  },
+  get stopped() {
+    return run.stopped;
   },
 });
 

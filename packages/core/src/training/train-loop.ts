@@ -66,6 +66,9 @@ export const runTraining: RunTraining = async function* (run) {
     get totalSteps() {
       return current.loop?.progress.totalSteps ?? initialPlan.totalSteps;
     },
+    get stopped() {
+      return run.hooks.requests.stopReason !== null;
+    },
     modelFolder: baseFolderOf(run),
     warn: run.warn,
     tokenizer: run.loaded.tokenizer,

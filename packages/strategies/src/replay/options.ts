@@ -21,7 +21,7 @@ export const configSchema = {
       minLength: 1,
       description:
         'File with a sample of the data of all tasks. It is read at the start. It is written with the data of this ' +
-        'run after the first epoch, or after the last step if that is earlier.',
+        'run after the first epoch, or after the last step if that is earlier, also if a callback stops the run.',
     },
     bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Maximum number of samples in the buffer.' },
     priority: {

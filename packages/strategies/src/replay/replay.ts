@@ -167,7 +167,8 @@ class Mixture {
       isComplete = true;
     } finally {
       // An interrupted run does not write the file; it offers its rows after it is resumed.
-      if (target !== null && reservoir !== null && (isComplete || this.isLastStep))
+      const isEnd = isComplete || this.isLastStep || this.run.stopped === true;
+      if (target !== null && reservoir !== null && isEnd)
         await writeBuffer(target, reservoir.buffer(), this.vocabulary);
     }
   }
