@@ -151,6 +151,53 @@ describe('a run refuses before its first step', () => {
   });
 });
 
+describe("the plugin's own reader of adapters", () => {
+  const reading = (adapter: object, type = 'MINE') => {
+    const plugin = strategyWith((norm) => ({
+      exportAdapter: () => ({ tensors: new Map([['norm', norm]]), config: { peft_type: type } }),
+    }));
+    const steps: number[] = [];
+    const trainer = tinyTrainer(
+      { strategy: 'norm', training: { maxSteps: 1, saveStrategy: 'no' } },
+      { plugins: [...builtIns, { ...plugin, adapter: { peftTypes: ['MINE'], ...adapter } as never }] },
+    ).on('step', ({ step }) => steps.push(step));
+    return { run: () => trainer.run(), steps };
+  };
+  const sound = { load: () => ({ attach: () => () => {}, dispose: () => {} }) };
+
+  it('must read what the strategy exports, before the first step', async () => {
+    const load = () => {
+      throw new TypeError('no tensor scale');
+    };
+    const { run, steps } = reading({ load });
+    await expect(run()).rejects.toMatchObject({
+      code: 'PLUGIN_FAILED',
+      message: "adapter.load of strategy 'norm' does not read what the strategy exports: no tensor scale",
+    });
+    expect(steps).toEqual([]);
+  });
+
+  it('must read the type that the strategy exports', async () => {
+    const { run, steps } = reading(sound, 'OTHER');
+    await expect(run()).rejects.toMatchObject({
+      code: 'PLUGIN_INVALID',
+      expected: 'a type of adapter.peftTypes: MINE',
+      found: 'OTHER',
+    });
+    expect(steps).toEqual([]);
+  });
+
+  it('is called once, and what it returns is disposed', async () => {
+    const calls: string[] = [];
+    const load = (_: unknown, { tensors }: { readonly tensors: ReadonlyMap<string, unknown> }) => {
+      calls.push(`load ${[...tensors.keys()].join()}`);
+      return { attach: () => () => {}, dispose: () => void calls.push('dispose') };
+    };
+    expect((await reading({ load }).run()).steps).toBe(1);
+    expect(calls).toEqual(['load norm', 'dispose']);
+  });
+});
+
 describe('a run fails rather than write', () => {
   const after = <T>(calls: number, before: T, later: T) => {
     let count = 0;

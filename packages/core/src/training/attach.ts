@@ -5,6 +5,7 @@ import type { Attachment, StrategyRun } from '../contract/strategy.js';
 import type { Named } from './named.js';
 import type { TrainRun } from './train-run.js';
 import { isRecord, messageOf } from '../util/index.js';
+import { readExported } from './read-exported.js';
 import { validateAttachment } from './validate-attachment.js';
 
 export interface Attached {
@@ -31,6 +32,7 @@ export async function attachStrategies(
   try {
     const ownerAttachment = await attach(owner, loaded, strategyRun);
     attached.push(ownerAttachment);
+    await readExported(owner, ownerAttachment.instance, loaded.model);
     warnAboutUntrainedTokens(loaded.model, ownerAttachment, warn);
     await stage?.importState?.(ownerAttachment.instance);
     for (const companion of companions)

@@ -1,3 +1,4 @@
+import type { AdapterFormat } from '../contract/adapter.js';
 import type { Strategy } from '../contract/strategy.js';
 
 /** An instance and the name of the plugin that created it, for errors and checkpoints. */
@@ -18,4 +19,6 @@ interface StrategyOrigin {
 export interface Owner extends Named<Strategy> {
   /** Absent if the strategy does not come from a plugin of the configuration. */
   readonly origin?: StrategyOrigin;
+  /** What reads the adapters that it exports. */
+  readonly adapter?: AdapterFormat;
 }

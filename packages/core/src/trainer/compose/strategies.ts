@@ -31,8 +31,9 @@ export const strategyServices = ({ resolution }: RunContext): readonly ServiceRe
     const { config } = resolution;
     const strategies = await createStrategies(config, await services.resolve(PLUGINS));
     const { use } = config.strategy;
-    const { name, version = null } = resolution.pluginFor('strategy', use);
-    return { ...strategies, owner: { ...strategies.owner, origin: { use, name, version } } };
+    const { name, version = null, adapter } = resolution.pluginFor('strategy', use);
+    const owner: Owner = { ...strategies.owner, origin: { use, name, version } };
+    return { ...strategies, owner: adapter === undefined ? owner : { ...owner, adapter } };
   }),
 ];
 
