@@ -1,5 +1,6 @@
 import '@tensorflow/tfjs-backend-cpu';
-import { readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -16,7 +17,9 @@ import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { isTargeted } from '../../packages/strategies/src/lora/targets.js';
 import { forwardInputOf, largestDifference } from '../support/model-numbers.js';
+import { openSafetensors, writeSafetensors } from '@whetstone/core/safetensors';
 import { goldenPath } from '../support/golden.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import { casePath } from './support.js';
 
 let model: LanguageModel;
@@ -337,6 +340,52 @@ describe('adapters as PEFT writes them', () => {
       const tensors = new Map([...files.tensors, ['base_model.model.lm_head.weight', tensor]]);
       expect(await rejection(() => loadAdapter(model, { ...files, tensors }))).toContain('lm_head.weight');
     });
+  });
+});
+
+describe('adapters whose tensors have names of wrappers', () => {
+  // What a wrapper of the model adds to the keys of a state dict when it is saved.
+  const wrapped: Readonly<Record<string, (key: string) => string>> = {
+    'module.': (key) => `module.${key}`,
+    '_orig_mod.': (key) => key.replace('base_model.model.', 'base_model.model._orig_mod.'),
+    'base_model.model.': (key) => `base_model.model.${key}`,
+    'model.': (key) => `model.${key}`,
+    '_orig_mod. and module.': (key) => `_orig_mod.module.${key}`,
+  };
+  /** Writes the adapter with other names of tensors. Returns its folder. */
+  async function renamed(from: string, rename: (key: string) => string): Promise<string> {
+    const folder = await temporaryFolder();
+    copyFileSync(join(from, 'adapter_config.json'), join(folder, 'adapter_config.json'));
+    const reader = await openSafetensors(join(from, 'adapter_model.safetensors'));
+    const tensors = [];
+    for (const [name, { shape }] of reader.tensors)
+      tensors.push({ name: rename(name), dtype: 'F32' as const, shape, data: await reader.readFloat32(name) });
+    await reader.close();
+    await writeSafetensors(join(folder, 'adapter_model.safetensors'), tensors);
+    return folder;
+  }
+  const keysOf = async (folder: string, warn: (message: string) => void): Promise<string[]> => {
+    const files = await readAdapterFolder(folder, { warn });
+    files.dispose();
+    return [...files.tensors.keys()];
+  };
+
+  it.each(['lora-llama', 'lora-qv-head-llama', 'dora-llama', 'ia3-llama'])(
+    '%s is read without them, with a notice',
+    async (name) => {
+      const plain = await keysOf(goldenPath('peft', name), (message) => expect.unreachable(message));
+      for (const [added, rename] of Object.entries(wrapped)) {
+        const notices: string[] = [];
+        const folder = await renamed(goldenPath('peft', name), rename);
+        expect(await keysOf(folder, (message) => void notices.push(message))).toEqual(plain);
+        expect(notices).toEqual([expect.stringContaining(added)]);
+      }
+    },
+  );
+
+  it('a prompt is read without them', async () => {
+    const folder = await renamed(goldenPath('peft', 'prompt-tuning-llama'), (key) => `module.${key}`);
+    expect(await keysOf(folder, () => undefined)).toEqual(['prompt_embeddings']);
   });
 });
 

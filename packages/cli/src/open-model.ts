@@ -113,7 +113,7 @@ export async function putAdapter(
 ): Promise<LoadedAdapter> {
   const { loadAdapter, readAdapterFolder } = await import('@whetstone/strategies');
   const readers = await pluginsForAdapter(folder, plugins);
-  const files = await readAdapterFolder(folder);
+  const files = await readAdapterFolder(folder, { warn });
   try {
     return await loadAdapter(model, files, readers, { warn });
   } finally {

@@ -1,11 +1,10 @@
 import { basename, join } from 'node:path';
 import { isWhetstoneError, WhetstoneError, type Json, type Problem } from '@whetstone/core/contract';
 import { isFile, readJsonObject } from '@whetstone/core/files';
-import { openWeights, type TensorReader } from '@whetstone/core/safetensors';
+import { openWeights, withoutPrefix, withoutWrappers, type TensorReader } from '@whetstone/core/safetensors';
 import { parameterShapes, readShape, type ArchitectureSpec, type DecoderShape } from './architectures/index.js';
 import { embeddingName, HEAD_NAME } from './architectures/parameters.js';
 import { describedQuantization, quantizationOf, quantizedError, withoutQuantization } from './quantized-folder.js';
-import { withoutPrefix, withoutWrappers } from './stored-names.js';
 
 /** The files of a model, whose tensors match its architecture. */
 export interface ModelFiles {

@@ -62,9 +62,9 @@ export async function merge(model: string, adapter: string, out: string, options
       storage: quantization === null ? undefined : dequantisedStorage(quantization),
     });
     await refuseIfInterrupted(signal);
-    const files = await readAdapterFolder(adapter);
+    const warn = (message: string): void => terminal.complain(message);
+    const files = await readAdapterFolder(adapter, { warn });
     try {
-      const warn = (message: string): void => terminal.complain(message);
       const expected = await adaptedLogits(opened.model, files, plugins, warn);
       await refuseIfInterrupted(signal);
       if (quantization !== null && options.base === 'original') {

@@ -6,4 +6,5 @@ export { bytesPerElement, narrow, widen, type SafetensorsDtype, type WeightDtype
 export { hashBase } from './base-hash.js';
 export { openWeights, writeWeights } from './folder.js';
 export { openSafetensors, type TensorReader } from './read.js';
+export { withOnePeftPrefix, withoutPrefix, withoutWrappers } from './stored-names.js';
 export { writeSafetensors, type TensorToWrite } from './write.js';

@@ -2,7 +2,9 @@ import { join } from 'node:path';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type AdapterFiles } from '@whetstone/core/contract';
 import { readJsonObject, verifyResult } from '@whetstone/core/files';
-import { openSafetensors } from '@whetstone/core/safetensors';
+import { openSafetensors, withOnePeftPrefix, withoutWrappers } from '@whetstone/core/safetensors';
+import { emitWarning } from './base-model.js';
+import type { ReadOptions } from './load-adapter.js';
 import { adapterFromMlx, isMlxConfig, mlxFiles } from './mlx.js';
 
 /** The contents of an adapter folder; the caller disposes the tensors. */
@@ -14,14 +16,19 @@ export interface ReadAdapter extends AdapterFiles {
  * Reads an adapter folder in PEFT's format, `adapter_config.json` and `adapter_model.safetensors`, or in mlx-lm's,
  * which is converted. Also throws file errors.
  *
+ * @param options.warn receives a notice about parts of tensor names that a wrapper of the model added when it was saved
  * @throws `ADAPTER_INVALID` if adapter_config.json is missing or invalid
  * @throws `FILE_CHANGED` if Whetstone wrote the folder and a file is missing or changed
  */
-export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
+export async function readAdapterFolder(
+  folder: string,
+  { warn = emitWarning }: ReadOptions = {},
+): Promise<ReadAdapter> {
   const config = await readAdapterConfig(folder);
   await verifyResult(folder);
   const isMlx = isMlxConfig(config);
-  const reader = await openSafetensors(join(folder, isMlx ? mlxFiles.tensors : 'adapter_model.safetensors'));
+  const stored = await openSafetensors(join(folder, isMlx ? mlxFiles.tensors : 'adapter_model.safetensors'));
+  const reader = isMlx ? stored : withOnePeftPrefix(withoutWrappers(stored, warn, 'adapter'), warn);
   const tensors = new Map<string, Tensor>();
   const dispose = (): void => {
     for (const one of tensors.values()) one.dispose();
@@ -41,9 +48,16 @@ export async function readAdapterFolder(folder: string): Promise<ReadAdapter> {
   }
 }
 
+/** For plans: a notice is reported when the adapter is read for training. */
+export const unreported: ReadOptions = { warn: () => undefined };
+
 /** Reads an adapter folder, calls `work` and then disposes the tensors. */
-export async function withAdapter<T>(folder: string, work: (files: AdapterFiles) => T | Promise<T>): Promise<T> {
-  const files = await readAdapterFolder(folder);
+export async function withAdapter<T>(
+  folder: string,
+  work: (files: AdapterFiles) => T | Promise<T>,
+  options: ReadOptions = {},
+): Promise<T> {
+  const files = await readAdapterFolder(folder, options);
   try {
     return await work(files);
   } finally {

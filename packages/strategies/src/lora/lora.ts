@@ -12,7 +12,7 @@ import {
   type StrategyRun,
 } from '@whetstone/core/contract';
 import { warnAboutBase } from '../adapters/base-model.js';
-import { withAdapter } from '../adapters/read-adapter-folder.js';
+import { unreported, withAdapter } from '../adapters/read-adapter-folder.js';
 import { mergedWeights, type MergedWeights } from '../support/merged-weights.js';
 import { mergeLora } from './adapter.js';
 import { checkBaseWeights, continuedAdapter, copyAdapterValues, planContinued } from './continue-adapter.js';
@@ -178,16 +178,24 @@ function continuedStrategy(
     role: 'owner',
     changeableOptions,
     plan: (model) =>
-      withAdapter(folder, (files) => planContinued(model, continuedAdapter(configured, files, variants), files)),
+      withAdapter(
+        folder,
+        (files) => planContinued(model, continuedAdapter(configured, files, variants), files),
+        unreported,
+      ),
     attach: (model, run) =>
-      withAdapter(folder, async (files) => {
-        const continued = continuedAdapter(configured, files, variants);
-        planContinued(model, continued, files);
-        checkBaseWeights(model, files);
-        await warnAboutBase(model, files, run);
-        const attachment = attachLora(model, continued.options, continued.variant, run);
-        copyAdapterValues(attachment.trainable, files);
-        return attachment;
-      }),
+      withAdapter(
+        folder,
+        async (files) => {
+          const continued = continuedAdapter(configured, files, variants);
+          planContinued(model, continued, files);
+          checkBaseWeights(model, files);
+          await warnAboutBase(model, files, run);
+          const attachment = attachLora(model, continued.options, continued.variant, run);
+          copyAdapterValues(attachment.trainable, files);
+          return attachment;
+        },
+        { warn: run.warn },
+      ),
   };
 }

@@ -25,7 +25,7 @@ import {
 import { sortKeys } from '@whetstone/core/util';
 import { configFile, readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
 import { warnAboutBase } from '../adapters/base-model.js';
-import { withAdapter } from '../adapters/read-adapter-folder.js';
+import { unreported, withAdapter } from '../adapters/read-adapter-folder.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
 import { attachPrefix, attachPrompt } from './attach.js';
@@ -351,22 +351,30 @@ export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
   return {
     role: 'owner',
     plan: (model) =>
-      withAdapter(adapter, (files) => ({
-        ...planPrefix(model, continuedOptions(model, options, files)),
-        unusedOptions: (['init', 'encoderHiddenSize'] as const).flatMap((key) =>
-          options[key] === undefined
-            ? []
-            : [{ path: `strategy.options.${key}`, reason: 'training continues from the values of the adapter' }],
-        ),
-      })),
+      withAdapter(
+        adapter,
+        (files) => ({
+          ...planPrefix(model, continuedOptions(model, options, files)),
+          unusedOptions: (['init', 'encoderHiddenSize'] as const).flatMap((key) =>
+            options[key] === undefined
+              ? []
+              : [{ path: `strategy.options.${key}`, reason: 'training continues from the values of the adapter' }],
+          ),
+        }),
+        unreported,
+      ),
     attach: (model, run) =>
-      withAdapter(adapter, async (files) => {
-        const continued = continuedOptions(model, options, files);
-        await warnAboutBase(model, files, run);
-        const attachment = await attach(model, continued, run);
-        for (const [name, parameter] of attachment.trainable)
-          assignCopy(parameter, files.tensors.get(name) ?? parameter);
-        return attachment;
-      }),
+      withAdapter(
+        adapter,
+        async (files) => {
+          const continued = continuedOptions(model, options, files);
+          await warnAboutBase(model, files, run);
+          const attachment = await attach(model, continued, run);
+          for (const [name, parameter] of attachment.trainable)
+            assignCopy(parameter, files.tensors.get(name) ?? parameter);
+          return attachment;
+        },
+        { warn: run.warn },
+      ),
   };
 }

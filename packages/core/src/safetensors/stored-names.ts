@@ -1,4 +1,4 @@
-import type { TensorReader } from '@whetstone/core/safetensors';
+import type { TensorReader } from './read.js';
 
 /** Names that wrappers of a model insert into the names of its tensors when it is saved. */
 const wrappers = new Set([
@@ -14,9 +14,14 @@ const wrappers = new Set([
  * (`_orig_mod.`), data parallelism (`module.`), FSDP and checkpointing. A name stays as it is if the file also contains
  * the shorter name.
  *
+ * @param owner whose tensors they are, for the message
  * @param onNotice receives a message that names what was removed
  */
-export function withoutWrappers(reader: TensorReader, onNotice: (message: string) => void): TensorReader {
+export function withoutWrappers(
+  reader: TensorReader,
+  onNotice: (message: string) => void,
+  owner: 'model' | 'adapter' = 'model',
+): TensorReader {
   const storedNames = new Map<string, string>();
   const removed = new Set<string>();
   for (const name of reader.tensors.keys()) {
@@ -28,7 +33,7 @@ export function withoutWrappers(reader: TensorReader, onNotice: (message: string
   }
   if (removed.size === 0) return reader;
   onNotice(
-    `The names of the model's tensors contain ${[...removed].join(' and ')}, which a wrapper of the model adds ` +
+    `The names of the ${owner}'s tensors contain ${[...removed].join(' and ')}, which a wrapper of the model adds ` +
       'when it is saved. They are read without it.',
   );
   return renamed(reader, storedNames);
@@ -56,6 +61,33 @@ export function withoutPrefix(
       'it was saved. They are read without it.',
   );
   return renamed(reader, new Map(stored.map((name) => [name.slice(prefix.length), name])));
+}
+
+/** What PEFT puts before the name of a module. */
+const peftPrefix = 'base_model.model.';
+
+/**
+ * Returns a reader in which PEFT's prefix of the tensors of an adapter is the first part of their names, and occurs
+ * once: it is repeated if an adapted model was wrapped again, and not the first if another module contained it.
+ *
+ * @param onNotice receives a message that names what was removed
+ */
+export function withOnePeftPrefix(reader: TensorReader, onNotice: (message: string) => void): TensorReader {
+  const storedNames = new Map<string, string>();
+  const removed = new Set<string>();
+  for (const name of reader.tensors.keys()) {
+    const start = Math.max(0, name.lastIndexOf(peftPrefix));
+    const short = name.slice(start);
+    const isTaken = start > 0 && (reader.tensors.has(short) || storedNames.has(short));
+    storedNames.set(isTaken ? name : short, name);
+    if (!isTaken && start > 0) removed.add(name.slice(0, start));
+  }
+  if (removed.size === 0) return reader;
+  onNotice(
+    `The names of the adapter's tensors start with ${[...removed].join(' and ')} before ${peftPrefix}, as if the ` +
+      'adapted model was contained in another module. They are read without it.',
+  );
+  return renamed(reader, storedNames);
 }
 
 /** Returns what stands before the first expected name with which a stored name ends; empty if there is none. */
