@@ -1,4 +1,5 @@
-"""Writes cases/prefixes: tiny models with sliding windows, prefixes and prompts of PEFT, and the logits of documents.
+"""Writes cases/prefixes: tiny models with sliding windows, prefixes and prompts of PEFT, the logits of documents, and
+their continuations. Those of test/golden/peft are continued, too.
 
     pip install torch transformers==5.24.0 peft==0.21.2 safetensors
     python make_prefixes.py
@@ -9,12 +10,14 @@ import shutil
 from pathlib import Path
 
 import torch
-from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 OUT = Path(__file__).parent / "cases" / "prefixes"
+GOLDEN = Path(__file__).parent.parent / "golden"
 DOCUMENTS = [[1, 5, 3, 11, 7, 2, 8, 4, 10], [4, 9, 9, 12, 6, 3], [2, 8, 1, 1, 5, 10, 12, 7]]
 VIRTUAL = 3
+NEW_TOKENS = 10
 SIZES = {
     "vocab_size": 13, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 1, "head_dim": 4, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1,
@@ -36,6 +39,34 @@ def fill(model, seed):
     with torch.no_grad():
         for _, parameter in sorted(model.named_parameters()):
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+
+
+def continuations(base, adapter):
+    """Returns the likeliest continuations. Those with PEFT's cache must be those without."""
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, attn_implementation="eager"), adapter).eval()
+    results = []
+    for ids in DOCUMENTS:
+        prompt = torch.tensor([ids])
+        text = list(ids)
+        with torch.no_grad():
+            for _ in range(NEW_TOKENS):
+                text.append(int(model(torch.tensor([text])).logits[0, -1].argmax()))
+            cached = model.generate(
+                input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW_TOKENS,
+                min_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=None, pad_token_id=0)[0].tolist()
+        assert cached == text, (base, adapter)
+        results.append(text[len(ids):])
+    return results
+
+
+def write_continuations():
+    folders = {f"{kind}/{method}": (OUT / kind, OUT / kind / method)
+               for kind in MODELS for method in ("prefix", "prompt")}
+    golden = {f"{method}-{kind}": (GOLDEN / "models" / kind, GOLDEN / "peft" / f"{method}-{kind}")
+              for kind in ("llama", "gpt2") for method in ("prefix", "prompt-tuning")}
+    generated = {name: continuations(*pair) for name, pair in {**folders, **golden}.items()}
+    (OUT / "generated.json").write_text(json.dumps(generated) + "\n")
 
 
 def main():
@@ -65,6 +96,7 @@ def main():
         content = json.loads(file.read_text())
         file.write_text(json.dumps({**content, "base_model_name_or_path": None}) + "\n")
     (OUT / "logits.json").write_text(json.dumps({"documents": DOCUMENTS, "logits": logits}) + "\n")
+    write_continuations()
 
 
 main()

@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ForwardInput, LanguageModel } from '@whetstone/core/contract';
-import { createRandomModel, loadLanguageModel } from '@whetstone/models';
+import { createRandomModel, generateIds, loadLanguageModel } from '@whetstone/models';
 import { loadAdapter, readAdapterFolder } from '@whetstone/strategies';
+import { goldenPath } from '../support/golden.js';
 import { largestDifference } from '../support/model-numbers.js';
 import { casePath } from './support.js';
 
@@ -93,6 +94,30 @@ describe.each(Object.keys(fixture.logits))('%s, with a sliding window', (name) =
           largestDifference(logits, fixture.logits[name]?.[document] ?? []),
           `${layout}, ${document}`,
         ).toBeLessThan(5e-5);
+    adapter.dispose();
+    model.dispose();
+  });
+});
+
+// Expected tokens: PEFT's `generate`, which gives the same with its cache as without; see make_prefixes.py. The
+// prompts are of unequal length, so that the rows of the batch are padded.
+describe('generation with the key-value cache', () => {
+  const generated = JSON.parse(readFileSync(casePath('prefixes/generated.json'), 'utf8')) as Readonly<
+    Record<string, readonly number[][]>
+  >;
+  it.each(Object.keys(generated))('continues the documents as PEFT does: %s', async (name) => {
+    const [kind = '', method] = name.split('/');
+    const folders =
+      method === undefined
+        ? [goldenPath('models', name.replace(/.*-/, '')), goldenPath('peft', name)]
+        : [casePath(`prefixes/${kind}`), casePath(`prefixes/${name}`)];
+    const model = await loadLanguageModel(folders[0] ?? '');
+    const files = await readAdapterFolder(folders[1] ?? '');
+    const adapter = await loadAdapter(model, files);
+    files.dispose();
+    const replies = fixture.documents.map((): number[] => []);
+    for await (const { row, id } of generateIds(model, fixture.documents, { maxNewTokens: 10 })) replies[row]?.push(id);
+    expect(replies).toEqual(generated[name]);
     adapter.dispose();
     model.dispose();
   });
