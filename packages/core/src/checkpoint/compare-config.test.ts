@@ -72,6 +72,15 @@ describe('the settings of two runs', () => {
   });
 
   it.each([
+    ['strategy.options.targetModules', ['v_proj', 'q_proj'], ['q_proj', 'v_proj']],
+    ['strategy.options.layersToTransform', 1, [1]],
+    ['data.rolesToTrain', ['assistant', 'user'], ['user', 'assistant']],
+  ])('%s → %j is the set %j', (path, one, other) => {
+    expect(differencesOf(changed(path, one), changed(path, other), [])).toEqual([]);
+    expect(differencesOf(changed(path, one), changed(path, ['other']), [])).toHaveLength(1);
+  });
+
+  it.each([
     ['optimizer.learningRate', 1],
     ['schedule', { use: 'linear' }],
     ['training.numTrainEpochs', 9],

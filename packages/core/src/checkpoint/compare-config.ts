@@ -135,9 +135,12 @@ function effective(config: unknown): unknown {
   if (!isRecord(config)) return config;
   const training = isRecord(config['training']) ? config['training'] : {};
   const data = isRecord(config['data']) ? config['data'] : {};
+  const strategy = isRecord(config['strategy']) ? config['strategy'] : {};
+  const options = isRecord(strategy['options']) ? strategy['options'] : {};
   const best = bestWeightsOf(training);
   return {
     ...config,
+    strategy: { ...strategy, options: withSortedLists(options, setsOfModules) },
     evaluation: best.usesReplies ? config['evaluation'] : null,
     training: {
       ...training,
@@ -145,11 +148,26 @@ function effective(config: unknown): unknown {
       dataSeed: training['dataSeed'] === training['seed'] ? null : training['dataSeed'],
     },
     data: {
-      ...data,
+      ...withSortedLists(data, ['rolesToTrain']),
       completionOnlyLoss: data['completionOnlyLoss'] ?? true,
       packingStrategy: data['packing'] === true ? data['packingStrategy'] : null,
     },
   };
+}
+
+/** Options of strategies whose lists are sets: their order has no meaning. */
+const setsOfModules = ['targetModules', 'excludeModules', 'modulesToSave', 'layersToTransform', 'skipModules'];
+
+/** Returns an object in which the lists of some keys are sorted. A number is a list of one. */
+function withSortedLists(object: Readonly<Record<string, unknown>>, keys: readonly string[]): object {
+  const sorted = keys.flatMap((key) => {
+    const value = ownValue(object, key);
+    const list: unknown = typeof value === 'number' ? [value] : value;
+    if (!Array.isArray(list)) return [];
+    const members = new Map((list as unknown[]).map((member) => [canonical(member), member]));
+    return [[key, [...members.keys()].sort().map((member) => members.get(member))] as const];
+  });
+  return { ...object, ...Object.fromEntries(sorted) };
 }
 
 /** Returns the settings that decide which weights are the best, and whether their metric is one of replies. */
