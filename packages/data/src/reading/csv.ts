@@ -12,6 +12,13 @@ function delimiterOf(header: string): string {
   return [',', ';', '\t', '|'].reduce((best, delimiter) => (count(delimiter) > count(best) ? delimiter : best));
 }
 
+/** The first line with which spreadsheets name the delimiter: `sep=;`. */
+const separatorLine = /^sep=(.)$/i;
+
+/** Returns a name that a header contains twice; undefined if there is none. Columns without a name do not count. */
+const repeatedName = (names: readonly string[]): string | undefined =>
+  names.find((name, index) => name !== '' && names.indexOf(name) < index);
+
 const STRAY_QUOTE = 'a quoted field is followed by text; double the quotes within the field';
 const NEVER_CLOSED = 'a quoted field is never closed';
 
@@ -93,7 +100,7 @@ async function* csvLines(file: string, maxRowBytes: number, onBytes?: OnBytes): 
 
 /**
  * Yields the rows of a `.csv` or `.tsv` file with a header. Quoted fields may contain line breaks. All values are text;
- * `line` is the first line of the row.
+ * `line` is the first line of the row. If the header contains a name twice, every row has a problem.
  */
 export async function* readCsv(
   file: string,
@@ -102,13 +109,17 @@ export async function* readCsv(
 ): AsyncGenerator<Row> {
   let records: Records | undefined;
   let names: readonly string[] | undefined;
+  let repeated: string | undefined;
   const rowOf = (record: Row): Row | null => {
     if (!('value' in record)) return record;
     const fields = record.value as readonly string[];
     if (names === undefined) {
       names = fields.map((name) => name.trim());
+      repeated = repeatedName(names);
       return null;
     }
+    if (repeated !== undefined)
+      return { line: record.line, problem: `the header contains the column ${JSON.stringify(repeated)} twice` };
     if (fields.length !== names.length)
       return {
         line: record.line,
@@ -117,6 +128,11 @@ export async function* readCsv(
     return { line: record.line, value: Object.fromEntries(names.map((name, index) => [name, fields[index] ?? ''])) };
   };
   for await (const line of csvLines(file, maxRowBytes, onBytes)) {
+    const [, separator] = records === undefined && 'text' in line ? (separatorLine.exec(line.text) ?? []) : [];
+    if (separator !== undefined) {
+      records = new Records(separator, maxRowBytes);
+      continue;
+    }
     records ??= new Records(
       /\.tsv(\.gz)?$/i.test(file) ? '\t' : delimiterOf('text' in line ? line.text : ''),
       maxRowBytes,

@@ -93,6 +93,19 @@ describe('CSV', () => {
     expect(await rowsOf('c.tsv', 'prompt\tcompletion\na\tb\n')).toEqual(['2: {"prompt":"a","completion":"b"}']);
   });
 
+  test('a first line that names the delimiter, as spreadsheets write it, is not the header', async () => {
+    expect(await rowsOf('s.csv', 'sep=;\r\nprompt;completion\r\na, b;"c ""d"""\r\n')).toEqual([
+      '3: {"prompt":"a, b","completion":"c \\"d\\""}',
+    ]);
+  });
+
+  test('a name that the header contains twice is a problem of every row; columns without a name are not', async () => {
+    expect(await rowsOf('t.csv', 'prompt,prompt,completion\na,b,c\n')).toEqual([
+      '2! the header contains the column "prompt" twice',
+    ]);
+    expect(await rowsOf('u.csv', 'prompt,completion,,\na,b,,\n')).toEqual(['2: {"prompt":"a","completion":"b","":""}']);
+  });
+
   test('rows with too many fields or stray quotes are reported, the others read', async () => {
     const rows = await rowsOf('d.csv', 'prompt,completion\na,b\na,b,c\na,"b"c\nlast,row\n');
     expect(rows.filter((row) => row.includes('! '))).toHaveLength(2);
