@@ -203,7 +203,7 @@ describe('replay', () => {
     expect(await play9('resumed', 4)).toBe(straight);
   });
 
-  it('stores the rows of a run that a callback stops in its first epoch, and those after it when it trains on', async () => {
+  it('stores the rows of a run that a callback stops in its first epoch, and later those that follow', async () => {
     const bufferFile = join(folder, 'stopped.jsonl');
     const outputFolder = await temporaryFolder();
     const offeredAfter = async (stopAt: number, training: object): Promise<unknown> => {

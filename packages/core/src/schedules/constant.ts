@@ -21,12 +21,11 @@ export const constant = definePlugin({
   name: 'constant',
   description: 'A constant learning rate, without warmup.',
   configSchema: schemaOf(ignoredWarmup),
-  // Read, because the run reports that it has no effect.
-  create:
-    ({ warmupSteps: _ }) =>
-    () =>
-    () =>
-      1,
+  create: ({ warmupSteps: ignored }) => {
+    // Read, because the run reports that it has no effect.
+    void ignored;
+    return () => () => 1;
+  },
 });
 
 export const constantWithWarmup = definePlugin({
