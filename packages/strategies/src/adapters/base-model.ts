@@ -73,6 +73,12 @@ function isSameName(trainedOn: string, model: UsedModel): boolean {
   return names.some((one) => lastPart(one) === lastPart(trained));
 }
 
+/** Options of functions that read an adapter. */
+export interface ReadOptions {
+  /** Receives a warning if the adapter was trained on another model. By default it is a warning of the process. */
+  readonly warn?: ((message: string) => void) | undefined;
+}
+
 /** Emits a warning of the process, for programs that pass no function. */
 export const emitWarning = (message: string): void => process.emitWarning(message);
 

@@ -1,15 +1,9 @@
 import { clone, keep } from '@tensorflow/tfjs-core';
 import type { AdapterFiles, LanguageModel, Plugin, PreparedAdapter } from '@whetstone/core/contract';
 import { peftTypeOf } from './adapter-files.js';
-import { baseWarning, emitWarning } from './base-model.js';
+import { baseWarning, emitWarning, type ReadOptions } from './base-model.js';
 import { formatOf } from './formats.js';
 import { callFormat, validateDetach, validatePrepared } from './validate-format.js';
-
-/** Options of functions that read an adapter. */
-export interface ReadOptions {
-  /** Receives a warning if the adapter was trained on another model. By default it is a warning of the process. */
-  readonly warn?: ((message: string) => void) | undefined;
-}
 
 /** An adapter that is loaded on a model. Several may be loaded on one base, but only one may be active at a time. */
 export interface LoadedAdapter {

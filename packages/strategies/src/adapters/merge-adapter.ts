@@ -1,9 +1,8 @@
 import { WhetstoneError, type AdapterFiles, type LanguageModel, type Plugin } from '@whetstone/core/contract';
 import { mergedWeights, type MergedWeights } from '../support/merged-weights.js';
 import { configFile, peftTypeOf } from './adapter-files.js';
-import { baseWarning, emitWarning } from './base-model.js';
+import { baseWarning, emitWarning, type ReadOptions } from './base-model.js';
 import { formatOf } from './formats.js';
-import type { ReadOptions } from './load-adapter.js';
 import { callFormat, validateMerged } from './validate-format.js';
 
 /**

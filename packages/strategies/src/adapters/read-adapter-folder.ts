@@ -3,8 +3,7 @@ import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type AdapterFiles } from '@whetstone/core/contract';
 import { readJsonObject, verifyResult } from '@whetstone/core/files';
 import { openSafetensors, withOnePeftPrefix, withoutWrappers } from '@whetstone/core/safetensors';
-import { emitWarning } from './base-model.js';
-import type { ReadOptions } from './load-adapter.js';
+import { emitWarning, type ReadOptions } from './base-model.js';
 import { adapterFromMlx, isMlxConfig, mlxFiles } from './mlx.js';
 
 /** The contents of an adapter folder; the caller disposes the tensors. */
