@@ -81,6 +81,15 @@ describe('whetstone data with a configuration', () => {
     });
   });
 
+  it('report reads a configuration with names of TRL', async () => {
+    await writeFile(path('plain.jsonl'), lines([{ prompt: 'Where is it?', completion: 'On its way.' }]));
+    const flat = { model_name_or_path: './tiny', use_peft: true, train_file: 'plain.jsonl' };
+    await writeFile(path('flat.json'), JSON.stringify(flat));
+    const { code, result } = await run('report', path('flat.json'), '--out', path('flat.html'));
+    expect(code).toBe(0);
+    expect(result['report']).toMatchObject({ conversations: 1, unreadable: { count: 0 } });
+  });
+
   it('inspect uses its model', async () => {
     const { code, result } = await run('inspect', path('run.json'), '--count', '2');
     expect(code).toBe(0);

@@ -397,6 +397,17 @@ describe('a run', () => {
     expect(warnings).toEqual(['schedule.warmupSteps has no effect: every step has the same learning rate without it.']);
   });
 
+  it('warns about threads of a backend with a fixed number', async () => {
+    const { trainer: made, warnings } = trainer({ backend: { name: 'cpu', threads: 2 } });
+    await made.run();
+    expect(warnings).toEqual(['backend.threads has no effect: the backend cpu has a fixed number of threads.']);
+  });
+
+  it('fails if a polynomial schedule would not decrease, as in transformers', async () => {
+    const { trainer: made } = trainer({ schedule: { use: 'polynomial', lrEnd: 1 } });
+    await expect(made.run()).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', place: { path: 'schedule.lrEnd' } });
+  });
+
   it('warns about a warmup that does not end, and fails if no step has a learning rate', async () => {
     const { trainer: made, warnings } = trainer({ schedule: { warmupSteps: 100 }, training: { maxSteps: 2 } });
     await made.run();

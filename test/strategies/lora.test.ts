@@ -94,6 +94,15 @@ describe('lora', () => {
     );
   });
 
+  it('starts dropout in a run that resumes from one without it', () => {
+    const before = attach({ rank: 4, targetModules: ['q_proj'] });
+    const state = before.saveState();
+    before.dispose();
+    const after = attach({ rank: 4, dropout: 0.4, targetModules: ['q_proj'] });
+    expect(() => after.loadState(state)).not.toThrow();
+    after.dispose();
+  });
+
   it("applies dropout to the adapter's input in training and restores its generator", async () => {
     await expectNoLeak(() => {
       const attachment = attach({ rank: 4, dropout: 0.4, targetModules: ['q_proj'] });

@@ -55,7 +55,10 @@ export type DataPart = 'train' | 'eval';
 /** A larger file is data. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
-/** Returns whether a path is a configuration of a run: a small JSON file with `data.train`, or with stages. */
+/** Names of TRL at the top level of a configuration, in place of `model` and `data.train`. */
+const flatNames = ['model_name_or_path', 'train_file'];
+
+/** Returns whether a path is a configuration of a run: a small JSON file with training data, or with stages. */
 async function isConfiguration(path: string): Promise<boolean> {
   if (!/\.jsonc?$/i.test(path)) return false;
   const found = await statOf(path);
@@ -69,6 +72,7 @@ async function isConfiguration(path: string): Promise<boolean> {
     },
   );
   if (!isRecord(value)) return false;
+  if (flatNames.some((name) => typeof value[name] === 'string')) return true;
   return Array.isArray(value['stages']) || (isRecord(value['data']) && 'train' in value['data']);
 }
 

@@ -1,6 +1,6 @@
 import type { Problem } from '../contract/errors.js';
 import type { Json } from '../contract/json.js';
-import { isRecord, lessIsBetter, ownValue, plainMetric, sortKeys } from '../util/index.js';
+import { isRecord, ownValue, sortKeys } from '../util/index.js';
 
 /** The reasons for which a different setting is refused, unless `training.resumeDespite` names them. */
 const reasons = ['data', 'seed', 'packing', 'length'] as const;
@@ -169,6 +169,15 @@ function withSortedLists(object: Readonly<Record<string, unknown>>, keys: readon
   });
   return { ...object, ...Object.fromEntries(sorted) };
 }
+
+/** Returns the name of a metric without the prefix `eval_` of transformers. */
+export const plainMetric = (name: string): string => name.replace(/^eval_/, '');
+
+/**
+ * Returns whether lower values of a metric are better. Decided by the name, as transformers does: losses and
+ * perplexities.
+ */
+export const lessIsBetter = (metric: string): boolean => /(loss|perplexity)$/i.test(metric);
 
 /** Returns the settings that decide which weights are the best, and whether their metric is one of replies. */
 function bestWeightsOf({

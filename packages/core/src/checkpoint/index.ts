@@ -1,4 +1,5 @@
 /** Writes checkpoints atomically, verifies them before use, and restores them exactly. */
+export { lessIsBetter, plainMetric } from './compare-config.js';
 export { hashBase } from '../safetensors/index.js';
 export { sizesOf } from './batch-sizes.js';
 export type { CheckpointSources } from './checkpoint.js';

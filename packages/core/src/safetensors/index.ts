@@ -5,6 +5,5 @@
 export { bytesPerElement, narrow, widen, type SafetensorsDtype, type WeightDtype } from '../dtypes.js';
 export { hashBase } from './base-hash.js';
 export { openWeights, writeWeights } from './folder.js';
-export { openSafetensors, type TensorReader } from './read.js';
-export { withOnePeftPrefix, withoutPrefix, withoutWrappers } from './stored-names.js';
+export { openSafetensors, withOnePeftPrefix, withoutPrefix, withoutWrappers, type TensorReader } from './read.js';
 export { writeSafetensors, type TensorToWrite } from './write.js';

@@ -1,3 +1,4 @@
+import { WhetstoneError } from '../contract/errors.js';
 import type { Schedule } from '../contract/optimizer.js';
 import { definePlugin, type ScheduleInputs } from '../contract/plugin.js';
 import { countWarmupSteps, warmupSteps, withWarmup } from './warmup.js';
@@ -9,10 +10,20 @@ interface PolynomialOptions {
   readonly power: number;
 }
 
-/** Returns a schedule whose distance to `lrEnd` is proportional to (share of steps that remain)^power. */
+/**
+ * Returns a schedule whose distance to `lrEnd` is proportional to (share of steps that remain)^power.
+ *
+ * @throws `CONFIG_CONFLICT` if the rate would not decrease
+ */
 function polynomialSchedule({ lrEnd, power, ...options }: PolynomialOptions, inputs: ScheduleInputs): Schedule {
   const { totalSteps, learningRate } = inputs;
   const warmup = countWarmupSteps(options.warmupSteps, inputs);
+  if (lrEnd >= learningRate)
+    throw new WhetstoneError('CONFIG_CONFLICT', 'The learning rate of the schedule polynomial would not decrease.', {
+      place: { path: 'schedule.lrEnd' },
+      expected: `less than optimizer.learningRate, ${learningRate}`,
+      found: String(lrEnd),
+    });
   return withWarmup(warmup, (step) => {
     if (step > totalSteps) return lrEnd / learningRate;
     const remaining = 1 - (step - warmup) / Math.max(1, totalSteps - warmup);

@@ -5,8 +5,7 @@ import type { Attachment, StrategyRun } from '../contract/strategy.js';
 import type { Named } from './named.js';
 import type { TrainRun } from './train-run.js';
 import { isRecord, messageOf } from '../util/index.js';
-import { readExported } from './read-exported.js';
-import { validateAttachment } from './validate-attachment.js';
+import { readExported, validateAttachment } from './validate-attachment.js';
 
 export interface Attached {
   /** All attachments; the owner is the first. */

@@ -1,3 +1,4 @@
+import { lessIsBetter, plainMetric } from '../checkpoint/index.js';
 import type { EvaluationReport } from '../contract/report.js';
 import { evaluate } from './evaluate.js';
 import type { EvaluationWeights } from './evaluation-weights.js';
@@ -6,7 +7,6 @@ import type { RunProgress } from './progress.js';
 import { agreeOnRequests } from './requests.js';
 import type { RunCheckpoints } from './run-checkpoints.js';
 import { stageOf, type TrainRun } from './train-run.js';
-import { lessIsBetter, plainMetric } from '../util/index.js';
 
 /** The components of a run that its evaluation uses. */
 interface EvaluatedRun {

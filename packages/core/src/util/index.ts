@@ -13,7 +13,6 @@ export {
   type CompilePattern,
   type ModuleSelection,
 } from './module-selection.js';
-export { lessIsBetter, plainMetric } from './metric-names.js';
 export { jsonProblem } from './plain-json.js';
 export { isNestedDeeper, isRecord, MAX_JSON_DEPTH, ownValue, sortKeys } from './records.js';
 export { withoutContents, withoutCredentials } from './redact.js';

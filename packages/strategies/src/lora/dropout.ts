@@ -48,6 +48,8 @@ export function createDropout(
     },
     saveState: () => Object.fromEntries([...randoms].map(([name, random]) => [name, random.saveState()])),
     loadState: (states) => {
+      // A run that had no dropout before saved no states.
+      if (Object.keys((states ?? {}) as object).length === 0) return;
       for (const [name, random] of randoms) restore(name, random, states, rank);
     },
   };

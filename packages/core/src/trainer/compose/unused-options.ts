@@ -1,3 +1,4 @@
+import { plainMetric } from '../../checkpoint/index.js';
 import type { ConfigResolution } from '../../config/index.js';
 import {
   WhetstoneError,
@@ -13,7 +14,7 @@ import { planSteps, type StepPlan } from '../../training/step-plan.js';
 import type { Named } from '../../training/named.js';
 import { evaluationNumbers } from '../../training/metric-runs.js';
 import type { TrainRun } from '../../training/train-run.js';
-import { didYouMean, messageOf, plainMetric } from '../../util/index.js';
+import { didYouMean, messageOf } from '../../util/index.js';
 import { unusedOptionProblems } from '../validate-plan.js';
 import type { RunStrategies } from './strategies.js';
 import { checkSchedule, type CheckedSchedule } from './unused-schedule.js';

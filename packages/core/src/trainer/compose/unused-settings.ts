@@ -148,9 +148,14 @@ function checkpointChecks(run: SettingsOfRun, plan: StepPlan, outline: RunOutlin
   ];
 }
 
-function processChecks({ workers }: SettingsOfRun): readonly Check[] {
+/** The names of backends whose number of threads can be set. */
+const withThreads: readonly string[] = ['auto', 'whetstone', 'xla'];
+
+function processChecks({ workers, resolution }: SettingsOfRun): readonly Check[] {
+  const { name } = resolution.config.backend;
   const single = when(workers === 1, 'a single process trains');
   return [
+    [['backend', 'threads'], when(!withThreads.includes(name), `the backend ${name} has a fixed number of threads`)],
     [['training', 'ddpTimeout'], single],
     [['training', 'ddpBucketCapMb'], single],
   ];
