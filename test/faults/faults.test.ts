@@ -78,6 +78,24 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     results: ['run/adapter'],
     owned: ['run'],
   },
+  'a run with stages': {
+    prepare: writeBase,
+    run: (root, attempt) =>
+      train(
+        root,
+        {
+          stages: [
+            { name: 'one', strategy: { use: 'lora', options: { rank: 2 } } },
+            { name: 'two', strategy: { use: 'lora', options: { rank: 2 } } },
+            { name: 'three', strategy: 'full' },
+          ],
+          training: { ...training, maxSteps: 2 },
+        },
+        attempt,
+      ),
+    results: ['run/1-one/adapter', 'run/1-one/hand-over', 'run/2-two/adapter', 'run/2-two/merged', 'run/model'],
+    owned: ['run', 'run/1-one', 'run/2-two', 'run/3-three'],
+  },
   'an overwritten run': {
     prepare: async (root) => {
       await writeBase(root);
@@ -117,7 +135,10 @@ const scenarios: Readonly<Record<string, Scenario>> = {
 /** The normal suite takes a full disk and a kill, at every so many operations. */
 const sampleOf = (name: string): number => (/run/.test(name) ? 131 : 23);
 
-it.each(Object.keys(scenarios))(
+/** The run with stages has the most operations, of the same kinds. */
+const names = Object.keys(scenarios).filter((name) => isComplete || name !== 'a run with stages');
+
+it.each(names)(
   '%s is complete or fails with a code, wherever a file operation fails',
   { timeout: isComplete ? 3_600_000 : 240_000 },
   async (name) => {

@@ -6,8 +6,11 @@ import { syncBuiltinESMExports } from 'node:module';
 export interface Fault {
   /** The operation that fails; -1 for none. */
   readonly at: number;
-  /** The error, or `kill`: nothing reaches the disk from that operation on, as after a SIGKILL or a power failure. */
-  readonly kind: 'ENOSPC' | 'EIO' | 'EACCES' | 'kill';
+  /**
+   * The error, or `kill`: nothing reaches the disk from that operation on, as after a SIGKILL or a power failure.
+   * `SIGKILL` ends this process.
+   */
+  readonly kind: 'ENOSPC' | 'EIO' | 'EACCES' | 'kill' | 'SIGKILL';
   /** Whether all later operations fail as well. A killed process never continues. */
   readonly lasting?: boolean;
   /** The only operation that fails, such as `mkdir`; by default all. */
@@ -22,6 +25,9 @@ export interface FaultyRun<T> {
   /** The operation that failed; null if there were fewer. */
   readonly failed: string | null;
 }
+
+/** Is called before each operation. */
+export type FileObserver = (name: string, path: string) => void;
 
 type AnyFunction = (this: unknown, ...given: unknown[]) => unknown;
 type Kind = 'read' | 'write';
@@ -84,7 +90,18 @@ class Injector {
   constructor(
     private readonly root: string,
     private readonly fault: Fault,
+    private readonly observe: FileObserver = () => undefined,
   ) {}
+
+  /** Ends the process if the fault does. Otherwise returns the error, to be thrown. */
+  raise(error: Error): Error {
+    if (this.isSignal) process.kill(process.pid, 'SIGKILL');
+    return error;
+  }
+
+  get isSignal(): boolean {
+    return this.fault.kind === 'SIGKILL';
+  }
 
   isWithin(path: unknown): path is string {
     return typeof path === 'string' && path.startsWith(this.root);
@@ -93,14 +110,16 @@ class Injector {
   /** Counts an operation. Returns the error with which it fails; null if it does not. */
   next(name: string, kind: Kind, path: string): Error | null {
     const { at, kind: what, lasting = what === 'kill' } = this.fault;
+    this.observe(name, path);
     if (this.fault.only !== undefined && name !== this.fault.only) return null;
+    if (this.isSignal && kind === 'read') return null;
     if (what === 'ENOSPC' && (kind === 'read' || !needsSpace(name))) return null;
     if (what === 'EACCES' && !needsPath(name)) return null;
     if (what === 'kill' && kind === 'read' && this.failed === null) return null;
     const number = this.operations++;
     if (at < 0 || (lasting ? number < at : number !== at)) return null;
     this.failed ??= `${name} ${path.slice(this.root.length)}`;
-    const code = what === 'kill' ? 'EIO' : what;
+    const code = what === 'kill' || what === 'SIGKILL' ? 'EIO' : what;
     return Object.assign(new Error(`${code}: injected, ${name} '${path}'`), { code, syscall: name, path });
   }
 }
@@ -132,8 +151,8 @@ function patchPaths(injector: Injector): (() => void)[] {
           if (error === null) return original.apply(this, given);
           // Node's existsSync returns false for every error.
           if (name === 'existsSync') return false;
-          if (isSynchronous) throw error;
-          return Promise.reject(error);
+          if (isSynchronous) throw injector.raise(error);
+          return Promise.reject(injector.raise(error));
         },
     );
   return [
@@ -149,7 +168,7 @@ function patchDescriptors(injector: Injector): (() => void)[] {
     const error = injector.isWithin(path)
       ? injector.next('openSync', opensForWriting(flags) ? 'write' : 'read', path)
       : null;
-    if (error !== null) throw error;
+    if (error !== null) throw injector.raise(error);
     const descriptor = original(path, flags, ...rest);
     if (injector.isWithin(path)) paths.set(descriptor, path);
     return descriptor;
@@ -163,8 +182,9 @@ function patchDescriptors(injector: Injector): (() => void)[] {
     replace(fs, name, (original) => (descriptor, ...rest) => {
       const path = paths.get(descriptor);
       const error = path === undefined ? null : injector.next(name, kind, path);
-      if (error !== null) throw error;
-      return original(descriptor, ...rest);
+      if (error === null) return original(descriptor, ...rest);
+      if (injector.isSignal && name === 'writeSync') original(descriptor, halfOf(rest[0]));
+      throw injector.raise(error);
     }),
   );
   return [openSync, streamOpen, ...descriptors];
@@ -177,7 +197,7 @@ function patchHandles(injector: Injector, prototype: object): (() => void)[] {
     const error = injector.isWithin(path)
       ? injector.next('open', opensForWriting(flags) ? 'write' : 'read', path)
       : null;
-    if (error !== null) throw error;
+    if (error !== null) throw injector.raise(error);
     const handle = (await original.call(fs.promises, path, flags, ...rest)) as object;
     if (injector.isWithin(path)) paths.set(handle, path);
     return handle;
@@ -192,7 +212,7 @@ function patchHandles(injector: Injector, prototype: object): (() => void)[] {
           const error = path === undefined ? null : injector.next(`handle.${name}`, kind, path);
           if (error === null) return original.apply(this, given);
           if (name === 'write' && given[0] instanceof Uint8Array) await original.call(this, halfOf(given[0]));
-          throw error;
+          throw injector.raise(error);
         },
     ),
   );
@@ -206,8 +226,13 @@ async function handlePrototype(): Promise<object> {
 }
 
 /** Runs `work`, in this process, while the file operations below `root` fail as `fault` says. */
-export async function withFault<T>(root: string, fault: Fault, work: () => Promise<T>): Promise<FaultyRun<T>> {
-  const injector = new Injector(root, fault);
+export async function withFault<T>(
+  root: string,
+  fault: Fault,
+  work: () => Promise<T>,
+  observe?: FileObserver,
+): Promise<FaultyRun<T>> {
+  const injector = new Injector(root, fault, observe);
   const prototype = await handlePrototype();
   const restore = [...patchPaths(injector), ...patchDescriptors(injector), ...patchHandles(injector, prototype)];
   syncBuiltinESMExports();

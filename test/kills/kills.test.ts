@@ -1,0 +1,183 @@
+import { readFileSync } from 'node:fs';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { build, type Plugin } from 'esbuild';
+import { findTensorflow } from '@whetstone/backend/install';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { configurations, KEPT, writeProject, type Configuration } from './configurations.js';
+import { contentsOf, verifyFolders } from './contents.js';
+import { phases, type ChildParameters, type Phase } from './phases.js';
+import { runUntil, type Ended, type Moment } from './processes.js';
+
+/*
+ * Runs are killed (SIGKILL) at random moments and resumed in a new process until they end. What they leave must equal
+ * what an unbroken run leaves. `npm run test:kills` kills 200 times; the normal suite twice.
+ */
+const setting = (name: string, otherwise: string): string => process.env[`WHETSTONE_TEST_KILLS${name}`] ?? otherwise;
+const count = Number(setting('', '2'));
+const seed = Number(setting('_SEED', '1'));
+const only = setting('_ONLY', '');
+const isSample = setting('', '') === '';
+
+// Inside node_modules, so that git ignores the file.
+const script = fileURLToPath(new URL(`../../node_modules/.whetstone-tests/kills-${process.pid}.cjs`, import.meta.url));
+const main = fileURLToPath(new URL('../../packages/cli/bin/whetstone.js', import.meta.url));
+
+/** Keeps the places of the files in a bundle: some read others that are next to them. */
+const ownPlaces: Plugin = {
+  name: 'own-places',
+  setup({ onLoad }) {
+    onLoad({ filter: /\.(m?js|ts)$/ }, ({ path }) => {
+      const text = readFileSync(path, 'utf8');
+      const contents = text.replaceAll('import.meta.url', JSON.stringify(pathToFileURL(path).href));
+      return { contents, loader: path.endsWith('.ts') ? 'ts' : 'js' };
+    });
+  },
+};
+
+// One file starts in half the time.
+beforeAll(() =>
+  build({
+    entryPoints: [fileURLToPath(new URL('child.ts', import.meta.url))],
+    outfile: script,
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
+    external: ['koffi'],
+    // tfjs-core must be evaluated before the gradients are registered.
+    ignoreAnnotations: true,
+    plugins: [ownPlaces],
+    logLevel: 'error',
+  }),
+);
+afterAll(() => rm(script, { force: true }));
+
+/** Returns random numbers from 0 to 1 that a seed and a name decide: mulberry32 from the name's FNV-1a. */
+function randomOf(name: string): () => number {
+  let state = [...`${seed} ${name}`].reduce(
+    (hash, letter) => Math.imul(hash ^ letter.charCodeAt(0), 16777619),
+    2166136261,
+  );
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const never: Moment = { operation: null, line: -1, milliseconds: 0 };
+
+/** Starts or resumes the run of a project, and kills it at a moment. */
+async function run(
+  project: string,
+  { evaluates, processes = 1 }: Configuration,
+  resume: boolean,
+  moment: Moment,
+): Promise<Ended> {
+  if (processes > 1) {
+    const parameters = [main, 'train', 'run.json', '--processes', String(processes), ...(resume ? ['--resume'] : [])];
+    return runUntil(parameters, project, moment);
+  }
+  const parameters: ChildParameters = { project, evaluates, resume, operation: moment.operation };
+  return runUntil([script, JSON.stringify(parameters)], project, moment);
+}
+
+/** What killing the runs of one configuration found. */
+interface Found {
+  readonly kills: Record<Phase, number>;
+  readonly runs: number;
+  readonly problems: readonly string[];
+}
+
+/** The kills of one run at most: it is to make progress. */
+const MOST_KILLS = 6;
+
+/** Returns a moment before about the last third of an unbroken run: a resumed one is shorter. */
+function randomMoment(random: () => number, operations: number, lines: number): Moment {
+  if (operations > 0 && random() < 0.5) return { ...never, operation: Math.floor(random() * operations * 0.6) };
+  return { ...never, line: Math.floor(random() * lines * 0.7), milliseconds: random() * 40 };
+}
+
+/** Kills the runs of one configuration a number of times. Each run is resumed until it ends, and compared then. */
+async function killAndCompare(
+  project: string,
+  configuration: Configuration,
+  random: () => number,
+  wanted: number,
+): Promise<Found> {
+  await writeProject(project, configuration);
+  const folder = join(project, 'run');
+  const contents = async (): Promise<Readonly<Record<string, unknown>>> => {
+    const isTimed = (configuration.processes ?? 1) > 1;
+    const kept = await contentsOf(join(project, KEPT), isTimed);
+    return { ...(await contentsOf(folder, isTimed)), [KEPT]: kept };
+  };
+  const unbroken = await run(project, configuration, false, never);
+  if (unbroken.code !== 0) throw new Error(`The unbroken run failed:\n${unbroken.errors}`);
+  const expected = await contents();
+  await verifyFolders(folder);
+  const operations = Number(/operations (\d+)/.exec(unbroken.lines.join('\n'))?.[1] ?? 0);
+  const kills = Object.fromEntries(phases.map((phase) => [phase, 0])) as Record<Phase, number>;
+  const problems: string[] = [];
+  let left = wanted;
+  let runs = 0;
+  while (left > 0 && problems.length === 0) {
+    await rm(folder, { recursive: true, force: true });
+    for (const name of await readdir(join(project, KEPT))) await rm(join(project, KEPT, name));
+    runs++;
+    for (let start = 0; ; start++) {
+      const isLast = start === MOST_KILLS || left === 0;
+      const moment = isLast ? never : randomMoment(random, operations, unbroken.lines.length);
+      const { killed, code, phase, errors } = await run(project, configuration, start > 0, moment);
+      const where = `run ${runs}, start ${start + 1}, ${JSON.stringify(moment)}, ${phase}`;
+      if (!killed) {
+        if (code !== 0) problems.push(`${where}: exit code ${code}\n${errors}`);
+        break;
+      }
+      left--;
+      kills[phase]++;
+      await verifyFolders(folder).catch((error: unknown) => problems.push(`${where}: ${String(error)}`));
+    }
+    if (problems.length === 0) problems.push(...differences(expected, await contents()));
+  }
+  return { kills, runs, problems };
+}
+
+/** Returns the files that differ, with both contents. */
+function differences(expected: Readonly<Record<string, unknown>>, found: Readonly<Record<string, unknown>>): string[] {
+  const text = (contents: unknown): string => (contents === undefined ? 'missing' : JSON.stringify(contents));
+  return [...new Set([...Object.keys(expected), ...Object.keys(found)])]
+    .filter((name) => text(expected[name]) !== text(found[name]))
+    .map((name) => `${name} differs\n  expected ${text(expected[name])}\n  found    ${text(found[name])}`);
+}
+
+const library = await findTensorflow();
+if (!isSample && !('folder' in library))
+  console.warn('Runs of several processes are not killed: fetch libtensorflow with npx whetstone backend install cpu');
+const runnable = Object.entries(configurations).filter(
+  ([name, { processes = 1 }]) => name.includes(only) && (processes === 1 || 'folder' in library),
+);
+const chosen = isSample ? runnable.filter(([name]) => name === 'LoRA, packed, early stopping') : runnable;
+
+it.each(chosen.map(([name], index) => [name, index] as const))(
+  '%s: runs that are killed and resumed leave what an unbroken run leaves',
+  { timeout: 3_600_000 },
+  async (name, index) => {
+    const configuration = configurations[name];
+    if (configuration === undefined) throw new Error(`There is no configuration ${name}.`);
+    const wanted = Math.floor((count * (index + 1)) / chosen.length) - Math.floor((count * index) / chosen.length);
+    const project = await mkdtemp(join(tmpdir(), 'whetstone-kills-'));
+    const { kills, runs, problems } = await killAndCompare(project, configuration, randomOf(name), wanted);
+    const fell = phases.map((phase) => `${phase} ${kills[phase]}`).join(', ');
+    if (!isSample) process.stderr.write(`${name}: ${wanted} kills of ${runs} runs, seed ${seed} (${fell})\n`);
+    if (problems.length === 0) await rm(project, { recursive: true });
+    const settings = { '': wanted, _SEED: seed, _ONLY: `'${name}'` };
+    const repeat = Object.entries(settings).map(([key, value]) => `WHETSTONE_TEST_KILLS${key}=${value} `);
+    expect(problems, `The files are in ${project}. Repeat: ${repeat.join('')}npm run test:kills`).toEqual([]);
+  },
+);
