@@ -6,7 +6,7 @@ import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import { createBatchSource } from '@whetstone/data';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { freePort, joinCluster } from '../../packages/core/src/distributed/rendezvous.js';
-import { singleWorker } from '../../packages/core/src/distributed/single-worker.js';
+import { singleWorker } from '../../packages/core/src/distributed/workers.js';
 import { evaluate } from '../../packages/core/src/training/evaluate.js';
 import { measureMetrics, type MetricEvaluation } from '../../packages/core/src/training/measure-metrics.js';
 import { sampleOf } from '../../packages/core/src/training/metric-samples.js';

@@ -43,7 +43,8 @@ function isInCluster(backend: WhetstoneBackend, cluster: Cluster): boolean {
   )
     return true;
   if (collective === undefined && backend.numDataIds() === 0) return false;
-  const describe = ({ rank, addresses }: NonNullable<Cluster>): string => `task ${rank} of ${addresses.join(', ')}`;
+  const describe = ({ rank, addresses }: Pick<NonNullable<Cluster>, 'rank' | 'addresses'>): string =>
+    `task ${rank} of ${addresses.join(', ')}`;
   throw new WhetstoneError(
     'BACKEND_UNAVAILABLE',
     collective === undefined

@@ -316,8 +316,15 @@ const shareOfCores = ({ sharingCores }: TensorCluster): number | null =>
 async function startInCluster(choice: EngineChoice, cluster: TensorCluster): Promise<StartedBackend> {
   const started = await registerWhetstoneBackend({
     ...choice.options,
-    cluster: { addresses: cluster.addresses, rank: cluster.rank },
+    cluster: {
+      addresses: cluster.addresses,
+      rank: cluster.rank,
+      ...(cluster.localSecret === undefined
+        ? {}
+        : { local: { secret: cluster.localSecret, timeoutSeconds: cluster.timeoutSeconds } }),
+    },
   } as RegisterOptions);
+  await started.engine.collective?.local?.ready;
   return {
     backend: BACKEND_NAME,
     engine: started.engine.name,

@@ -1,6 +1,7 @@
 import { engine as tfjs, type NamedTensorMap, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type TensorCluster, type TensorCollective } from '@whetstone/core/contract';
-import type { Engine, EngineCollective } from '../engines/engine.js';
+import type { EngineCollective, LocalSums } from '../engines/engine.js';
+import type { WhetstoneBackend } from '../recorder/backend.js';
 import { ALL_REDUCE_KERNEL, type AllReduceAttributes } from './all-reduce-kernel.js';
 
 /**
@@ -34,14 +35,34 @@ interface InstanceKeys {
 // processes sum the same lists in the same order, so that they assign the same keys.
 const keysOf = new WeakMap<EngineCollective, InstanceKeys>();
 
-/** Returns sums over processes through TensorFlow's collective runtime. */
-export function createCollective(
-  { engine }: { readonly engine: Engine },
-  { count, timeoutSeconds }: TensorCluster,
-): TensorCollective {
+/** Returns sums over processes: on one machine our own, otherwise those of TensorFlow's collective runtime. */
+export function createCollective(backend: WhetstoneBackend, cluster: TensorCluster): TensorCollective {
+  const { engine } = backend;
   const { collective } = engine;
   if (collective === undefined)
     throw new WhetstoneError('INTERNAL', `The engine ${engine.name} does not belong to a cluster.`);
+  if (collective.local !== undefined) return localCollective(backend, collective, collective.local);
+  return tensorflowCollective(collective, cluster);
+}
+
+function localCollective(backend: WhetstoneBackend, { abort }: EngineCollective, local: LocalSums): TensorCollective {
+  return {
+    sum: (tensors) => {
+      const outputs = backend
+        .sumOverProcesses(tensors, local)
+        .map((info) => tfjs().makeTensorFromTensorInfo(info) as Tensor);
+      const seconds = outputs.at(-1) as Scalar;
+      // The sum starts after the backward pass, so that the worker waits for all of it.
+      return { sums: outputs.slice(0, -1), seconds, waitSeconds: seconds.clone() };
+    },
+    abort,
+  };
+}
+
+function tensorflowCollective(
+  collective: EngineCollective,
+  { count, timeoutSeconds }: TensorCluster,
+): TensorCollective {
   const keys = keysOf.get(collective) ?? { byLayout: new Map<string, number>(), next: 1 };
   keysOf.set(collective, keys);
   return {

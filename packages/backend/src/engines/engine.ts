@@ -28,6 +28,23 @@ export interface EngineCollective {
   readonly rank: number;
   /** Fails all sums that wait for other processes, and all later sums. */
   abort(reason: string): void;
+  /** Present if the engine sums outside of its graphs, because all processes are on this machine. */
+  readonly local?: LocalSums;
+}
+
+/** Sums over the processes of one machine. */
+export interface LocalSums {
+  /**
+   * Resolves when this process is ready to be reached by the others.
+   *
+   * @throws `BACKEND_UNAVAILABLE` if its address is in use
+   */
+  readonly ready: Promise<void>;
+  /**
+   * Queues a sum of float32 tensors with those at the same positions in the other processes. Returns the sums, then a
+   * scalar with the seconds that they took, which may all be pending.
+   */
+  sum(inputs: readonly EngineTensor[], shapes: readonly (readonly number[])[]): EngineTensor[];
 }
 
 /** The devices of an engine. */

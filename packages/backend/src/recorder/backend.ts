@@ -11,7 +11,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type PackedTensor, type StorageFormat, type StoringBackend } from '@whetstone/core/contract';
 import type { FlashAttentionSupport } from '@whetstone/core/ops/internal';
-import type { Engine } from '../engines/engine.js';
+import type { Engine, LocalSums } from '../engines/engine.js';
 import type { Kernel, KernelInputs, MatmulPolicy } from '../kernels/kernel.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 import { checkHostValues } from './shape-checks.js';
@@ -208,6 +208,18 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     // The engine keeps the tensor until the download ends.
     this.releaseUnpacked(unpacked, value);
     return values;
+  }
+
+  /**
+   * Sums tensors over the processes of this machine. Returns the sums, then a scalar with the seconds that they took.
+   * They are computed in any case, also if nothing uses them.
+   */
+  sumOverProcesses(inputs: readonly TensorInfo[], sums: LocalSums): TensorInfo[] {
+    const values = inputs.map(({ dataId }) => this.find(dataId));
+    const unpacked = values.map((value) => this.unpackForRead(value));
+    const results = this.recorder.sumOverProcesses(unpacked, sums);
+    unpacked.forEach((value, index) => this.releaseUnpacked(value, values[index] ?? value));
+    return results.map((value, index) => ({ ...this.toTensorInfo(value), shape: inputs[index]?.shape ?? [] }));
   }
 
   storePacked(packed: PackedTensor): TensorInfo {

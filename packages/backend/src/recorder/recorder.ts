@@ -1,6 +1,6 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import { sameShape, toError } from '@whetstone/core/util';
-import type { Engine, EngineTensor } from '../engines/engine.js';
+import type { Engine, EngineTensor, LocalSums } from '../engines/engine.js';
 import { vector, type Kernel, type MatmulPolicy, type Parameters, type Recording } from '../kernels/kernel.js';
 import { reshape } from '../kernels/movement.js';
 import { unpackWeights } from '../kernels/packed-weights.js';
@@ -342,6 +342,18 @@ export class Recorder {
     if (value.host === null)
       throw new WhetstoneError('INTERNAL', 'A value is neither recorded, nor on the device, nor on the host.');
     return this.operands.tensor(this.operands.idOf(value));
+  }
+
+  /** Sums values over processes outside of the engine's graphs. Returns the sums, then the seconds that they took. */
+  sumOverProcesses(values: readonly Value[], { sum }: LocalSums): Value[] {
+    this.flush();
+    const tensors = values.map((value) => this.materialise(value));
+    const shapes = values.map(({ shape }) => shape);
+    return sum(tensors, shapes).map((tensor, index) => {
+      const value = new Value(shapes[index] ?? [], 'float32');
+      this.memory.adopt(value, tensor);
+      return value;
+    });
   }
 
   /** Drops all recorded operations and compiled programs. */

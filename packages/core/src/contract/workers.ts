@@ -45,6 +45,11 @@ export interface TensorCluster extends WorkerRank {
   readonly timeoutSeconds: number;
   /** The number of processes on this machine, which share its cores. */
   readonly sharingCores: number;
+  /**
+   * Present if all addresses belong to the loopback interface: a secret that only the processes of the run know, with
+   * which they accept each other's connections. Nothing may then listen on another interface.
+   */
+  readonly localSecret?: string;
 }
 
 /** The interface of a tensor backend that sums tensors over processes. */

@@ -1,6 +1,13 @@
 import type { ErrorCode } from '../contract/error-codes.js';
 import type { Json } from '../contract/json.js';
-import { createNonce, isProofOf, proofOf, tokenMismatch, type ProofSubject } from './cluster-token.js';
+import {
+  createClusterToken,
+  createNonce,
+  isProofOf,
+  proofOf,
+  tokenMismatch,
+  type ProofSubject,
+} from './cluster-token.js';
 import { MAX_LINE_BYTES, type Connection } from './connection.js';
 import { PROTOCOL, type FromCoordinator, type Hello, type ToCoordinator } from './messages.js';
 import { secondsNow, watch, type Timeouts } from './timeouts.js';
@@ -10,6 +17,8 @@ export interface CoordinatorOptions {
   /** Hash of the cluster's addresses. */
   readonly cluster: string;
   readonly timeouts: Timeouts;
+  /** Whether all processes are on this machine. */
+  readonly isLocal?: boolean;
   /** The secret of the cluster. Without one, every process that reaches the port may join. */
   readonly token?: string | null;
   /** Is told why connections were refused. */
@@ -144,7 +153,7 @@ function createGathers(roster: Roster): Gathers {
 }
 
 /** Tells all workers that the run starts, once all are connected. */
-function welcomeIfComplete(roster: Roster): void {
+function welcomeIfComplete(roster: Roster, isLocal: boolean): void {
   const { connected, ranks } = roster;
   if (connected.size < ranks.length) return;
   roster.phase = 'running';
@@ -153,6 +162,7 @@ function welcomeIfComplete(roster: Roster): void {
     type: 'welcome',
     addresses: hellos.map((hello) => hello?.address ?? ''),
     sharingCores: hellos.map((hello) => hellos.filter((other) => other?.cores === hello?.cores).length),
+    ...(isLocal ? { localSecret: createClusterToken() } : {}),
   });
 }
 
@@ -332,7 +342,7 @@ function createReception(
 }
 
 export function createCoordinator(options: CoordinatorOptions): Coordinator {
-  const { timeouts } = options;
+  const { timeouts, isLocal = false } = options;
   const roster = createRoster(options);
   const gathers = createGathers(roster);
   const started = secondsNow();
@@ -364,7 +374,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
       if (!worker.left) roster.failLost([rank], `disconnected (${reason}).`);
       worker.left = true;
     });
-    if (!failIfSettingsDiffer(roster, hello)) welcomeIfComplete(roster);
+    if (!failIfSettingsDiffer(roster, hello)) welcomeIfComplete(roster, isLocal);
   };
   const accept = createReception(roster, options, admit);
 

@@ -37,7 +37,13 @@ export type FromCoordinator =
   | { readonly type: 'challenge'; readonly nonce: string }
   /** The worker did; this proves that the chief knows the token, too. */
   | { readonly type: 'proven'; readonly proof: string }
-  | { readonly type: 'welcome'; readonly addresses: readonly string[]; readonly sharingCores: readonly number[] }
+  | {
+      readonly type: 'welcome';
+      readonly addresses: readonly string[];
+      readonly sharingCores: readonly number[];
+      /** See `TensorCluster`. */
+      readonly localSecret?: string;
+    }
   /** The previous run is still closing: connect again. */
   | { readonly type: 'later' }
   | { readonly type: 'gathered'; readonly sequence: number; readonly values: readonly Json[] }
@@ -92,7 +98,7 @@ const toCoordinator: Checks = {
 const fromCoordinator: Checks = {
   challenge: { nonce: isText },
   proven: { proof: isText },
-  welcome: { addresses: isListOf(isText), sharingCores: isListOf(isCount) },
+  welcome: { addresses: isListOf(isText), sharingCores: isListOf(isCount), localSecret: optional(isText) },
   later: {},
   gathered: { sequence: isCount, values: isListOf(isJson) },
   lost: { code: isErrorCode, message: isText, details: (value) => isRecord(value) && isJson(value) },

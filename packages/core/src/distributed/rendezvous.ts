@@ -101,7 +101,15 @@ export async function joinCluster(
     for (;;) {
       const { connection, close, trust, secret } =
         rank === 0
-          ? await openRendezvous(addresses[0] ?? '', { count, cluster, timeouts, nameOf, token, warn })
+          ? await openRendezvous(addresses[0] ?? '', {
+              count,
+              cluster,
+              timeouts,
+              nameOf,
+              token,
+              warn,
+              isLocal: isLocalCluster(membership),
+            })
           : await connectToChief(addresses, nameOf(0), timeouts, signal, token);
       const client = createWorkerClient(connection, {
         hello,
@@ -129,6 +137,7 @@ export async function joinCluster(
             addresses: answer.addresses,
             timeoutSeconds,
             sharingCores: answer.sharingCores[rank] ?? 1,
+            ...(answer.localSecret === undefined ? {} : { localSecret: answer.localSecret }),
           },
         };
       leave();

@@ -6,6 +6,15 @@ import type { Rendezvous } from './rendezvous.js';
 import type { WorkerClient } from './worker-client.js';
 import { messageOf } from '../util/index.js';
 
+/** The workers of a run in one process. */
+export const singleWorker: Workers = {
+  rank: 0,
+  count: 1,
+  name: 'the only worker',
+  allReduce: (tensors) => new Map(tensors),
+  gather: async (_, mine) => [mine],
+};
+
 /** Creates the workers of a cluster: tensors are summed by the backend, all other data goes through the chief. */
 export function createWorkers(
   { client, cluster: { rank, count } }: Pick<Rendezvous, 'client' | 'cluster'>,

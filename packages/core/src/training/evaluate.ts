@@ -4,7 +4,7 @@ import type { BatchSource, Clock, EvaluationReport, LanguageModel, TensorBackend
 import { WhetstoneError } from '../contract/errors.js';
 import { summedCrossEntropy } from './cross-entropy-sum.js';
 import { microbatchOf, totalWeight } from './supervised-positions.js';
-import { singleWorker } from '../distributed/single-worker.js';
+import { singleWorker } from '../distributed/workers.js';
 import { systemClock } from './system-clock.js';
 import type { Workers } from '../contract/workers.js';
 

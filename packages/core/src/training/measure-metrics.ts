@@ -12,7 +12,7 @@ import type {
 } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { Workers } from '../contract/workers.js';
-import { singleWorker } from '../distributed/single-worker.js';
+import { singleWorker } from '../distributed/workers.js';
 import { startMetrics, type ComputedSample } from './metric-runs.js';
 import { noSamples, sampleWindows } from './metric-samples.js';
 import type { Named } from './named.js';

@@ -5,6 +5,7 @@ import type { Describe, Engine, EngineCollective, EngineTensor, Executable, Spen
 import { executeAsync } from './async-execution.js';
 import { joinCluster } from './collectives.js';
 import { CompiledFunction } from './compiled-function.js';
+import { createLocalCollective } from './local-sums.js';
 import type { SessionConfig } from './config-proto.js';
 import { runEagerly } from './eager.js';
 import { openExecutionContext, type ExecutionContext } from './execution-context.js';
@@ -65,7 +66,12 @@ class TensorflowEngine implements Engine {
     this.threads = Math.max(1, options.threads ?? availableParallelism());
     this.main = this.openContext(this.threads);
     if (options.cluster === undefined) this.gainsFromConcurrency = true;
-    else this.collective = joinCluster(this.library, this.main.pointer, options.cluster);
+    else if (options.cluster.local === undefined)
+      this.collective = joinCluster(this.library, this.main.pointer, options.cluster);
+    else
+      this.collective = createLocalCollective(this.library, this.main, options.cluster, options.cluster.local, (work) =>
+        this.queue.add({ ...work, run: (pointers) => this.log.guarded(() => work.run(pointers)) }),
+      );
     this.log = new RunLog(
       this.library,
       () => this.contexts().map(({ pointer }) => pointer),

@@ -5,6 +5,8 @@ export interface ServerDefinition {
   /** `host:port` of every task's gRPC server, by rank. */
   readonly addresses: readonly string[];
   readonly rank: number;
+  /** Present if all processes are on this machine. TensorFlow's server is then not started. */
+  readonly local?: { readonly secret: string; readonly timeoutSeconds: number };
 }
 
 const utf8 = new TextEncoder();

@@ -30,7 +30,12 @@ function forEachChunk(
  *
  * @throws `OUT_OF_MEMORY`
  */
-function allocate(library: TensorflowLibrary, type: StorageDtype, shape: readonly number[], length: number): Pointer {
+export function allocate(
+  library: TensorflowLibrary,
+  type: StorageDtype,
+  shape: readonly number[],
+  length: number,
+): Pointer {
   if (length > totalmem()) {
     throw new WhetstoneError(
       'OUT_OF_MEMORY',

@@ -1,9 +1,18 @@
 import type { EngineTensor } from '../engine.js';
-import type { CompiledFunction } from './compiled-function.js';
 import type { AsyncExecution } from './async-execution.js';
 import type { Handles } from './handles.js';
 import type { Pointer } from './library.js';
 import type { RunLog } from './run-log.js';
+
+/** What must be prepared before work is submitted for the first time. */
+interface Preparation {
+  /** Whether it was submitted before. */
+  warm: boolean;
+  /** Prepares for at most `milliseconds`. Returns whether it is done. */
+  build(milliseconds: number): boolean;
+  use(): void;
+  endUse(): void;
+}
 
 /** One submission to TensorFlow: a function, or a program op by op. */
 export type Work = {
@@ -15,7 +24,7 @@ export type Work = {
 } & (
   | { readonly compiled: null }
   | {
-      readonly compiled: CompiledFunction;
+      readonly compiled: Preparation;
       /**
        * Submits the work on another thread. TensorFlow prepares a function in its first run, which takes longer than
        * building it.
