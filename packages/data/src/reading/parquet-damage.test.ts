@@ -107,9 +107,10 @@ describe('a page is checked before it is decoded', () => {
     0,
     0,
   ];
-  const zigzag = (value: number): number[] => {
+  const zigzag = (value: number): number[] => varint(value >= 0 ? value * 2 : -value * 2 - 1);
+  const varint = (value: number): number[] => {
     const bytes: number[] = [];
-    let rest = value >= 0 ? value * 2 : -value * 2 - 1;
+    let rest = value;
     for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
     return [...bytes, rest];
   };
@@ -133,5 +134,33 @@ describe('a page is checked before it is decoded', () => {
     expect(() => checkValues(levels(0xfe, 0xff, 0xff, 0xff, 0x0f, 1), first, column)).toThrow('a run of');
     expect(() => checkValues(levels(0xff, 0xff, 0xff, 0xff, 0x0f, 1), first, column)).toThrow('a run of');
     expect(() => checkValues(Uint8Array.from([200, 0, 0, 0, 1]), first, column)).toThrow('longer than the page');
+  });
+
+  test('the lengths of values that share prefixes', () => {
+    const [first] = pagesOf(page(3, 3, 100), column);
+    if (first === undefined) throw new Error('no page');
+    const values = { ...first, encoding: 7, levels: { repetition: 0, definition: 0, nulls: 0 } };
+    // DELTA_BINARY_PACKED: a block of 128 values in one miniblock, the number of values, the first one, and what each is
+    // longer than the one before it in 0 bits.
+    const lengths = (count: number, length: number, step: number): number[] => [
+      ...[128, 1, 1, ...varint(count), ...zigzag(length)],
+      ...(count > 1 ? [...zigzag(step), 0] : []),
+    ];
+    const check = (prefixes: number[], suffixes: number[]) => () =>
+      checkValues(Uint8Array.from([...prefixes, ...suffixes]), values, column);
+    // Of 19 values, each begins with the one before and is 5 bytes longer: 5 + 10 + … + 95 = 950.
+    expect(check(lengths(19, 0, 5), lengths(19, 5, 0))).not.toThrow();
+    // One more: 1,050 bytes.
+    expect(check(lengths(20, 0, 5), lengths(20, 5, 0))).toThrow('values have 1050 bytes');
+    expect(check(lengths(2, 0, -5), lengths(2, 5, 0))).toThrow('is negative');
+    expect(check(lengths(101, 0, 0), lengths(101, 1, 0))).toThrow('101 delta-encoded values in a page of 100');
+  });
+
+  test('a column that another writer encoded with prefixes is read', async () => {
+    const rows = await collect(readParquet(`${testData}prefixes.snappy.parquet`));
+    const expected = Array.from({ length: 300 }, (_, row) =>
+      row % 7 === 3 ? null : `conversation number ${String(row * row).padStart(6, '0')} of ${'x'.repeat(row % 40)}`,
+    );
+    expect(rows).toEqual(expected.map((text, row) => ({ line: row + 1, value: { text } })));
   });
 });

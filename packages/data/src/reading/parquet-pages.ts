@@ -28,22 +28,22 @@ class Thrift {
 
   private byte(): number {
     const byte = this.bytes[this.at++];
-    if (byte === undefined) throw new Error('a page header is incomplete');
+    if (byte === undefined) throw new Error('a page is incomplete');
     return byte;
   }
 
   /** Reads an unsigned number of at most ten bytes. */
-  private varint(): number {
+  varint(): number {
     let value = 0;
     for (let shift = 0; shift < 10; shift++) {
       const byte = this.byte();
       value += (byte & 0x7f) * 2 ** (7 * shift);
       if (byte < 0x80) return value;
     }
-    throw new Error('a number of a page header is too long');
+    throw new Error('a number of a page is too long');
   }
 
-  private integer(): number {
+  integer(): number {
     const value = this.varint();
     return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
   }
@@ -214,7 +214,8 @@ export function checkLevels(bytes: Uint8Array, page: Page, column: ColumnLevels)
 
 const RLE = 3;
 const DICTIONARY = [2, 8];
-const DELTA = [5, 6, 7];
+const DELTA_BYTE_ARRAY = 7;
+const DELTA = [5, 6, DELTA_BYTE_ARRAY];
 
 /** Checks the decompressed bytes of a page: levels of version 1, and values. @throws if a count is too large */
 export function checkValues(bytes: Uint8Array, page: Page, column: ColumnLevels): void {
@@ -239,6 +240,7 @@ export function checkValues(bytes: Uint8Array, page: Page, column: ColumnLevels)
     checkRuns(bytes, at + 4, bytes.length, 1, page.values);
   else if (isRuns) checkRuns(bytes, at + 1, bytes.length, bytes[at] ?? 0, page.values);
   else if (DELTA.includes(page.encoding)) checkDelta(bytes, at);
+  if (page.encoding === DELTA_BYTE_ARRAY) checkPrefixes(bytes, at, page, column);
 }
 
 /** The largest block of delta-encoded values; writers use 128 or 256 values. */
@@ -255,4 +257,63 @@ function checkDelta(bytes: Uint8Array, start: number): void {
     }
     if (value < 1 || value > MAX_BLOCK) throw new Error(`a ${name} of delta-encoded values is ${value}`);
   }
+}
+
+/**
+ * Checks the lengths of values that share prefixes with the values before them: a few bytes can stand for terabytes.
+ *
+ * @throws if all values together are longer than a page may be
+ */
+function checkPrefixes(bytes: Uint8Array, start: number, page: Page, column: ColumnLevels): void {
+  const most = page.values - (page.levels?.nulls ?? 0);
+  const prefixes = readDeltas(bytes, start, most);
+  const suffixes = readDeltas(bytes, prefixes.end, most);
+  let total = 0;
+  for (const [index, suffix] of suffixes.values.entries()) {
+    const prefix = prefixes.values[index] ?? 0;
+    if (prefix < 0 || suffix < 0) throw new Error('the length of a value is negative');
+    total += prefix + suffix;
+  }
+  if (total > column.maxPageBytes)
+    throw new Error(`a page whose values have ${total} bytes is larger than ${column.maxPageBytes} bytes`);
+}
+
+/**
+ * Reads the integers of Parquet's encoding DELTA_BINARY_PACKED, up to 32 bits each.
+ *
+ * @param most the largest number of them
+ */
+function readDeltas(bytes: Uint8Array, start: number, most: number): { readonly values: number[]; end: number } {
+  const reader = new Thrift(bytes, start);
+  const block = reader.varint();
+  const miniblocks = reader.varint();
+  const count = reader.varint();
+  const size = block / miniblocks;
+  if (!(size >= 1 && size <= MAX_BLOCK)) throw new Error(`a miniblock of ${size} delta-encoded values`);
+  if (count > most) throw new Error(`${count} delta-encoded values in a page of ${most}`);
+  const values = [reader.integer()].slice(0, count);
+  let value = values[0] ?? 0;
+  while (values.length < count) {
+    const least = reader.integer();
+    const widths = bytes.subarray(reader.at, (reader.at += miniblocks));
+    for (const width of widths) {
+      if (values.length >= count) break;
+      if (width > 32) throw new Error(`delta-encoded values of ${width} bits`);
+      for (let item = 0; item < size && values.length < count; item++) {
+        value += least + bitsAt(bytes, reader.at * 8 + item * width, width);
+        values.push(value);
+      }
+      reader.at += Math.ceil((size * width) / 8);
+    }
+    if (reader.at > bytes.length) throw new Error('delta-encoded values are incomplete');
+  }
+  return { values, end: reader.at };
+}
+
+/** Returns an unsigned integer of up to 32 bits that starts at a bit; the lowest bit is the first. */
+function bitsAt(bytes: Uint8Array, bit: number, width: number): number {
+  const first = bit >> 3;
+  let value = 0;
+  for (let index = 0; index < 5; index++) value += (bytes[first + index] ?? 0) * 2 ** (8 * index);
+  return Math.floor(value / 2 ** (bit & 7)) % 2 ** width;
 }
