@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { batchSchema, isWhetstoneError, WhetstoneError, type TemplateVariables } from '@whetstone/core/contract';
+import { fileLimitError } from '@whetstone/core/files';
 import { isRecord, parseExact } from '@whetstone/core/util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { addDataCommands } from './data-commands.js';
@@ -271,8 +272,9 @@ export async function runCommandLine(parameters: readonly string[]): Promise<num
   try {
     await program.parseAsync(parameters, { from: 'user' });
     return outcome.exitCode;
-  } catch (error) {
-    if (error instanceof CommanderError) return usageError(error, json);
+  } catch (cause) {
+    if (cause instanceof CommanderError) return usageError(cause, json);
+    const error = isWhetstoneError(cause) ? cause : (fileLimitError(cause) ?? cause);
     const { tellLauncher } = await import('./launched.js');
     if (await tellLauncher(error)) return isWhetstoneError(error) ? error.exitCode : 1;
     const terminal = createTerminal(json);

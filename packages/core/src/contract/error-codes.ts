@@ -30,6 +30,7 @@ export const errorCodes = {
   FILE_UNREADABLE: failed('A file exists but cannot be read.'),
   FILE_UNWRITABLE: failed('A file or folder cannot be written.'),
   FILE_CHANGED: failed('A file of a model or adapter is not as Whetstone wrote it.'),
+  TOO_MANY_FILES: failed('The process or the system cannot open more files.'),
   DISK_FULL: failed('There is not enough space on the disk.'),
   OUTPUT_EXISTS: usage('The output folder is not empty and may not be overwritten.'),
   OUTPUT_LOCKED: failed('Another run writes to the output folder.'),

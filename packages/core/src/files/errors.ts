@@ -8,9 +8,28 @@ export const codeOf = (cause: unknown): unknown =>
 /** Returns whether an error of the file system says that the file does not exist, and not that it cannot be read. */
 export const isMissing = (cause: unknown): boolean => codeOf(cause) === 'ENOENT' || codeOf(cause) === 'ENOTDIR';
 
+/** Returns whether an error says that the process (EMFILE) or the system (ENFILE) cannot open more files. */
+const isFileLimit = (cause: unknown): boolean =>
+  ['EMFILE', 'ENFILE'].includes(String(codeOf(cause))) ||
+  (cause instanceof Error && /^E[MN]FILE\b/.test(cause.message));
+
 /**
- * Converts an error of the file system to a `WhetstoneError` with the code `FILE_NOT_FOUND`, `DISK_FULL` or
- * `FILE_UNREADABLE`. Its place is `file`. A `WhetstoneError` is returned unchanged.
+ * Returns the error of a process that cannot open more files, if that is what an error or one of its causes says; null
+ * otherwise. Also imports fail so, and name a file of a package.
+ */
+export function fileLimitError(error: unknown): WhetstoneError | null {
+  for (let cause = error; cause instanceof Error; cause = cause.cause)
+    if (isFileLimit(cause))
+      return new WhetstoneError('TOO_MANY_FILES', `No more files can be opened: ${messageOf(cause)}`, {
+        hint: 'Allow more open files, for example with: ulimit -n 4096',
+        cause,
+      });
+  return null;
+}
+
+/**
+ * Converts an error of the file system to a `WhetstoneError` with the code `FILE_NOT_FOUND`, `DISK_FULL`,
+ * `TOO_MANY_FILES` or `FILE_UNREADABLE`. Its place is `file`. A `WhetstoneError` is returned unchanged.
  */
 export function fileError(cause: unknown, file: string): WhetstoneError {
   if (isWhetstoneError(cause)) return cause;
@@ -24,10 +43,13 @@ export function fileError(cause: unknown, file: string): WhetstoneError {
       { place, hint: 'Free some space, or write to another disk.', cause },
     );
   }
-  return new WhetstoneError('FILE_UNREADABLE', messageOf(cause), {
-    place,
-    cause,
-  });
+  return (
+    fileLimitError(cause) ??
+    new WhetstoneError('FILE_UNREADABLE', messageOf(cause), {
+      place,
+      cause,
+    })
+  );
 }
 
 /** Returns whether an error comes from the file system: an error of the operating system with a code. */
@@ -35,7 +57,8 @@ const isSystemError = (cause: unknown): boolean => /^E[A-Z0-9]+$/.test(String(co
 
 /**
  * Converts an error of the file system while `file` was written to a `WhetstoneError` with the code `FILE_NOT_FOUND`,
- * `DISK_FULL` or `FILE_UNWRITABLE`. Other errors are returned unchanged: they come from what was to be written.
+ * `DISK_FULL`, `TOO_MANY_FILES` or `FILE_UNWRITABLE`. Other errors are returned unchanged: they come from what was to
+ * be written.
  */
 export function writeError(cause: unknown, file: string): unknown {
   if (isWhetstoneError(cause) || !isSystemError(cause)) return cause;

@@ -1,5 +1,5 @@
 /** Reads and writes files, and converts errors of the file system to errors of Whetstone. */
-export { fileError, withWriteErrors, writeError } from './errors.js';
+export { fileError, fileLimitError, withWriteErrors, writeError } from './errors.js';
 export { createFolderLock, noLock, type FolderLock } from './folder-lock.js';
 export {
   changedFiles,

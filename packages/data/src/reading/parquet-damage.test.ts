@@ -140,10 +140,13 @@ describe('a page is checked before it is decoded', () => {
     const [first] = pagesOf(page(3, 3, 100), column);
     if (first === undefined) throw new Error('no page');
     const values = { ...first, encoding: 7, levels: { repetition: 0, definition: 0, nulls: 0 } };
-    // DELTA_BINARY_PACKED: a block of 128 values in one miniblock, the number of values, the first one, and what each is
-    // longer than the one before it in 0 bits.
+    // DELTA_BINARY_PACKED: a block of 128 values in one miniblock, the number of values, the first one, and by how much
+    // each exceeds the one before it, in 0 bits.
     const lengths = (count: number, length: number, step: number): number[] => [
-      ...[128, 1, 1, ...varint(count), ...zigzag(length)],
+      ...varint(128),
+      1,
+      ...varint(count),
+      ...zigzag(length),
       ...(count > 1 ? [...zigzag(step), 0] : []),
     ];
     const check = (prefixes: number[], suffixes: number[]) => () =>
