@@ -68,6 +68,28 @@ describe('layers below the first trained layer', () => {
     }
   });
 
+  it('are computed again if nothing can be stored on disk, with equal losses and one warning', async () => {
+    await useBackend('cpu');
+    const expected = losses(await run({ trainLastLayers: 1 }));
+    const { TMPDIR, TEMP } = process.env;
+    const warnings: string[] = [];
+    const listen = ({ message }: Error): void => void warnings.push(message);
+    process.on('warning', listen);
+    try {
+      process.env['TMPDIR'] = process.env['TEMP'] = '/nonexistent/folder';
+      const limits = { maxMemoryMegabytes: 0, maxDiskMegabytes: 1 };
+      expect(losses(await run({ trainLastLayers: 1, cacheFrozenPrefix: limits }))).toEqual(expected);
+      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      process.off('warning', listen);
+      for (const [name, value] of Object.entries({ TMPDIR, TEMP })) {
+        if (value === undefined) delete process.env[name];
+        else process.env[name] = value;
+      }
+    }
+    expect(warnings.filter((message) => message.includes('stores no more states on disk'))).toHaveLength(1);
+  });
+
   it('are removed from the cache if gradual unfreezing moves the boundary', async () => {
     await useBackend('cpu');
     const options = { trainLastLayers: 3, unfreezeEverySteps: 5 };

@@ -168,6 +168,14 @@ process.exit(1);
     expect(await readdir(wheels())).toEqual([]);
   });
 
+  test('is downloaded again if what an earlier attempt left is damaged', async () => {
+    await mkdir(wheels(), { recursive: true });
+    await writeFile(join(wheels(), `${wheel.fileName}.partial`), Buffer.alloc(120_000));
+    await fetchWheel(wheel, wheels(), {});
+    expect(requests).toEqual(['bytes=120000-', undefined]);
+    expect(await readFile(join(wheels(), wheel.fileName))).toEqual(file);
+  });
+
   test('keeps received bytes if it is interrupted, and the next command resumes', async () => {
     answers = [
       (_, response) => {
