@@ -16,6 +16,7 @@ const hasNamespaces =
   process.platform === 'linux' && spawnSync('unshare', ['--net', 'ip', 'link', 'set', 'lo', 'up']).status === 0;
 if (!hasNamespaces)
   console.warn('What the processes of a run listen on is not tested: this user may not create network namespaces.');
+const all = process.env['WHETSTONE_TEST_DISTRIBUTED'] === 'all';
 const main = fileURLToPath(new URL('../packages/cli/bin/whetstone.js', import.meta.url));
 
 let folder: string;
@@ -86,6 +87,8 @@ async function watchListening(child: ChildProcess): Promise<Listened> {
   return { code, errors, names: [...names].toSorted() };
 }
 
+/** An address for documentation, which no host has: RFC 5737. */
+const ADDRESS = '192.0.2.7';
 const node = JSON.stringify(process.execPath);
 const train = `${node} ${JSON.stringify(main)} train run.json --set training.ddpTimeout=60 --set training.maxSteps=4`;
 
@@ -105,5 +108,19 @@ describe.skipIf(!hasNamespaces)('in a network namespace', { timeout: 120_000 }, 
       errors: '',
       names: ['loopback'],
     });
+  });
+
+  it.skipIf(!('folder' in library) || !all)('a cluster listens on what SECURITY.md lists', async () => {
+    const worker = [`${ADDRESS}:2222`, `${ADDRESS}:2223`];
+    const start = (index: number): string =>
+      `env TF_CONFIG='${JSON.stringify({ cluster: { worker }, task: { type: 'worker', index } })}' ${train} ` +
+      '--set output.folder=cluster';
+    const { code, errors, names } = await watchListening(
+      inNamespace(`ip address add ${ADDRESS}/32 dev lo; ${start(1)} & exec ${start(0)}`),
+    );
+    expect(code).toBe(0);
+    expect(errors).toContain('WHETSTONE_CLUSTER_TOKEN is not set');
+    // The rendezvous, and TensorFlow's servers.
+    expect(names).toEqual([ADDRESS, 'all interfaces']);
   });
 });
