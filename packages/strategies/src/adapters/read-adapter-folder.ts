@@ -13,9 +13,9 @@ export interface ReadAdapter extends AdapterFiles {
 
 /**
  * Reads an adapter folder in PEFT's format, `adapter_config.json` and `adapter_model.safetensors`, or in mlx-lm's,
- * which is converted. Also throws file errors.
+ * which is converted. Also throws file errors. `warn` receives a notice about parts of tensor names that a wrapper of
+ * the model added when it was saved.
  *
- * @param options.warn receives a notice about parts of tensor names that a wrapper of the model added when it was saved
  * @throws `ADAPTER_INVALID` if adapter_config.json is missing or invalid
  * @throws `FILE_CHANGED` if Whetstone wrote the folder and a file is missing or changed
  */
