@@ -80,6 +80,17 @@ describe('a run that continues from an earlier checkpoint', () => {
     for (const step of [4, 6, 8]) await verifyCheckpoint(checkpoint(join(folder, 'abandoned-1'), step));
   });
 
+  it('reports that the checkpoint is beyond the steps of the run', async () => {
+    const folder = await temporaryFolder();
+    await trainTo(4, folder);
+    expect((await trainTo(3, folder, { resumeFromCheckpoint: true })).steps).toEqual([]);
+    expect(warnings).toEqual([
+      'The checkpoint was written after step 4, and this run has only 3 steps: no step follows.',
+    ]);
+    await trainTo(4, folder, { resumeFromCheckpoint: true });
+    expect(warnings).toEqual([]);
+  });
+
   it('numbers the abandoned branches', async () => {
     const folder = await temporaryFolder();
     await trainTo(4, folder);

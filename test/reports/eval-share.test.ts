@@ -119,6 +119,14 @@ describe('data.evalShare', () => {
       expect(samples).toBe(held.length);
     });
 
+    it('is an error if it holds out no conversation', async () => {
+      await expect(trainer({ evalShare: 1e-9 }).run()).rejects.toMatchObject({
+        code: 'DATA_EMPTY',
+        message: 'The transforms, or data.evalShare, leave no conversation.',
+        found: 'none of 40',
+      });
+    });
+
     it('cannot be combined with data.eval', async () => {
       await expect(trainer({ evalShare: 0.3, eval: join(folder, 'train.jsonl') }).run()).rejects.toMatchObject({
         code: 'CONFIG_INVALID',

@@ -140,6 +140,11 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
   if (resumedFrom !== null && run.outputFolder !== null)
     await run.checkpoints.continueFrom(resumedFrom, run.outputFolder, run.warn);
   progress.change({ ...positionOf(progress.state, data, plan, run.config), attempts: withNewAttempt(progress.state) });
+  if (progress.state.step > progress.totalSteps)
+    run.warn(
+      `The checkpoint was written after step ${progress.state.step}, and this run has only ${progress.totalSteps} ` +
+        'steps: no step follows.',
+    );
   await warnAboutSpace(run, sources, plan, progress);
   await sync.broadcastParameters(owner, run.backend);
   return {

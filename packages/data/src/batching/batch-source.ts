@@ -48,13 +48,25 @@ function conversationsRead(source: DataSource, conversations: number): number {
   return isTransformed(source) ? (source.reports[0]?.conversationsIn ?? conversations) : conversations;
 }
 
+/** Returns why the balance changes nothing. */
+const oneGroup = (by: string, name: string): string =>
+  name === '' ? `no conversation has the column ${JSON.stringify(by)}` : `all conversations are in the group ${name}`;
+
 /** @throws `DATA_UNREADABLE`, `DATA_EMPTY`, `DATA_NOTHING_TO_LEARN` */
 function checkPrepared({ summary, withoutTargets }: Prepared, read: number, options: BatchOptions): void {
   enforceUnreadableLimit(summary.unreadable, read, options.unreadableRows);
   const [file] = summary.files;
+  const place = file === undefined ? undefined : { file };
+  if (summary.conversations === 0 && read > 0)
+    throw new WhetstoneError('DATA_EMPTY', 'The transforms, or data.evalShare, leave no conversation.', {
+      place,
+      expected: 'at least one conversation for training, and one for an evaluation',
+      found: `none of ${read}`,
+      hint: 'Change data.transforms or data.evalShare, or add data.',
+    });
   if (summary.conversations === 0) {
     throw new WhetstoneError('DATA_EMPTY', 'The data has no conversations.', {
-      place: file === undefined ? undefined : { file },
+      place,
       found: summary.unreadable.length > 0 ? `${summary.unreadable.length} rows, all unreadable` : 'no rows',
     });
   }
@@ -139,6 +151,8 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
     options.balance === null
       ? null
       : balanceSamples({ names: traits.groupNames, groupOf: traits.groups }, options.balance, options.seed);
+  if (options.balance !== null && traits.groupNames.length === 1)
+    inputs.onWarning?.(`data.balance has no effect: ${oneGroup(options.balance.by, traits.groupNames[0] ?? '')}.`);
   const summary: BatchSourceSummary = {
     ...prepared.summary,
     groups: balanced?.shares,

@@ -88,6 +88,21 @@ test('a mixture of files in different layouts, balanced by source', async () => 
   expect(new Set(all.filter((text) => text.includes('general'))).size).toBe(3);
 });
 
+test.each([
+  ['topics', 'no conversation has the column "topics"'],
+  ['topic', 'all conversations are in the group law'],
+])('a balance by %s, which makes a single group, is reported', async (by, reason) => {
+  const warnings: string[] = [];
+  await createBatchSource({
+    source: sourceOf([{ ...chat('a', 'b'), columns: { topic: 'law' } }]),
+    tokenizer: characterTokenizer,
+    renderer: plainRenderer,
+    options: { balance: { by } },
+    onWarning: (message) => void warnings.push(message),
+  });
+  expect(warnings).toEqual([`data.balance has no effect: ${reason}.`]);
+});
+
 describe('curriculum', () => {
   const conversations = Array.from({ length: 40 }, (_, index): Omit<Conversation, 'origin'> => ({
     ...chat('q', 'x'.repeat(1 + ((index * 17) % 40))),
