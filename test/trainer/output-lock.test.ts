@@ -5,14 +5,20 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { useBackend } from '../support/backend.js';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createFolderLock, type FolderLock } from '@whetstone/core/files';
+import type { FolderLock } from '@whetstone/core/files';
+import { createOutputLock } from '../../packages/core/src/trainer/output-lock.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { tinyTrainer } from './support.js';
 
 beforeAll(async () => void (await useBackend('cpu')));
 
 const messages: string[] = [];
-const lockOf = (folder: string): FolderLock => createFolderLock(folder, (message) => messages.push(message));
+const warnings: string[] = [];
+const lockOf = (folder: string): FolderLock =>
+  createOutputLock(folder, {
+    info: (message) => void messages.push(message),
+    warn: (message) => void warnings.push(message),
+  });
 const lockFile = (folder: string): string => join(folder, '.run.lock');
 const holderIn = async (folder: string): Promise<Record<string, unknown>> =>
   JSON.parse(await readFile(lockFile(folder), 'utf8')) as Record<string, unknown>;
@@ -38,6 +44,7 @@ const refusal = (lock: FolderLock): Promise<unknown> =>
 describe('the lock of an output folder', () => {
   afterEach(() => {
     messages.length = 0;
+    warnings.length = 0;
     vi.unstubAllEnvs();
   });
 
@@ -145,7 +152,7 @@ describe('the lock of an output folder', () => {
       const outcomes = await Promise.all(Array.from({ length: 20 }, () => refusal(lockOf(folder))));
       expect(outcomes.filter((outcome) => outcome === null)).toHaveLength(1);
       for (const outcome of outcomes) if (outcome !== null) expect(outcome).toMatchObject({ code: 'OUTPUT_LOCKED' });
-      expect(await readdir(folder)).toEqual(['.run.lock']);
+      expect(await readdir(folder)).toEqual(['.run.lock', '.run.status']);
     }
   });
 });

@@ -4,6 +4,15 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { errorCodes, WhetstoneError, type Json, type Problem } from '@whetstone/core/contract';
 import { createClusterToken, TOKEN_VARIABLE } from '@whetstone/core/distributed';
+import {
+  bootOf,
+  explainEnd,
+  observeMemory,
+  outOfMemoryKills,
+  residentBytesOf,
+  sharedLimits,
+  type MemoryObservation,
+} from '@whetstone/core/memory';
 import { continueWithoutOutput } from '@whetstone/core/util';
 import { endingSignals, newSignals, savingSignals } from './interrupt.js';
 import { LAUNCHED_VARIABLE, sendSignal, type ToldError } from './launched.js';
@@ -17,6 +26,8 @@ interface Ending {
   readonly told: ToldError['error'] | null;
   /** Whether the launcher had already asked the worker to end, because another one failed. */
   readonly isAfterFailure: boolean;
+  /** What is known about the end of a worker that the system ended; null if it ended by itself. */
+  readonly explanation: string | null;
 }
 
 /** Seconds that the other workers have to notice a failure, and to exit after a signal. */
@@ -25,6 +36,8 @@ const GRACE_SECONDS = 15;
 const CHANNEL_SECONDS = 1;
 /** Seconds that the workers have to end after a second SIGINT or SIGTERM. */
 const END_SECONDS = 2;
+/** The interval in which the memory of the workers is observed. */
+const OBSERVE_MILLISECONDS = 1000;
 
 /**
  * Starts `count` processes of this command as the workers of one run, and waits for all of them. Worker 0 has the
@@ -41,7 +54,9 @@ export async function launchWorkers(count: number, parameters: readonly string[]
     startWorker(rank, [...process.execArgv, main, ...parameters], addresses, token),
   );
   const running = new Set(children);
+  const memory = observeWorkers(children);
   const sendAll = (signal: NodeJS.Signals): void => {
+    if (signal === 'SIGKILL') memory.close();
     for (const child of running) sendSignal(child, signal);
   };
   const timers: NodeJS.Timeout[] = [];
@@ -52,7 +67,7 @@ export async function launchWorkers(count: number, parameters: readonly string[]
       children.map(async (child, rank) => {
         if (rank > 0 && child.stderr !== null)
           createInterface({ input: child.stderr }).on('line', (line) => terminal.complain(`worker ${rank}: ${line}`));
-        const ending = await endingOf(child, rank, () => isEnding);
+        const ending = await endingOf(child, rank, memory, () => isEnding);
         running.delete(child);
         // The others notice a lost worker, unless it failed before the rendezvous.
         if (ending.exitCode !== 0 && ending.exitCode !== errorCodes.INTERRUPTED.exitCode && !isEnding) {
@@ -72,6 +87,7 @@ export async function launchWorkers(count: number, parameters: readonly string[]
     conclude(endings, terminal);
   } finally {
     for (const timer of timers) clearTimeout(timer);
+    memory.close();
     forwarding.close();
   }
 }
@@ -141,7 +157,36 @@ function startWorker(
   });
 }
 
-function endingOf(child: ChildProcess, rank: number, isEnding: () => boolean): Promise<Ending> {
+/** Observes the memory of the workers while they run. */
+interface MemoryObserver {
+  /** Explains the end of a worker by SIGKILL; null after `close`, because the launcher itself sends that signal. */
+  explain(child: ChildProcess): string | null;
+  close(): void;
+}
+
+function observeWorkers(children: readonly ChildProcess[]): MemoryObserver {
+  const last = new Map<ChildProcess, MemoryObservation>();
+  let isClosed = false;
+  const observe = (): void => {
+    const observed = observeMemory(null, sharedLimits());
+    for (const child of children) {
+      const residentBytes = child.pid === undefined ? null : residentBytesOf(child.pid);
+      if (residentBytes !== null) last.set(child, { ...observed, residentBytes });
+    }
+  };
+  observe();
+  const timer = setInterval(observe, OBSERVE_MILLISECONDS);
+  return {
+    explain: (child) =>
+      isClosed ? null : explainEnd(last.get(child) ?? null, { boot: bootOf(), kills: outOfMemoryKills() }).text,
+    close() {
+      isClosed = true;
+      clearInterval(timer);
+    },
+  };
+}
+
+function endingOf(child: ChildProcess, rank: number, memory: MemoryObserver, isEnding: () => boolean): Promise<Ending> {
   let told: ToldError['error'] | null = null;
   child.on('message', (message) => {
     // The first error is the cause of later ones.
@@ -155,11 +200,15 @@ function endingOf(child: ChildProcess, rank: number, isEnding: () => boolean): P
         signal: null,
         told: { code: 'INTERNAL', message: `It could not be started: ${error.message}` },
         isAfterFailure: false,
+        explanation: null,
       }),
     );
     child.once('close', (code, signal) => {
-      const end = (): void =>
-        resolve({ rank, exitCode: code ?? 1, signal, told, isAfterFailure: isEnding() && signal !== null });
+      const explanation = signal === 'SIGKILL' ? memory.explain(child) : null;
+      const end = (): void => {
+        const isAfterFailure = isEnding() && signal !== null;
+        resolve({ rank, exitCode: code ?? 1, signal, told, isAfterFailure, explanation });
+      };
       if (!child.connected) return end();
       // Its last message may still be in the channel.
       const timer = setTimeout(end, CHANNEL_SECONDS * 1000);
@@ -206,12 +255,12 @@ function conclude(endings: readonly Ending[], terminal: Terminal): void {
   throw errorOf(first, !shared && first.told?.code !== 'WORKER_LOST' && !repeatsError(first));
 }
 
-function errorOf({ rank, exitCode, signal, told }: Ending, named: boolean): WhetstoneError {
+function errorOf({ rank, exitCode, signal, told, explanation }: Ending, named: boolean): WhetstoneError {
   if (told === null || told.code === undefined) {
     const how = signal === null ? `ended with exit code ${exitCode}` : `was ended by the signal ${signal}`;
     return new WhetstoneError(
       exitCode === 130 && signal === null ? 'INTERRUPTED' : 'WORKER_LOST',
-      `Worker ${rank} ${how}.`,
+      `Worker ${rank} ${how}.${explanation === null ? '' : ` ${explanation}`}`,
       { details: { workers: [rank] }, hint: 'Resume from the last checkpoint with --resume.' },
     );
   }

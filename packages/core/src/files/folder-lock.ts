@@ -61,6 +61,17 @@ export interface FolderLock {
   release(): Promise<void>;
   /** Returns the folder, if its lock is held; otherwise null. */
   heldFolder(): string | null;
+  /** Returns the token of the lock, if it is held; otherwise null. */
+  heldToken(): string | null;
+}
+
+/** A stale lock: its holder ended without releasing it. */
+export interface LeftLock {
+  /** The holder in words. */
+  readonly holder: string;
+  /** Null if the file is not a lock of Whetstone. */
+  readonly token: string | null;
+  readonly renewed: Date;
 }
 
 /** A lock for a run that writes nothing. */
@@ -68,15 +79,20 @@ export const noLock: FolderLock = {
   take: async () => undefined,
   release: async () => undefined,
   heldFolder: () => null,
+  heldToken: () => null,
 };
 
-/** Creates the lock of a folder. It is not taken yet. @param info reports that a stale lock was taken over */
-export function createFolderLock(folder: string, info: (message: string) => void): FolderLock {
+/** Reports that a stale lock was taken over, or that a lock could not be removed. */
+type LockReport = (message: string, left?: LeftLock) => void;
+
+/** Creates the lock of a folder. It is not taken yet. */
+export function createFolderLock(folder: string, info: LockReport): FolderLock {
   const file = join(folder, LOCK_FILE);
   let token: string | null = null;
   let heartbeat: NodeJS.Timeout | undefined;
   return {
     heldFolder: () => (token === null ? null : folder),
+    heldToken: () => token,
     async take() {
       if (token !== null || !exists(folder)) return;
       token = await takeLock(folder, info);
@@ -108,7 +124,7 @@ export function createFolderLock(folder: string, info: (message: string) => void
  * Takes the lock of a folder and returns its token. A file is created for it exclusively: the lock itself, or beside a
  * stale lock the file of its successor, which exists once for each token and then replaces the stale lock.
  */
-async function takeLock(folder: string, info: (message: string) => void): Promise<string> {
+async function takeLock(folder: string, info: LockReport): Promise<string> {
   const own = await ownHolder();
   const draft = temporaryName(join(folder, LOCK_FILE));
   registry.tokens.add(own.token);
@@ -132,7 +148,7 @@ async function takeLock(folder: string, info: (message: string) => void): Promis
       }
       await move(successor, join(folder, LOCK_FILE));
       for (const { file } of chain.slice(1)) await rm(file, { force: true });
-      info(`The lock of ${folder} was taken over: ${describeHolder(last)} ended without releasing it.`);
+      info(`The lock of ${folder} was taken over: ${describeHolder(last)} ended without releasing it.`, leftLock(last));
       return own.token;
     }
   } catch (cause) {
@@ -142,6 +158,20 @@ async function takeLock(folder: string, info: (message: string) => void): Promis
     registry.drafts.delete(basename(draft));
     await rm(draft, { force: true }).catch(() => undefined);
   }
+}
+
+const leftLock = (lock: Lock): LeftLock => ({
+  holder: describeHolder(lock),
+  token: lock.holder?.token ?? null,
+  renewed: lock.renewed,
+});
+
+/** Returns the lock of a folder if its holder was a process of this machine that has ended; otherwise null. */
+export async function leftLockIn(folder: string): Promise<LeftLock | null> {
+  const lock = (await readChain(folder)).at(-1);
+  const holder = lock?.holder ?? null;
+  if (lock === undefined || holder === null) return null;
+  return isNear(holder, await ownIdentity()) && !(await isRunning(holder)) ? leftLock(lock) : null;
 }
 
 /** Removes the drafts that processes and earlier runs of this process left. */

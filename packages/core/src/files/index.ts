@@ -1,6 +1,6 @@
 /** Reads and writes files, and converts errors of the file system to errors of Whetstone. */
 export { fileError, fileLimitError, withWriteErrors, writeError } from './errors.js';
-export { createFolderLock, noLock, type FolderLock } from './folder-lock.js';
+export { createFolderLock, leftLockIn, noLock, type FolderLock, type LeftLock } from './folder-lock.js';
 export {
   changedFiles,
   isManifest,

@@ -15,6 +15,7 @@ import {
   writeText,
   type FolderLock,
 } from '../files/index.js';
+import { unfinishedRunIn, type LockLogger } from './output-lock.js';
 import { emptyFolder, endOverwrite, isOverwriteUnfinished } from './overwrite.js';
 
 /** The file that marks a folder as the output of a run. */
@@ -40,13 +41,13 @@ const resumesRunIn = (folder: string, resume: ResolvedConfig['training']['resume
  * Checks that a run may write to its folder: the folder is empty or missing, or contains the run to resume or a run
  * that may be overwritten. Writes nothing.
  *
+ * @param logger reports before the error that the run in the folder did not finish
  * @throws `OUTPUT_EXISTS`
  */
-export async function checkOutputFolder({
-  output,
-  training,
-  baseFolder,
-}: Pick<ResolvedConfig, 'output' | 'training' | 'baseFolder'>): Promise<void> {
+export async function checkOutputFolder(
+  { output, training, baseFolder }: Pick<ResolvedConfig, 'output' | 'training' | 'baseFolder'>,
+  logger?: LockLogger,
+): Promise<void> {
   const { folder, overwrite } = output;
   if (folder === null) return;
   const entries = await entriesOf(folder);
@@ -62,6 +63,8 @@ export async function checkOutputFolder({
       hint: 'Choose another output.folder, or empty this one.',
     });
   if (!overwrite && !isLeftover) {
+    const unfinished = logger === undefined ? null : await unfinishedRunIn(folder);
+    if (unfinished !== null) logger?.warn(unfinished);
     throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder already contains a run.', {
       place,
       found,

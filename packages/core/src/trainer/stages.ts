@@ -21,7 +21,7 @@ import {
 } from '../contract/index.js';
 import { provide, type ServiceRegistration } from '../container.js';
 import type { EventHub } from '../events.js';
-import { createFolderLock, exists, noLock, writeFolder, writeResultManifest, type FolderLock } from '../files/index.js';
+import { exists, writeFolder, writeResultManifest } from '../files/index.js';
 import type { RunStage } from '../training/train-run.js';
 import { TEMPLATE_TIME, type StageComposition } from './compose/index.js';
 import {
@@ -33,6 +33,7 @@ import {
 } from './stage-transfer.js';
 import { checkOutputFolder, claimOutputFolder, prepareOutputFolder, templateTimeIn } from './output-folder.js';
 import { followSteps } from './follow-steps.js';
+import { createOutputLock, noOutputLock, type LockLogger, type OutputLock } from './output-lock.js';
 import { findResume, stageFolder, writeDone, type StageResume } from './stage-folders.js';
 
 /** Composes and trains one run, or one stage of a run, with additional services. */
@@ -45,6 +46,8 @@ export type RunOneStage = (
 export interface StageRunner {
   readonly events: EventHub;
   readonly runOne: RunOneStage;
+  /** Reports what concerns the folder of the whole run. */
+  readonly logger: LockLogger;
   /** Whether runs load their model, so that a stage can load it again. False if the application registers the model. */
   readonly loadsModel: boolean;
   /** Reports missing files of a stage's data. */
@@ -68,7 +71,7 @@ export async function* runStages(
   runner: StageRunner,
 ): AsyncGenerator<StepReport, RunReport, void> {
   const { folder } = stages[0]?.resolution.config.output ?? { folder: null };
-  const lock = folder === null ? noLock : createFolderLock(folder, () => undefined);
+  const lock = folder === null ? noOutputLock : createOutputLock(folder, runner.logger);
   const { lastStep, end } = followSteps(runner.events);
   try {
     const run = await openStagedRun(stages, runner, lock);
@@ -91,7 +94,7 @@ export async function* runStages(
 async function openStagedRun(
   stages: readonly ResolvedStage[],
   runner: StageRunner,
-  lock: FolderLock,
+  lock: OutputLock,
 ): Promise<StagedRun> {
   const [first] = stages;
   if (first === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
@@ -99,7 +102,7 @@ async function openStagedRun(
     ...first.resolution.config,
     stages: stages.map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })),
   };
-  await checkOutputFolder(config);
+  await checkOutputFolder(config, runner.logger);
   await lock.take();
   await prepareOutputFolder(config);
   const resume = await findResume(
@@ -146,7 +149,7 @@ class StagedRun {
     private readonly stages: readonly ResolvedStage[],
     private readonly resume: StageResume | null,
     private readonly runner: StageRunner,
-    private readonly lock: FolderLock,
+    private readonly lock: OutputLock,
     /** The time that the chat templates of all stages write; null until the first one is loaded. */
     private templateTime: Date | null,
   ) {

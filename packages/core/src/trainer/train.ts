@@ -69,7 +69,8 @@ export async function* train(
 ): AsyncGenerator<StepReport, RunReport, void> {
   const { services: registered = [], callbacks = [] } = options;
   let current: RunServices | null = null;
-  useLogger(() => (current ?? applicationServices(registered)).get(LOGGER));
+  const logger = (): Logger => (current ?? applicationServices(registered)).get(LOGGER);
+  useLogger(logger);
   const trainOne: RunOneStage = async function* (resolution, more, stage) {
     const context = { resolution, events, signal, saves };
     const services = runServices(context, [...registered, ...more]);
@@ -99,6 +100,13 @@ export async function* train(
   return yield* runStages(stages, {
     runOne: trainOne,
     events,
+    logger: {
+      info: (message) => logger().info(message),
+      warn: (message) => {
+        logger().warn(message);
+        events.emit('warning', { message });
+      },
+    },
     loadsModel: registered.every(({ token }) => token !== LOADED_MODEL),
     checkData: async ({ resolution }) => {
       const services = runServices({ resolution, events, signal, saves }, registered);

@@ -289,6 +289,7 @@ async function makeStep(loop: Training, window: StepBatches, started: number): P
     ...stageOf(run),
   };
   progress.countStep(report, window.end);
+  run.noteStatus?.({ position: { step: step + 1, totalSteps: progress.totalSteps, ...stageOf(run) } });
   await run.hooks.onStep(report);
   return report;
 }

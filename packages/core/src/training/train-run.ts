@@ -34,6 +34,13 @@ export interface RunStage extends StageInfo {
   exportState?(owner: Attachment): Promise<void>;
 }
 
+/** How far a run is. */
+export interface RunPosition {
+  readonly step: number;
+  readonly totalSteps: number;
+  readonly stage?: string;
+}
+
 /** The checkpoints that the application requests while the run continues. */
 export interface SaveRequests {
   /** The number of requests so far. */
@@ -95,6 +102,11 @@ export interface TrainRun {
    * @throws `OUTPUT_LOCKED` if another run writes to it
    */
   lockOutput?(): Promise<void>;
+  /**
+   * Records how far the run is, and what needs less memory, so that the next run in the folder can explain why this one
+   * did not finish.
+   */
+  noteStatus?(changes: { readonly position?: RunPosition; readonly hint?: string }): void;
   /**
    * Claims the output folder for this run. The engine calls it once, after all checks of the configuration: until then,
    * an older run in the folder is not overwritten.

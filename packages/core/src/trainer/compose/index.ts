@@ -11,7 +11,6 @@ import {
   type LoadedModel,
 } from '../../contract/index.js';
 import type { RunServices } from '../../container.js';
-import { createFolderLock, noLock, type FolderLock } from '../../files/index.js';
 import type { RunStage, TrainRun } from '../../training/train-run.js';
 import type { PluginMaker } from '../create-plugin.js';
 import {
@@ -23,6 +22,7 @@ import {
 } from '../output-folder.js';
 import { validateInstance } from '../validate-instance.js';
 import { followSteps } from '../follow-steps.js';
+import { createOutputLock, noOutputLock, type OutputLock } from '../output-lock.js';
 import { useBackend } from './backend.js';
 import { createHooks, type ApplicationCallbacks } from './callbacks.js';
 import { RUN_CLUSTER, type RunCluster } from './cluster.js';
@@ -43,7 +43,7 @@ export interface StageComposition {
   /** Called as soon as the model is loaded. If the run created it, the receiver disposes it. */
   readonly useModel: (loaded: LoadedModel, isOurs: boolean) => void;
   /** The lock of the run's folder, which the run holds. */
-  readonly lock: FolderLock;
+  readonly lock: OutputLock;
   /** Called once the stage may claim its folder. */
   readonly claimOutput: (warn: TrainRun['warn']) => Promise<void>;
 }
@@ -74,12 +74,12 @@ export interface ComposedRun {
 export async function composeRun(options: ComposeOptions): Promise<ComposedRun> {
   const { context, services } = options;
   for (const notice of context.resolution.notices) services.get(RUN_LOGGER).warn(notice);
-  await checkOutputFolder(context.resolution.config);
+  await checkOutputFolder(context.resolution.config, services.get(RUN_LOGGER));
   throwIfAborted(context);
   const cluster = await services.resolve(RUN_CLUSTER);
   const { lastStep, end } = followSteps(context.events);
   services.onDispose(async () => end());
-  let lock = noLock;
+  let lock = noOutputLock;
   try {
     lock = await lockOutput(options, cluster);
     if (cluster.writes) await prepareOutputFolder(context.resolution.config);
@@ -94,10 +94,10 @@ export async function composeRun(options: ComposeOptions): Promise<ComposedRun> 
 }
 
 /** Locks the output folder, if it exists and this process writes to it. A staged run locks its folder itself. */
-async function lockOutput({ context, services, stage }: ComposeOptions, { writes }: RunCluster): Promise<FolderLock> {
+async function lockOutput({ context, services, stage }: ComposeOptions, { writes }: RunCluster): Promise<OutputLock> {
   const { folder } = context.resolution.config.output;
-  if (folder === null || !writes || stage !== undefined) return noLock;
-  const lock = createFolderLock(folder, (message) => services.get(RUN_LOGGER).info(message));
+  if (folder === null || !writes || stage !== undefined) return noOutputLock;
+  const lock = createOutputLock(folder, services.get(RUN_LOGGER));
   services.onDispose(lock.release);
   await lock.take();
   return lock;
@@ -106,7 +106,7 @@ async function lockOutput({ context, services, stage }: ComposeOptions, { writes
 async function compose(
   { context, services, callbacks: application, stage }: ComposeOptions,
   cluster: RunCluster,
-  lock: FolderLock,
+  lock: OutputLock,
 ): Promise<Pick<ComposedRun, 'run' | 'maker'>> {
   const { config } = context.resolution;
   const backend = await useBackend(services, cluster, config.backend);
@@ -171,6 +171,7 @@ async function compose(
     outputFolder,
     checkUnusedKeys: plugins.maker.checkUnusedKeys,
     lockOutput: lock.take,
+    noteStatus: (stage?.lock ?? lock).note,
     claimOutput: async () => {
       if (!cluster.writes) return;
       await stage?.claimOutput(services.get(RUN_LOGGER).warn);
