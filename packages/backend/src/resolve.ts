@@ -159,6 +159,7 @@ export async function resolveBackend(
       choiceReason(gpu === null ? title : `${title}, on ${gpu}`, request.name, reasons) +
       unusedGpuNote(gpu, present) +
       matmulNote,
+    ...(gpus === undefined ? {} : { deviceMemoryBytes: gpus === 'unknown' ? null : (gpus[0]?.memoryBytes ?? null) }),
     barrier: barrier ?? (() => undefined),
     collective,
     replicas,

@@ -274,7 +274,8 @@ export async function runCommandLine(parameters: readonly string[]): Promise<num
     return outcome.exitCode;
   } catch (cause) {
     if (cause instanceof CommanderError) return usageError(cause, json);
-    const error = isWhetstoneError(cause) ? cause : (fileLimitError(cause) ?? cause);
+    const { asOutOfMemory } = await import('@whetstone/core/memory');
+    const error = isWhetstoneError(cause) ? cause : (fileLimitError(cause) ?? asOutOfMemory(cause));
     const { tellLauncher } = await import('./launched.js');
     if (await tellLauncher(error)) return isWhetstoneError(error) ? error.exitCode : 1;
     const terminal = createTerminal(json);

@@ -1,5 +1,6 @@
 import { tensor, variable, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import type { WeightRole, WeightStorage } from '@whetstone/core/contract';
+import { naming } from '@whetstone/core/memory';
 import { storePacked } from '@whetstone/core/ops';
 import { storeFrom } from '@whetstone/core/ops/internal';
 import { embeddingName, HEAD_NAME, linearShapes, type ParameterShape } from './architectures/parameters.js';
@@ -35,7 +36,10 @@ export async function loadParameter(
   role: WeightRole,
   storage: WeightStorage,
 ): Promise<Variable> {
-  const initial = await read(reader, stored, role.shape, storage(role));
+  const initial = await naming(
+    () => `Loading ${stored} [${role.shape.join(', ')}]`,
+    () => read(reader, stored, role.shape, storage(role)),
+  );
   // The variable holds a clone that shares the memory.
   const parameter = variable(initial, false);
   initial.dispose();

@@ -1,7 +1,7 @@
-/** Changes that make a step smaller, the least costly first. */
+/** What needs less memory, for programs that compute outside a run. A run replaces it by the options that it has. */
 export const memoryHint =
-  'Lower training.perDeviceTrainBatchSize and raise gradientAccumulationSteps (the step stays the same), lower ' +
-  'data.maxLength, or store the weights in fewer bytes (model.dtype "bfloat16", the strategy qlora).';
+  'Compute fewer or shorter rows at once, or store the weights in fewer bytes. Options of a run: ' +
+  'training.perDeviceTrainBatchSize, data.maxLength, model.dtype, the strategy qlora.';
 
 export const gigabytes = (bytes: number): string => `${(bytes / 1e9).toPrecision(3)} GB`;
 

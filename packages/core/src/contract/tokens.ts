@@ -25,6 +25,8 @@ export interface TensorBackendInfo {
   readonly engine: string;
   /** A sentence that explains why this backend was selected. */
   readonly reason: string;
+  /** The memory of one accelerator in bytes, null if it is unknown. Absent if a processor computes. */
+  readonly deviceMemoryBytes?: number | null;
   /** Submits all recorded operations to the engine. Does nothing on eager backends. */
   barrier(): void;
   /**

@@ -1,3 +1,14 @@
-/** The memory of a run: its limits, and what explains that a run ended for lack of it. */
-export { bootOf, heapLimit, memoryLimits, outOfMemoryKills, residentBytesOf, sharedLimits } from './limits.js';
+/** The memory of a run: its limits, what reduces it, and what explains a lack of it. */
+export { asOutOfMemory, naming } from './allocation.js';
+export {
+  bootOf,
+  heapLimit,
+  memoryLimits,
+  outOfMemoryKills,
+  residentBytesOf,
+  sharedLimits,
+  swapBytes,
+  type MemoryLimit,
+} from './limits.js';
 export { explainEnd, observeMemory, type MemoryObservation } from './observation.js';
+export { memoryOptions, optionsHint, totalOf, type MemoryParts } from './options.js';

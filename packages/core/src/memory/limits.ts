@@ -210,6 +210,10 @@ export function outOfMemoryKills(sources: MemorySources = thisMachine): readonly
   );
 }
 
+/** Returns the swap space of this machine in bytes: more than the memory fits, but slowly. 0 if it is unknown. */
+export const swapBytes = ({ platform, read }: MemorySources = thisMachine): number =>
+  platform === 'linux' ? (field(read('/proc/meminfo'), 'SwapTotal') ?? 0) : 0;
+
 /** Returns what identifies this boot of the machine, on which the kernel's counts depend; null if it is unknown. */
 export const bootOf = ({ read }: MemorySources = thisMachine): string | null =>
   read('/proc/sys/kernel/random/boot_id')?.trim() ?? null;

@@ -12,6 +12,7 @@ import {
   readConfigFile,
   resolveStages,
   withValue,
+  type ResolvedConfig,
   type ResolvedStage,
 } from '../config/index.js';
 import type { RunServices, ServiceRegistration } from '../container.js';
@@ -20,6 +21,7 @@ import { runTraining } from '../training/index.js';
 import type { SaveRequests } from '../training/train-run.js';
 import { CLUSTER } from '../distributed/index.js';
 import type { EventHub } from '../events.js';
+import { asOutOfMemory, memoryOptions, optionsHint } from '../memory/index.js';
 import { createRegistry, loadPlugin } from '../plugins/index.js';
 import {
   composeRun,
@@ -150,7 +152,11 @@ async function* runOne(options: ComposeOptions): AsyncGenerator<StepReport, RunR
     for (const message of composed.maker.unusedAtEnd()) composed.run.warn(message);
     return report;
   } catch (cause) {
-    const error = composed === null ? cause : await composed.explain(cause);
+    const error = asOutOfMemory(
+      composed === null ? cause : await composed.explain(cause),
+      null,
+      memoryHint(options.context.resolution.config, composed?.run.memory?.hint ?? null),
+    );
     await fail(error);
     throw error;
   } finally {
@@ -161,6 +167,10 @@ async function* runOne(options: ComposeOptions): AsyncGenerator<StepReport, RunR
     }
   }
 }
+
+/** Returns what needs less memory: what the run has found out about itself, or what its configuration allows. */
+const memoryHint = (config: ResolvedConfig, found: string | null): string =>
+  found ?? optionsHint(memoryOptions(config, null, config.data.maxLength));
 
 /** Calls `onRunError`. An error of that hook is logged, so that it does not hide the error of the run. */
 async function reportFailure({ run }: ComposedRun, error: unknown): Promise<void> {

@@ -2,6 +2,7 @@ import { WhetstoneError, isWhetstoneError } from '../contract/errors.js';
 import type { BatchSource } from '../contract/data.js';
 import type { LanguageModel } from '../contract/model.js';
 import type { Attachment, StrategyRun } from '../contract/strategy.js';
+import { asOutOfMemory } from '../memory/index.js';
 import type { Named } from './named.js';
 import type { TrainRun } from './train-run.js';
 import { isRecord, messageOf } from '../util/index.js';
@@ -82,7 +83,7 @@ async function attach(
     return { plugin, instance: await validateAttachment(attached, plugin, instance.role, model) };
   } catch (cause) {
     disposeInvalid(attached);
-    if (isWhetstoneError(cause)) throw cause;
+    if (isWhetstoneError(cause)) throw asOutOfMemory(cause, `Attaching the strategy '${plugin}'`);
     throw new WhetstoneError('PLUGIN_FAILED', `Strategy '${plugin}' could not be attached: ${messageOf(cause)}`, {
       details: { plugin },
       cause,

@@ -10,6 +10,7 @@ import {
 import { isWhetstoneError, WhetstoneError } from '../contract/errors.js';
 import type { Attachment } from '../contract/strategy.js';
 import { exists } from '../files/index.js';
+import { naming } from '../memory/index.js';
 import type { EvaluationWeights } from './evaluation-weights.js';
 import type { RunProgress } from './progress.js';
 import type { StepPlan } from './step-plan.js';
@@ -156,7 +157,10 @@ class Checkpoints implements RunCheckpoints {
   private async write(outputFolder: string, state: RunState): Promise<string> {
     const { checkpoints, hooks } = this.run;
     const requests = this.pendingRequests();
-    const folder = await checkpoints.save(outputFolder, this.sources, withRequests(state, hooks), this.facts());
+    const folder = await naming(
+      () => `Saving the checkpoint of step ${state.step}`,
+      () => checkpoints.save(outputFolder, this.sources, withRequests(state, hooks), this.facts()),
+    );
     this.saved = { state, requests };
     return folder;
   }

@@ -1,6 +1,7 @@
 import { lessIsBetter, plainMetric } from '../checkpoint/index.js';
 import type { EvaluationReport } from '../contract/report.js';
 import { evaluate } from './evaluate.js';
+import { naming } from '../memory/index.js';
 import type { EvaluationWeights } from './evaluation-weights.js';
 import { measureMetrics } from './measure-metrics.js';
 import type { RunProgress } from './progress.js';
@@ -17,7 +18,16 @@ interface EvaluatedRun {
 }
 
 /** Evaluates the current weights. Returns null without evaluation data, or if interrupted. */
-export async function measure(run: TrainRun, { state, epochsDone }: RunProgress): Promise<EvaluationReport | null> {
+export const measure = (run: TrainRun, progress: RunProgress): Promise<EvaluationReport | null> =>
+  naming(
+    () => `The evaluation after step ${progress.state.step} (training.perDeviceEvalBatchSize)`,
+    () => measureLossAndMetrics(run, progress),
+  );
+
+async function measureLossAndMetrics(
+  run: TrainRun,
+  { state, epochsDone }: RunProgress,
+): Promise<EvaluationReport | null> {
   const { backend, clock, signal, workers, evalData, metrics = null } = run;
   if (evalData === null) return null;
   const report = await evaluate(

@@ -9,8 +9,10 @@ import type { Attachment } from '../contract/strategy.js';
 import type { PendingRequests } from '../hooks/types.js';
 import { barrier, createStepSync } from '../distributed/step-sync.js';
 import { checkCompanions, checkOwnFile } from '../files/index.js';
+import { naming } from '../memory/index.js';
 import { attachStrategies, wrapData, type Attached } from './attach.js';
 import { warnAboutSpace } from './checkpoint-space.js';
+import { warnAboutMemory } from './memory-need.js';
 import { positionOf } from './continue-epoch.js';
 import { createEvaluationWeights, findProvider, type EvaluationWeights } from './evaluation-weights.js';
 import { exportResult } from './export-result.js';
@@ -146,6 +148,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
         'steps: no step follows.',
     );
   await warnAboutSpace(run, sources, plan, progress);
+  warnAboutMemory(run, sources);
   await sync.broadcastParameters(owner, run.backend);
   return {
     run,
@@ -276,7 +279,10 @@ async function makeStep(loop: Training, window: StepBatches, started: number): P
   const { step, learningRate: setRate } = progress.state;
   run.hooks.step = step + 1;
   await run.hooks.onStepStart(step + 1);
-  const outcome = await trainStep(loop.step, window.batches, step, loop.learningRate(step));
+  const outcome = await naming(
+    () => `Step ${step + 1} (${window.batches.map(({ rows, length }) => `${rows} × ${length}`).join(' + ')} tokens)`,
+    () => trainStep(loop.step, window.batches, step, loop.learningRate(step)),
+  );
   const seconds = run.clock.now() - started;
   const report: StepReport = {
     ...outcome,

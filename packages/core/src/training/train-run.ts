@@ -87,6 +87,10 @@ export interface TrainRun {
   readonly workers: Workers;
   /** Opens additional data for strategies, with the settings of the training data. */
   readonly openData?: NonNullable<StrategyRun['openData']>;
+  /** What needs less memory, for errors. The engine sets it as soon as it knows what the run needs. */
+  readonly memory?: { hint: string | null };
+  /** The number of processes of the run on this machine, which share its memory; one if absent. */
+  readonly localProcesses?: number;
   /** Logs a message and emits the event `warning`. */
   warn(message: string): void;
   /**

@@ -207,7 +207,7 @@ async function readResult(
   return { loss: total(parts, (part) => part), probe: probed, skipReason, skipsNonFinite: hooks.skipsNonFinite };
 }
 
-const wantsLogits = (hooks: HookRunner): boolean => hooks.has('transformLogits') || hooks.has('addLoss');
+export const wantsLogits = (hooks: HookRunner): boolean => hooks.has('transformLogits') || hooks.has('addLoss');
 
 /**
  * Returns the summed cross-entropy of a microbatch, or of its two halves, and the mean terms that callbacks add.

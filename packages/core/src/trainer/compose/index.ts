@@ -23,6 +23,7 @@ import {
 import { validateInstance } from '../validate-instance.js';
 import { followSteps } from '../follow-steps.js';
 import { createOutputLock, noOutputLock, type OutputLock } from '../output-lock.js';
+import { checkWeightsFit } from '../weights-fit.js';
 import { useBackend } from './backend.js';
 import { createHooks, type ApplicationCallbacks } from './callbacks.js';
 import { RUN_CLUSTER, type RunCluster } from './cluster.js';
@@ -132,6 +133,12 @@ async function compose(
   const plans = await planStrategies(await services.resolve(STRATEGIES), await services.resolve(MODEL_OUTLINE));
   warnAboutUnused(plans.unusedOptions, services.get(RUN_LOGGER));
   throwIfAborted(context);
+  checkWeightsFit(
+    config,
+    await services.resolve(MODEL_OUTLINE),
+    strategies.owner.instance.storage,
+    backend.deviceMemoryBytes,
+  );
   const loaded = await composeModel(context, services, backend, stage?.useModel);
   const data = await composeData(context, services, metrics, plans.virtualTokens);
   const unused = await findUnusedOptions({
@@ -161,6 +168,8 @@ async function compose(
     schedule,
     backend,
     workers,
+    memory: { hint: null },
+    localProcesses: cluster.tensors?.sharingCores ?? 1,
     checkpoints: await services.resolve(CHECKPOINT_STORE),
     clock: await services.resolve(CLOCK),
     random: await services.resolve(RANDOM),

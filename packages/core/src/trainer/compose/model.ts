@@ -16,6 +16,7 @@ import {
 import { stopTokensOf } from '../../files/index.js';
 import { provideFactory, type RunServices, type ServiceRegistration } from '../../container.js';
 import { savedTemplateTime } from '../output-folder.js';
+import { naming } from '../../memory/index.js';
 import { float32StorageWarning } from '../float32-storage.js';
 import { RUN_CLUSTER } from './cluster.js';
 import { RUN_LOGGER, throwIfAborted, type RunContext } from './context.js';
@@ -84,7 +85,10 @@ export async function composeModel(
   backend: TensorBackendInfo,
   useModel?: (loaded: LoadedModel, isOurs: boolean) => void,
 ): Promise<LoadedModel> {
-  const loaded = await services.resolve(LOADED_MODEL);
+  const loaded = await naming(
+    () => 'Loading the model',
+    () => services.resolve(LOADED_MODEL),
+  );
   const isOurs = services.release(LOADED_MODEL);
   if (useModel !== undefined) useModel(loaded, isOurs);
   else if (isOurs) services.onDispose(() => loaded.model.dispose());
