@@ -16,6 +16,8 @@ const CHANGING = new Set([
   'eval_samples_per_second',
   'attempts',
   'resumeFromCheckpoint',
+  // Of a stage: whether it started without a checkpoint.
+  'overwrite',
   'tensorboard',
 ]);
 

@@ -148,12 +148,18 @@ async function killAndCompare(
   return { kills, runs, problems };
 }
 
-/** Returns the files that differ, with both contents. */
+/** The characters before and after a difference that are reported. */
+const AROUND = 150;
+
+/** Returns the files that differ, with the first difference. */
 function differences(expected: Readonly<Record<string, unknown>>, found: Readonly<Record<string, unknown>>): string[] {
-  const text = (contents: unknown): string => (contents === undefined ? 'missing' : JSON.stringify(contents));
-  return [...new Set([...Object.keys(expected), ...Object.keys(found)])]
-    .filter((name) => text(expected[name]) !== text(found[name]))
-    .map((name) => `${name} differs\n  expected ${text(expected[name])}\n  found    ${text(found[name])}`);
+  return [...new Set([...Object.keys(expected), ...Object.keys(found)])].flatMap((name) => {
+    const [one, other] = [expected[name], found[name]].map((each) => JSON.stringify(each) ?? 'missing');
+    if (one === undefined || other === undefined || one === other) return [];
+    const at = [...one].findIndex((letter, index) => letter !== other[index]);
+    const [from, to] = [Math.max(0, at - AROUND), at + AROUND];
+    return [`${name} differs: expected …${one.slice(from, to)}…, found …${other.slice(from, to)}…`];
+  });
 }
 
 const library = await findTensorflow();
