@@ -1,5 +1,5 @@
 import '@tensorflow/tfjs-backend-cpu';
-import { copyFileSync, readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -343,7 +343,7 @@ describe('adapters as PEFT writes them', () => {
   });
 });
 
-describe('adapters whose tensors have names of wrappers', () => {
+describe('adapters in files that PEFT does not write', () => {
   // What a wrapper of the model adds to the keys of a state dict when it is saved.
   const wrapped: Readonly<Record<string, (key: string) => string>> = {
     'module.': (key) => `module.${key}`,
@@ -382,6 +382,13 @@ describe('adapters whose tensors have names of wrappers', () => {
       }
     },
   );
+
+  it('pickled tensors are refused by name', async () => {
+    const folder = await renamed(goldenPath('peft', 'lora-llama'), (key) => key);
+    renameSync(join(folder, 'adapter_model.safetensors'), join(folder, 'adapter_model.bin'));
+    const text = await rejection(() => readAdapterFolder(folder));
+    expect(text).toMatch(/\[ADAPTER_INVALID\].*adapter_model\.bin.*pickled/);
+  });
 
   it('a prompt is read without them', async () => {
     const folder = await renamed(goldenPath('peft', 'prompt-tuning-llama'), (key) => `module.${key}`);

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { WhetstoneError, type Json, type AdapterFiles } from '@whetstone/core/contract';
-import { readJsonObject, verifyResult } from '@whetstone/core/files';
+import { exists, readJsonObject, verifyResult } from '@whetstone/core/files';
 import { openSafetensors, withOnePeftPrefix, withoutWrappers } from '@whetstone/core/safetensors';
 import { emitWarning, type ReadOptions } from './base-model.js';
 import { adapterFromMlx, isMlxConfig, mlxFiles } from './mlx.js';
@@ -16,7 +16,7 @@ export interface ReadAdapter extends AdapterFiles {
  * which is converted. Also throws file errors. `warn` receives a notice about parts of tensor names that a wrapper of
  * the model added when it was saved.
  *
- * @throws `ADAPTER_INVALID` if adapter_config.json is missing or invalid
+ * @throws `ADAPTER_INVALID` if adapter_config.json is missing or invalid, or if the tensors are pickled
  * @throws `FILE_CHANGED` if Whetstone wrote the folder and a file is missing or changed
  */
 export async function readAdapterFolder(
@@ -26,7 +26,9 @@ export async function readAdapterFolder(
   const config = await readAdapterConfig(folder);
   await verifyResult(folder);
   const isMlx = isMlxConfig(config);
-  const stored = await openSafetensors(join(folder, isMlx ? mlxFiles.tensors : 'adapter_model.safetensors'));
+  const file = join(folder, isMlx ? mlxFiles.tensors : 'adapter_model.safetensors');
+  if (!exists(file) && exists(join(folder, PICKLED))) throw pickled(folder);
+  const stored = await openSafetensors(file);
   const reader = isMlx ? stored : withOnePeftPrefix(withoutWrappers(stored, warn, 'adapter'), warn);
   const tensors = new Map<string, Tensor>();
   const dispose = (): void => {
@@ -46,6 +48,17 @@ export async function readAdapterFolder(
     await reader.close();
   }
 }
+
+/** The tensors as earlier versions of PEFT wrote them. */
+const PICKLED = 'adapter_model.bin';
+
+const pickled = (folder: string): WhetstoneError =>
+  new WhetstoneError('ADAPTER_INVALID', 'The tensors of the adapter are pickled, which can run code when it is read.', {
+    place: { file: join(folder, PICKLED) },
+    expected: 'adapter_model.safetensors',
+    found: PICKLED,
+    hint: 'If you trust its author, load the adapter in PEFT and save it again: current versions write safetensors.',
+  });
 
 /** For plans: a notice is reported when the adapter is read for training. */
 export const unreported: ReadOptions = { warn: () => undefined };
