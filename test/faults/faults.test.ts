@@ -123,12 +123,14 @@ const scenarios: Readonly<Record<string, Scenario>> = {
       }),
     results: ['out/merged'],
     owned: ['out'],
+    keepsResult: true,
   },
   'an import': {
     prepare: async (root) => writeFile(join(root, 'model.gguf'), await modelAsGguf(goldenPath('models', 'llama'))),
     run: (root) => importGguf(join(root, 'model.gguf'), join(root, 'out', 'model')),
     results: ['out/model'],
     owned: ['out'],
+    keepsResult: true,
   },
 };
 
