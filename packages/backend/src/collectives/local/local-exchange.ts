@@ -36,12 +36,23 @@ type Outcome = Extract<FromThread, { readonly type: 'summed' | 'failed' }>;
 
 const threadFile = (): URL => pathToFileURL(createRequire(import.meta.url).resolve('@whetstone/backend/exchange'));
 
+/** How a thread is started and watched. */
+interface ThreadOptions {
+  /** The program of the thread. */
+  readonly file?: URL;
+  /** The time after which a thread without a heartbeat counts as dead, in milliseconds. */
+  readonly silence?: number;
+}
+
 /** Starts the thread of an exchange. It ends with the process. */
-export function startLocalExchange(options: ExchangeOptions): LocalExchange {
+export function startLocalExchange(
+  options: ExchangeOptions,
+  { file = threadFile(), silence = 60_000 }: ThreadOptions = {},
+): LocalExchange {
   const answers = new Int32Array(new SharedArrayBuffer(4));
   const { port1: port, port2: far } = new MessageChannel();
   const workerData: ThreadData = { options, port: far, answers };
-  const worker = new Worker(threadFile(), { execArgv: [], workerData, transferList: [far] });
+  const worker = new Worker(file, { execArgv: [], workerData, transferList: [far] });
   worker.unref();
   const outcomes = new Map<number, Outcome>();
   const listeners = new Map<number, () => void>();
@@ -103,14 +114,17 @@ export function startLocalExchange(options: ExchangeOptions): LocalExchange {
       return {
         ended: done,
         wait: () => {
-          for (;;) {
+          // The event that the thread has ended does not arrive while this one waits. A process that was stopped may
+          // find that the time is over before the thread can continue, so the thread has half of it twice.
+          for (let silences = 0; ;) {
             outcome ??= outcomes.get(id);
             outcomes.delete(id);
             if (outcome !== undefined) return secondsOf(outcome);
             const count = Atomics.load(answers, 0);
             const received = receiveMessageOnPort(port) as { readonly message: FromThread } | undefined;
-            if (received === undefined) Atomics.wait(answers, 0, count);
-            else receive(received.message);
+            if (received !== undefined) receive(received.message);
+            else if (Atomics.wait(answers, 0, count, silence / 2) !== 'timed-out') silences = 0;
+            else if (++silences === 2) endWith('its thread does not answer');
           }
         },
       };

@@ -12,13 +12,23 @@ import type { FromThread, Memory, ThreadData, ToThread } from './protocol.js';
 /** Bytes of one view of memory. Node allows 4 GiB, and ends the process for more. */
 const VIEW_BYTES = 2 ** 30;
 
+const HEARTBEAT_MILLISECONDS = 5000;
+
 const { options, port, answers } = workerData as ThreadData;
 
-function answer(message: FromThread): void {
-  port.postMessage(message);
+/** Wakes the main thread if it waits. */
+function wake(): void {
   Atomics.add(answers, 0, 1);
   Atomics.notify(answers, 0);
 }
+
+function answer(message: FromThread): void {
+  port.postMessage(message);
+  wake();
+}
+
+// The main thread cannot see that this one has ended while it waits for a sum.
+setInterval(wake, HEARTBEAT_MILLISECONDS).unref();
 
 function piecesOf(memories: readonly Memory[]): Pieces {
   const pieces: Float32Array[] = [];
