@@ -147,7 +147,8 @@ describe('a run refuses before its first step', () => {
     expect(String(error)).toContain("'norm'");
     expect(['PLUGIN_INVALID', 'PLUGIN_FAILED']).toContain(error.code);
     expect(steps).toBe(0);
-    expect(existsSync(folder) ? readdirSync(folder) : []).toEqual([]);
+    // Only the recorded error, which is not part of a run.
+    expect(existsSync(folder) ? readdirSync(folder) : []).toEqual(['.last-error.json']);
   });
 });
 
