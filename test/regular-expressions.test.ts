@@ -82,6 +82,10 @@ const CREATED: readonly (readonly [start: string, bound: string])[] = [
   ['new RegExp(`^(.*\\\\.)?(${key})$`)', 'ended by boundedPattern'],
   ['new RegExp(`^(?:${feedforward})$`)', 'ended by boundedPattern'],
   ['new RegExp(source)', 'ended by boundedPattern'],
+  ['new RegExp(`${literal(home', 'a literal text, and the character after it'],
+  ['new RegExp(`(?<![\\\\p{L}\\\\p{N}_])${literal(name)}', 'a literal text, and the characters around it'],
+  ['new RegExp(`^${name}:?\\\\s+', 'a line of a file of the kernel'],
+  ['new RegExp(`^${name}\\\\s+', 'a line of a file of the kernel'],
   ['new RegExp(`(${String.fromCharCode(27)}', 'at most three digits'],
 ];
 
