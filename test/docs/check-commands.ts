@@ -12,7 +12,19 @@ import { inlineCode, type DocumentationProblem, type Page } from './markdown.js'
 import { shellCommands } from './shell.js';
 
 /** Programs whose parameters are not checked. */
-const otherPrograms = new Set(['[', 'bash', 'cd', 'echo', 'export', 'for', 'done', 'git', 'scontrol', 'wait']);
+const otherPrograms = new Set([
+  '[',
+  'bash',
+  'cd',
+  'echo',
+  'export',
+  'for',
+  'done',
+  'git',
+  'sbatch',
+  'scontrol',
+  'wait',
+]);
 const npmCommands = new Set(['ci', 'create', 'i', 'install', 'pack', 'publish', 'run', 'test']);
 
 const manifest = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as {
