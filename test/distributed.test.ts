@@ -41,11 +41,15 @@ const into = (out: string, ...settings: readonly string[]): string[] =>
   [`output.folder=${out}`, ...settings].flatMap((setting) => ['--set', setting]);
 const endOf = (processes: readonly Running[]): Promise<Ended[]> => Promise.all(processes.map(({ ended }) => ended));
 
+/** Expects nothing but warnings about settings that only several processes or longer runs use. */
+const expectNoError = (errors: string): void =>
+  expect(errors.replaceAll(/^warning: \S+ has no effect: .*\n/gm, '')).toBe('');
+
 /** Trains in one process and returns the output folder. */
 async function alone(...settings: readonly string[]): Promise<string> {
   const out = output();
   const { code, errors } = await start(folder, into(out, ...settings)).ended;
-  expect(errors).toBe('');
+  expectNoError(errors);
   expect(code).toBe(0);
   return out;
 }
@@ -54,7 +58,7 @@ async function alone(...settings: readonly string[]): Promise<string> {
 async function together(count: number, ...settings: readonly string[]): Promise<string> {
   const out = output();
   const { code, errors } = await start(folder, ['--processes', String(count), ...into(out, ...settings)]).ended;
-  expect(errors).toBe('');
+  expectNoError(errors);
   expect(code).toBe(0);
   return out;
 }
@@ -202,7 +206,7 @@ describe.skipIf(!all)('several processes, at length', { timeout: 600_000 }, () =
     ['elastic weight consolidation', { companions: [{ use: 'ewc', options: { data: 'old.jsonl', lambda: 1000 } }] }],
     [
       'layers that are unfrozen',
-      { strategy: { use: 'frozen-layers', options: { trainLastLayers: 1, unfreezeEverySteps: 3 } } },
+      { strategy: { use: 'frozen-layers', options: { trainLastLayers: 2, unfreezeEverySteps: 3 } } },
     ],
     ['prefixes', { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 4 } } }],
     ['clipping off', { callbacks: [] }],

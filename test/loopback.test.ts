@@ -2,6 +2,7 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { findTensorflow } from '@whetstone/backend/install';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -77,13 +78,16 @@ async function watchListening(child: ChildProcess): Promise<Listened> {
   child.stdout?.resume();
   child.stderr?.on('data', (chunk: Buffer) => (errors += chunk.toString()));
   const ended = new Promise<number | null>((resolve) => void child.once('close', resolve));
-  const watching = setInterval(() => {
-    void listeningAddresses(child.pid ?? 0).then((addresses) => {
-      for (const address of addresses) names.add(nameOf(address));
-    });
-  }, 5);
+  const end = new AbortController();
+  const watching = (async () => {
+    while (!end.signal.aborted) {
+      for (const address of await listeningAddresses(child.pid ?? 0)) names.add(nameOf(address));
+      await sleep(5);
+    }
+  })();
   const code = await ended;
-  clearInterval(watching);
+  end.abort();
+  await watching;
   return { code, errors, names: [...names].toSorted() };
 }
 

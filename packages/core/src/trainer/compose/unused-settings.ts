@@ -48,7 +48,7 @@ export function unusedSettings(run: SettingsOfRun, plan: StepPlan, outline: RunO
 }
 
 const beyond = (steps: number, totalSteps: number): string | null =>
-  when(steps > totalSteps, `the run has only ${totalSteps} steps`);
+  when(steps > totalSteps, `the run has only ${totalSteps} ${totalSteps === 1 ? 'step' : 'steps'}`);
 
 function lengthChecks({ resolution }: SettingsOfRun, { totalSteps, loggingSteps }: StepPlan): readonly Check[] {
   const { training } = resolution.config;
