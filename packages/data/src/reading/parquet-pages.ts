@@ -247,14 +247,9 @@ export function checkValues(bytes: Uint8Array, page: Page, column: ColumnLevels)
 const MAX_BLOCK = 1 << 20;
 
 function checkDelta(bytes: Uint8Array, start: number): void {
-  let at = start;
+  const reader = new Thrift(bytes, start);
   for (const name of ['block', 'number of miniblocks']) {
-    let value = 0;
-    for (let shift = 0; shift <= 28; shift += 7) {
-      const byte = bytes[at++] ?? 0;
-      value += (byte & 0x7f) * 2 ** shift;
-      if (byte < 0x80) break;
-    }
+    const value = reader.varint();
     if (value < 1 || value > MAX_BLOCK) throw new Error(`a ${name} of delta-encoded values is ${value}`);
   }
 }
