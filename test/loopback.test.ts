@@ -1,5 +1,6 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, readlink, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,11 +22,17 @@ const all = process.env['WHETSTONE_TEST_DISTRIBUTED'] === 'all';
 const main = fileURLToPath(new URL('../packages/cli/bin/whetstone.js', import.meta.url));
 
 let folder: string;
+/** Listens on all interfaces of the test's own namespace, as other programs of a machine do. */
+const outside = createServer();
 beforeAll(async () => {
+  await new Promise<void>((resolve) => void outside.listen(0, '0.0.0.0', resolve));
   folder = await mkdtemp(join(tmpdir(), 'whetstone-loopback-'));
   await writeProject(folder);
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(async () => {
+  outside.close();
+  await rm(folder, { recursive: true, force: true });
+});
 
 /** Runs a shell command in a new network namespace. */
 function inNamespace(script: string): ChildProcess {
@@ -39,8 +46,16 @@ function inNamespace(script: string): ChildProcess {
 
 const LISTEN = '0A';
 
-/** Returns the addresses on which sockets of a process's namespace listen, in hexadecimal as the system lists them. */
+function namespaceOf(pid: number | 'self'): Promise<string> {
+  return readlink(`/proc/${pid}/ns/net`).catch(() => '');
+}
+
+/**
+ * Returns the addresses on which sockets of a process's namespace listen, in hexadecimal as the system lists them.
+ * `unshare` begins in the namespace of the test: nothing is listed before it has left it.
+ */
 async function listeningAddresses(pid: number): Promise<string[]> {
+  if (['', await namespaceOf('self')].includes(await namespaceOf(pid))) return [];
   const tables = await Promise.all(
     ['tcp', 'tcp6'].map((name) => readFile(`/proc/${pid}/net/${name}`, 'utf8').catch(() => '')),
   );
