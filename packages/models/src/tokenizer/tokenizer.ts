@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { isWhetstoneError, WhetstoneError, type Tokenizer } from '@whetstone/core/contract';
 import { recipeFor } from '../recipes.js';
+import { createBytePairSplitter } from './byte-pair-encoding.js';
 import { createDecoder } from './decode.js';
 import { library, type LibraryModel, type PostProcessor } from './library.js';
 import { createTextEncoder } from './text-encoder.js';
@@ -54,9 +55,12 @@ export function createTokenizer(files: TokenizerFiles): FolderTokenizer {
 /** Builds a tokenizer: texts to ids (`text-encoder.ts`), special tokens around them, and ids to texts (`decode.ts`). */
 function build(files: TokenizerFiles): FolderTokenizer {
   const { tokenizer, config, specialTokens } = files;
-  const { model, post_processor } = new library.Tokenizer({ ...tokenizer, normalizer: null }, config);
+  const bytePairs = createBytePairSplitter(tokenizer.model);
+  // The library makes a table of the merges, which takes longer than all else.
+  const described = bytePairs === null ? tokenizer.model : { ...tokenizer.model, merges: [] };
+  const { model, post_processor } = new library.Tokenizer({ ...tokenizer, normalizer: null, model: described }, config);
   const { tokenId, idOf, tokens } = createVocabulary(files, model);
-  const encode = createTextEncoder(files, model, idOf);
+  const encode = createTextEncoder(files, model, { idOf, splitWord: bytePairs ?? ((word) => model([word])) });
   const postProcess = createPostProcessor(post_processor, tokens, idOf);
   const decodeTokens = createDecoder(tokenizer.decoder);
   const addedIds = new Set(tokenizer.added_tokens.map(({ id }) => id));

@@ -1,3 +1,4 @@
+import type { SplitWord } from './byte-pair-encoding.js';
 import type { LibraryModel } from './library.js';
 
 /** The tokens of one word; token i covers the UTF-16 units from `starts[i]` to `ends[i]` (exclusive) of the word. */
@@ -26,15 +27,20 @@ export const byteCharacters: readonly string[] = (() => {
   });
 })();
 
-/** Creates a function that encodes words (pre-tokens) with the library's model. It caches up to 60 000 short words. */
+/** Creates a function that encodes words (pre-tokens). It caches up to 60 000 short words. */
 export function createWordEncoder(
   model: LibraryModel,
-  options: { readonly byteLevel: boolean; readonly idOf: (token: string) => number },
+  options: {
+    readonly byteLevel: boolean;
+    readonly idOf: (token: string) => number;
+    /** Splits a word into tokens, as the model does. */
+    readonly splitWord: SplitWord;
+  },
 ): WordEncoder {
   const cache = new Map<string, EncodedWord>();
   const encode = (word: string): EncodedWord => {
     const written = options.byteLevel ? Array.from(utf8.encode(word), (byte) => byteCharacters[byte]).join('') : word;
-    const tokens = model([written]);
+    const tokens = options.splitWord(written);
     const ranges = options.byteLevel ? byteRanges(word, tokens) : tokenRanges(word, tokens, model);
     return { ids: tokens.map(options.idOf), ...ranges };
   };
