@@ -1,9 +1,9 @@
 import { isRecord } from '@whetstone/core/util';
 import FlatQueue from 'flatqueue';
+import type { LibraryModel } from './library.js';
 
 /** The fields of a model of the type BPE in tokenizer.json that are read here. */
 interface BytePairModel {
-  readonly vocab: Readonly<Record<string, number>>;
   readonly merges: readonly (string | readonly string[])[];
   readonly unk_token?: string | null;
   readonly end_of_word_suffix?: string | null;
@@ -19,19 +19,20 @@ const utf8 = new TextEncoder();
 
 /**
  * Creates a function that splits words by byte-pair encoding: the tokens of the library's model, several times as fast.
- * It finds merges by pairs of ids in a hash table, not by JSON text, and allocates nothing for a symbol. The time for a
- * word of n symbols is O(n log n).
+ * It finds merges by pairs of ids in a hash table, not by JSON text. The time for a word of n symbols is O(n log n).
  *
- * @returns null if the model is of another type, or has an option that only the library knows
+ * @param model the model as tokenizer.json describes it
+ * @param vocabulary texts and ids of the tokens, as the library's model holds them
+ * @returns null if a part or a result of a merge is not in the vocabulary
  */
-export function createBytePairSplitter(model: unknown): SplitWord | null {
-  if (!isBytePairModel(model)) return null;
-  const ids = new Map(Object.entries(model.vocab));
+export function createBytePairSplitter(
+  model: BytePairModel,
+  vocabulary: Pick<LibraryModel, 'tokens_to_ids' | 'vocab'>,
+): SplitWord | null {
+  const { tokens_to_ids: ids, vocab: textOf } = vocabulary;
   const merges = readMerges(model.merges, ids);
   if (merges === null) return null;
   const merge = createMerger(merges);
-  const textOf: string[] = [];
-  for (const [text, id] of ids) textOf[id] = text;
   const suffix = model.end_of_word_suffix ?? '';
   const unknown = model.unk_token ?? null;
   const { ignore_merges: ignoreMerges = false, fuse_unk: fuseUnknown = false } = model;
@@ -49,11 +50,11 @@ export function createBytePairSplitter(model: unknown): SplitWord | null {
   };
 }
 
-function isBytePairModel(model: unknown): model is BytePairModel {
+/** Returns whether a model is of the type BPE, without options that only the library knows. */
+export function isBytePairModel(model: unknown): model is BytePairModel {
   return (
     isRecord(model) &&
     model['type'] === 'BPE' &&
-    isRecord(model['vocab']) &&
     Array.isArray(model['merges']) &&
     (model['continuing_subword_suffix'] ?? '') === '' &&
     (model['continuing_subword_prefix'] ?? '') === ''

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { isWhetstoneError, WhetstoneError, type Tokenizer } from '@whetstone/core/contract';
 import { recipeFor } from '../recipes.js';
-import { createBytePairSplitter } from './byte-pair-encoding.js';
+import { createBytePairSplitter, isBytePairModel, type SplitWord } from './byte-pair-encoding.js';
 import { createDecoder } from './decode.js';
 import { library, type LibraryModel, type PostProcessor } from './library.js';
 import { createTextEncoder } from './text-encoder.js';
@@ -55,13 +55,10 @@ export function createTokenizer(files: TokenizerFiles): FolderTokenizer {
 /** Builds a tokenizer: texts to ids (`text-encoder.ts`), special tokens around them, and ids to texts (`decode.ts`). */
 function build(files: TokenizerFiles): FolderTokenizer {
   const { tokenizer, config, specialTokens } = files;
-  const bytePairs = createBytePairSplitter(tokenizer.model);
-  // The library makes a table of the merges, which takes longer than all else.
-  const described = bytePairs === null ? tokenizer.model : { ...tokenizer.model, merges: [] };
-  const { model, post_processor } = new library.Tokenizer({ ...tokenizer, normalizer: null, model: described }, config);
+  const { model, postProcessor, splitWord } = createModel(files);
   const { tokenId, idOf, tokens } = createVocabulary(files, model);
-  const encode = createTextEncoder(files, model, { idOf, splitWord: bytePairs ?? ((word) => model([word])) });
-  const postProcess = createPostProcessor(post_processor, tokens, idOf);
+  const encode = createTextEncoder(files, model, { idOf, splitWord });
+  const postProcess = createPostProcessor(postProcessor, tokens, idOf);
   const decodeTokens = createDecoder(tokenizer.decoder);
   const addedIds = new Set(tokenizer.added_tokens.map(({ id }) => id));
   const specialTokenIds = specialIdsOf(files);
@@ -96,6 +93,30 @@ function build(files: TokenizerFiles): FolderTokenizer {
         ),
       ),
   };
+}
+
+interface Model {
+  readonly model: LibraryModel;
+  readonly postProcessor: PostProcessor | null;
+  readonly splitWord: SplitWord;
+}
+
+/** Creates the model. The library's table of merges, most of its work, is not made where it is not used. */
+function createModel({ tokenizer, config }: TokenizerFiles): Model {
+  const create = (described: object): Omit<Model, 'splitWord'> => {
+    const { model, post_processor: postProcessor } = new library.Tokenizer(
+      { ...tokenizer, normalizer: null, model: described },
+      config,
+    );
+    return { model, postProcessor };
+  };
+  if (isBytePairModel(tokenizer.model)) {
+    const created = create({ ...tokenizer.model, merges: [] });
+    const splitWord = createBytePairSplitter(tokenizer.model, created.model);
+    if (splitWord !== null) return { ...created, splitWord };
+  }
+  const created = create(tokenizer.model);
+  return { ...created, splitWord: (word) => created.model([word]) };
 }
 
 interface Vocabulary {
