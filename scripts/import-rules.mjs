@@ -61,7 +61,7 @@ export const mayImport = {
     'core/util',
   ],
   'core/index': ['core'],
-  backend: ['core/contract', 'core/files', 'core/ops', 'core/tfjs-gradients', 'core/util'],
+  backend: ['core/contract', 'core/files', 'core/memory', 'core/ops', 'core/tfjs-gradients', 'core/util'],
   models: ['core/contract', 'core/files', 'core/memory', 'core/ops', 'core/random', 'core/safetensors', 'core/util'],
   data: ['core/contract', 'core/files', 'core/random', 'core/util'],
   strategies: ['core/contract', 'core/files', 'core/ops', 'core/random', 'core/safetensors', 'core/util'],

@@ -6,6 +6,7 @@ import { expect, it } from 'vitest';
 it.each([
   ['cli/bin/whetstone.js', 'plugins'],
   ['backend/bin/whetstone-backend.js', 'info'],
+  ['create-whetstone-plugin/bin/create-whetstone-plugin.js', '--help'],
 ])('%s %s ends without an error if its output is closed', async (path, command) => {
   const program = fileURLToPath(new URL(`../packages/${path}`, import.meta.url));
   const child = spawn(process.execPath, [program, command], { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -1,5 +1,5 @@
-import { exitOnClosedPipe } from '@whetstone/core/util';
+import { exitOnOutputError } from '@whetstone/core/files';
 import { runBackendCommand } from './command-line/command-line.js';
 
-exitOnClosedPipe();
+exitOnOutputError();
 process.exitCode = await runBackendCommand(process.argv.slice(2));

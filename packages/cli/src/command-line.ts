@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { batchSchema, isWhetstoneError, WhetstoneError, type TemplateVariables } from '@whetstone/core/contract';
-import { fileLimitError } from '@whetstone/core/files';
+import { uncaughtFileError } from '@whetstone/core/files';
 import { isRecord, parseExact } from '@whetstone/core/util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { addDataCommands } from './data-commands.js';
@@ -275,7 +275,7 @@ export async function runCommandLine(parameters: readonly string[]): Promise<num
   } catch (cause) {
     if (cause instanceof CommanderError) return usageError(cause, json);
     const { asOutOfMemory } = await import('@whetstone/core/memory');
-    const error = isWhetstoneError(cause) ? cause : (fileLimitError(cause) ?? asOutOfMemory(cause));
+    const error = isWhetstoneError(cause) ? cause : uncaughtFileError(asOutOfMemory(cause));
     const { tellLauncher } = await import('./launched.js');
     if (await tellLauncher(error)) return isWhetstoneError(error) ? error.exitCode : 1;
     const terminal = createTerminal(json);

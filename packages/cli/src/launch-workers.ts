@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { errorCodes, WhetstoneError, type Json, type Problem } from '@whetstone/core/contract';
 import { createClusterToken, TOKEN_VARIABLE } from '@whetstone/core/distributed';
+import { continueWithoutOutput } from '@whetstone/core/files';
 import {
   bootOf,
   explainEnd,
@@ -13,7 +14,6 @@ import {
   sharedLimits,
   type MemoryObservation,
 } from '@whetstone/core/memory';
-import { continueWithoutOutput } from '@whetstone/core/util';
 import { endingSignals, newSignals, savingSignals } from './interrupt.js';
 import { LAUNCHED_VARIABLE, sendSignal, type ToldError } from './launched.js';
 import { errorAsText, type Terminal } from './terminal.js';

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { exitOnClosedPipe } from '@whetstone/core/util';
+import { exitOnOutputError } from '@whetstone/core/files';
 import { runCommandLine } from './command-line.js';
 
-exitOnClosedPipe();
+exitOnOutputError();
 process.exitCode = await runCommandLine(process.argv.slice(2));

@@ -4,7 +4,16 @@ import { existsSync } from 'node:fs';
 
 const main = new URL('../dist/main.js', import.meta.url);
 if (existsSync(main)) {
-  await import(main.href);
+  try {
+    await import(main.href);
+  } catch (error) {
+    if (!/\bE[MN]FILE\b/.test(`${error?.code} ${error?.message}`)) throw error;
+    process.stderr.write(
+      '[TOO_MANY_FILES] No more files can be opened.\n' +
+        '  hint:     Allow more open files, for example with: ulimit -n 4096\n',
+    );
+    process.exitCode = 1;
+  }
 } else {
   process.stderr.write('Whetstone is not built yet: run `npm run build` first.\n');
   process.exitCode = 1;

@@ -37,7 +37,7 @@ export interface Surroundings {
 /** Thrown if the input ends before all questions are answered. */
 class Cancelled extends Error {}
 
-/** Runs `create-whetstone-plugin`. Returns the exit code: 2 for what the user can correct, 130 if it was cancelled. */
+/** Runs `create-whetstone-plugin`. Returns the exit code: 2 for a wrong command line, 130 if cancelled, 1 otherwise. */
 export async function runCommandLine(parameters: readonly string[], surroundings: Surroundings): Promise<number> {
   const { folder, output, errors } = surroundings;
   try {
@@ -56,7 +56,7 @@ export async function runCommandLine(parameters: readonly string[], surroundings
     }
     const isExpected = error instanceof CreateError;
     errors.write(`${isExpected ? error.toString() : `[INTERNAL] ${String((error as Error).stack ?? error)}`}\n`);
-    return isExpected ? 2 : 1;
+    return isExpected ? error.exitCode : 1;
   }
 }
 

@@ -121,6 +121,12 @@ describe('the folder', () => {
     expect(readdirSync(parent, { recursive: true })).toEqual(before);
   });
 
+  it('is not created in a file, with an error that names the folder', () => {
+    writeFileSync(join(parent, 'file'), '');
+    const error = errorOf(() => createPlugin({ name: 'mine', kind: 'metric', language: 'js' }, join(parent, 'file')));
+    expect(error).toMatchObject({ code: 'FILE_UNWRITABLE', exitCode: 1, found: join(parent, 'file', 'mine') });
+  });
+
   it('does not exist if a file cannot be written, and nothing remains of it', () => {
     const files = new Map([
       ['index.js', 'export {};'],

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { CreateError } from './create-error.js';
+import { asCreateError, CreateError } from './create-error.js';
 import { KINDS } from './kinds.js';
 import { LANGUAGES } from './language.js';
 import { checkPackageName, folderOf, pluginNameOf } from './names.js';
@@ -21,6 +21,7 @@ export interface CreatedPlugin {
  * @param parent the folder in which the new one is made
  * @throws `USAGE` if the name, the kind or the language is invalid
  * @throws `OUTPUT_EXISTS` if the folder exists and is not empty
+ * @throws `FILE_UNWRITABLE`, `DISK_FULL` or `TOO_MANY_FILES` if the folder cannot be written
  */
 export function createPlugin(choices: PluginChoices, parent: string): CreatedPlugin {
   const { name, kind, language } = choices;
@@ -29,7 +30,11 @@ export function createPlugin(choices: PluginChoices, parent: string): CreatedPlu
   checkChoice('language', language, LANGUAGES);
   const files = filesOf(choices, pluginNameOf(name, kind));
   const folder = resolve(parent, folderOf(name));
-  writeFolder(folder, files);
+  try {
+    writeFolder(folder, files);
+  } catch (cause) {
+    throw asCreateError(cause, 'The folder of the package', folder);
+  }
   return { folder, files: [...files.keys()] };
 }
 
@@ -38,10 +43,16 @@ export function createPlugin(choices: PluginChoices, parent: string): CreatedPlu
  *
  * @throws `USAGE` if npm refuses the name
  * @throws `OUTPUT_EXISTS` if its folder exists and is not empty
+ * @throws `FILE_UNWRITABLE` or `TOO_MANY_FILES` if its folder cannot be used
  */
 export function checkName(name: string, parent: string): void {
   checkPackageName(name);
-  checkFree(resolve(parent, folderOf(name)));
+  const folder = resolve(parent, folderOf(name));
+  try {
+    checkFree(folder);
+  } catch (cause) {
+    throw asCreateError(cause, 'The folder of the package', folder);
+  }
 }
 
 /** @throws `USAGE` if a value is not one of the choices */

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { formatError, isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
+import { uncaughtFileError } from '@whetstone/core/files';
 import { formatBytes, messageOf, visibleText } from '@whetstone/core/util';
 import type { InstallOptions } from '../install/index.js';
 import { backendInfo } from './info.js';
@@ -109,7 +110,9 @@ export async function runBackendCommand(parameters: readonly string[]): Promise<
   try {
     await run(parameters);
     return 0;
-  } catch (error) {
+  } catch (cause) {
+    const { asOutOfMemory } = await import('@whetstone/core/memory');
+    const error = isWhetstoneError(cause) ? cause : uncaughtFileError(asOutOfMemory(cause));
     process.stderr.write(`${visibleText(isWhetstoneError(error) ? formatError(error) : messageOf(error))}\n`);
     if (parameters.includes('--json'))
       createOutput(true).result({

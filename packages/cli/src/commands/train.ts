@@ -1,7 +1,8 @@
 import { LOGGER, WhetstoneError, type RunReport } from '@whetstone/core/contract';
 import { provide } from '@whetstone/core';
 import { clusterOfEnvironment, workerName } from '@whetstone/core/distributed';
-import { continueWithoutOutput, formatBytes } from '@whetstone/core/util';
+import { continueWithoutOutput } from '@whetstone/core/files';
+import { formatBytes } from '@whetstone/core/util';
 import { duration, loss } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { isLaunched, onLauncherGone, onPassedSignal, tellLauncherOfCrashes } from '../launched.js';

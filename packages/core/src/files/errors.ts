@@ -17,7 +17,7 @@ const isFileLimit = (cause: unknown): boolean =>
  * Returns the error of a process that cannot open more files, if that is what an error or one of its causes says; null
  * otherwise. Also imports fail so, and name a file of a package.
  */
-export function fileLimitError(error: unknown): WhetstoneError | null {
+function fileLimitError(error: unknown): WhetstoneError | null {
   for (let cause = error; cause instanceof Error; cause = cause.cause)
     if (isFileLimit(cause))
       return new WhetstoneError('TOO_MANY_FILES', `No more files can be opened: ${messageOf(cause)}`, {
@@ -31,10 +31,10 @@ export function fileLimitError(error: unknown): WhetstoneError | null {
  * Converts an error of the file system to a `WhetstoneError` with the code `FILE_NOT_FOUND`, `DISK_FULL`,
  * `TOO_MANY_FILES` or `FILE_UNREADABLE`. Its place is `file`. A `WhetstoneError` is returned unchanged.
  */
-export function fileError(cause: unknown, file: string): WhetstoneError {
+export function fileError(cause: unknown, file: string | undefined): WhetstoneError {
   if (isWhetstoneError(cause)) return cause;
   const code = codeOf(cause);
-  const place = { file };
+  const place = file === undefined ? undefined : { file };
   if (isMissing(cause)) return new WhetstoneError('FILE_NOT_FOUND', 'The file does not exist.', { place, cause });
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new WhetstoneError(
@@ -60,12 +60,12 @@ const isSystemError = (cause: unknown): boolean => /^E[A-Z0-9]+$/.test(String(co
  * `DISK_FULL`, `TOO_MANY_FILES` or `FILE_UNWRITABLE`. Other errors are returned unchanged: they come from what was to
  * be written.
  */
-export function writeError(cause: unknown, file: string): unknown {
+export function writeError(cause: unknown, file: string | undefined): unknown {
   if (isWhetstoneError(cause) || !isSystemError(cause)) return cause;
   const error = fileError(cause, file);
   if (error.code !== 'FILE_UNREADABLE') return error;
   return new WhetstoneError('FILE_UNWRITABLE', `Nothing can be written here: ${messageOf(cause)}`, {
-    place: { file },
+    place: error.place,
     hint: 'Check the permissions of the folder and the disk, or write to another folder.',
     cause,
   });
@@ -78,4 +78,24 @@ export function withWriteErrors<T>(file: string, write: () => T): T {
   } catch (cause) {
     throw writeError(cause, file);
   }
+}
+
+/** System calls that read. The others that name a file change it. */
+const READING_CALLS = ['access', 'lstat', 'open', 'opendir', 'read', 'readlink', 'realpath', 'scandir', 'stat'];
+/** Errors that only files have, if they name none. */
+const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'];
+
+/**
+ * Returns the error with a code for an error of the operating system that no other code converted: one that names a
+ * file, or says that the disk is full or that no more files can be opened. Any other error is returned unchanged.
+ */
+export function uncaughtFileError(error: unknown): unknown {
+  if (isWhetstoneError(error)) return error;
+  const limit = fileLimitError(error);
+  if (limit !== null || !isSystemError(error)) return limit ?? error;
+  const { path, syscall = '', code } = error as NodeJS.ErrnoException;
+  const file = typeof path === 'string' ? path : undefined;
+  // A program that cannot be started has a path, too.
+  if (file === undefined ? !DISK_CODES.includes(String(code)) : syscall.startsWith('spawn')) return error;
+  return READING_CALLS.includes(syscall) ? fileError(error, file) : writeError(error, file);
 }

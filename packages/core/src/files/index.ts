@@ -1,5 +1,5 @@
 /** Reads and writes files, and converts errors of the file system to errors of Whetstone. */
-export { fileError, fileLimitError, withWriteErrors, writeError } from './errors.js';
+export { fileError, uncaughtFileError, withWriteErrors, writeError } from './errors.js';
 export { createFolderLock, leftLockIn, noLock, type FolderLock, type LeftLock } from './folder-lock.js';
 export {
   changedFiles,
@@ -11,6 +11,7 @@ export {
   type Manifest,
 } from './manifest.js';
 export { ADDITIONAL_TEMPLATES, checkCompanions, checkOwnFile, copyCompanions } from './model-folder.js';
+export { continueWithoutOutput, exitOnOutputError } from './output-streams.js';
 export { exists, isFile, namesIn, statOf } from './present.js';
 export { checkFormatVersion, hashFile, readJsonObject } from './read.js';
 export { checkRegular, openRegular, readBytesSync, readText, readTextIfPresent, readTextSync } from './regular.js';

@@ -1,6 +1,5 @@
 /** Helpers that every package uses. They import no other folder. */
 export { bytesOf, formatBytes } from './bytes.js';
-export { continueWithoutOutput, exitOnClosedPipe } from './closed-pipe.js';
 export { didYouMean, nearest } from './did-you-mean.js';
 export { messageOf, toError } from './errors.js';
 export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
