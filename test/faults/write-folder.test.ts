@@ -93,10 +93,16 @@ describe('cleaning a folder', () => {
   });
 
   it('does not touch what another process is writing', async () => {
-    const own = temporaryName(join(root, 'merged')).replace(`-${process.pid}-`, `-${process.ppid}-`);
-    await mkdir(own);
+    const name = temporaryName(join(root, 'merged'));
+    const [, start = ''] = new RegExp(`-${process.pid}-([0-9a-f]{6})-`).exec(name) ?? [];
+    const nameOf = (other: string): string => name.replace(`-${process.pid}-${start}-`, `-${process.ppid}-${other}`);
+    // Without a start, as earlier versions wrote it; with an unknown start; with the start of this process.
+    const [unmarked, unknown, reused] = [nameOf(''), nameOf('000000-'), nameOf(`${start}-`)];
+    for (const one of [unmarked, unknown, reused]) await mkdir(one);
     await cleanFolder(root);
-    expect(existsSync(own)).toBe(true);
+    expect([unmarked, unknown].map(existsSync)).toEqual([true, true]);
+    // Another process has the id of the one that wrote it.
+    expect(existsSync(reused)).toBe(process.platform !== 'linux');
   });
 
   it('restores a folder that was being replaced, unless the new one has its name', async () => {

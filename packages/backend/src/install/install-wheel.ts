@@ -196,11 +196,14 @@ async function withLock<T>(
 ): Promise<T> {
   const folder = join(cache, LOCKS, `${item.name}-${item.version}`);
   await mkdir(folder, { recursive: true });
-  const lock = createFolderLock(folder, () => options.onMessage?.('An earlier installation was killed.'));
-  for (let waits = 0; !(await takeIfFree(lock)); waits++) {
-    if (waits === 0) options.onMessage?.('Another process installs the same files. Waiting for it.');
+  const lock = createFolderLock(folder, 'installation', (message) => options.onMessage?.(message));
+  let holder: string | null = null;
+  for (let locked = await takeIfFree(lock); locked !== null; locked = await takeIfFree(lock)) {
+    const { message, found, hint } = locked;
+    if (found !== holder) options.onMessage?.(`${message} Waiting for ${found}. ${hint ?? ''}`.trimEnd());
+    holder = found ?? null;
     if (options.signal?.aborted)
-      throw new WhetstoneError('INTERRUPTED', 'Waiting for another installation was interrupted.');
+      throw new WhetstoneError('INTERRUPTED', 'Waiting for another installation was interrupted.', { found, hint });
     await setTimeout(WAIT_MILLISECONDS);
   }
   try {
@@ -210,13 +213,13 @@ async function withLock<T>(
   }
 }
 
-/** Takes a lock. Returns false if another process holds it. */
-async function takeIfFree(lock: FolderLock): Promise<boolean> {
+/** Takes a lock. Returns null, or the error that names the process that holds it. */
+async function takeIfFree(lock: FolderLock): Promise<WhetstoneError | null> {
   try {
     await lock.take();
-    return true;
+    return null;
   } catch (error) {
-    if (isWhetstoneError(error) && error.code === 'OUTPUT_LOCKED') return false;
+    if (isWhetstoneError(error) && error.code === 'OUTPUT_LOCKED') return error;
     throw error;
   }
 }

@@ -166,14 +166,20 @@ describe('installing a wheel', () => {
     const options = { cache, onMessage: (message: string) => messages.push(message) };
     await Promise.all([installWheel(wheel, options), installWheel(wheel, options)]);
     expect(await timesFetched()).toBe(1);
-    expect(messages.join()).toContain('Waiting');
+    const waiting = messages.filter((message) => message.includes('Waiting'));
+    expect(waiting).toEqual([
+      expect.stringMatching(
+        new RegExp(`^Another installation of the same files runs. Waiting for process ${process.pid} on .*since .*\\.`),
+      ),
+    ]);
+    expect(messages.join()).not.toMatch(/\brun\b|output/);
   });
 
   test('takes over the lock of an installer that was killed', async () => {
     const locks = join(cache, 'locks', 'tiny-1.0');
     await mkdir(locks, { recursive: true });
     // Takes the lock as an installer does, and is killed. Its process id and start time are in the file.
-    const lock = createFolderLock(locks, () => undefined);
+    const lock = createFolderLock(locks, 'installation', () => undefined);
     await lock.take();
     const own = JSON.parse(await readFile(join(locks, '.run.lock'), 'utf8')) as object;
     await lock.release();
@@ -182,6 +188,7 @@ describe('installing a wheel', () => {
     const messages: string[] = [];
     await installWheel(wheel, { cache, onMessage: (message) => messages.push(message) });
     expect(messages.join()).not.toContain('Waiting');
+    expect(messages).toContainEqual(expect.stringMatching(/^The lock of .* was taken over: process \d+ on /));
     expect(await readdir(locks)).toEqual([]);
   });
 

@@ -53,7 +53,7 @@ export interface FolderLock {
   /**
    * Takes the lock, if the folder exists and this lock is not held yet.
    *
-   * @throws `OUTPUT_LOCKED` if another run holds it
+   * @throws `OUTPUT_LOCKED` if another run or installer holds it
    * @throws the errors of `writeError`
    */
   take(): Promise<void>;
@@ -85,8 +85,30 @@ export const noLock: FolderLock = {
 /** Reports that a stale lock was taken over, or that a lock could not be removed. */
 type LockReport = (message: string, left?: LeftLock) => void;
 
-/** Creates the lock of a folder. It is not taken yet. */
-export function createFolderLock(folder: string, info: LockReport): FolderLock {
+/** The words with which an error describes what holds a lock. */
+interface LockWords {
+  readonly refusal: string;
+  /** What to do while the process with this id holds it. */
+  hintFor(pid: number): string;
+}
+
+const WORDS = {
+  run: {
+    refusal: 'Another run writes to the output folder.',
+    hintFor: (pid) =>
+      pid === process.pid
+        ? 'Await the run of the other Trainer, or choose another output.folder.'
+        : `Wait until it ends, end it (kill ${pid}), or choose another output.folder.`,
+  },
+  installation: {
+    refusal: 'Another installation of the same files runs.',
+    hintFor: (pid) =>
+      pid === process.pid ? 'Await the other installation.' : `Wait until it ends, or end it (kill ${pid}).`,
+  },
+} as const satisfies Readonly<Record<string, LockWords>>;
+
+/** Creates the lock of a folder for a run, or for the installation of files. It is not taken yet. */
+export function createFolderLock(folder: string, kind: keyof typeof WORDS, info: LockReport): FolderLock {
   const file = join(folder, LOCK_FILE);
   let token: string | null = null;
   let heartbeat: NodeJS.Timeout | undefined;
@@ -95,7 +117,7 @@ export function createFolderLock(folder: string, info: LockReport): FolderLock {
     heldToken: () => token,
     async take() {
       if (token !== null || !exists(folder)) return;
-      token = await takeLock(folder, info);
+      token = await takeLock(folder, WORDS[kind], info);
       await removeDrafts(folder).catch(() => undefined);
       heartbeat = setInterval(() => {
         const now = new Date();
@@ -124,7 +146,7 @@ export function createFolderLock(folder: string, info: LockReport): FolderLock {
  * Takes the lock of a folder and returns its token. A file is created for it exclusively: the lock itself, or beside a
  * stale lock the file of its successor, which exists once for each token and then replaces the stale lock.
  */
-async function takeLock(folder: string, info: LockReport): Promise<string> {
+async function takeLock(folder: string, words: LockWords, info: LockReport): Promise<string> {
   const own = await ownHolder();
   const draft = temporaryName(join(folder, LOCK_FILE));
   registry.tokens.add(own.token);
@@ -138,7 +160,7 @@ async function takeLock(folder: string, info: LockReport): Promise<string> {
         if (await createExclusively(draft, join(folder, LOCK_FILE))) return own.token;
         continue;
       }
-      await refuseUnlessStale(last, own, draft, folder);
+      await refuseUnlessStale(last, own, draft, { folder, words });
       const successor = successorOf(folder, last);
       if (!(await createExclusively(draft, successor))) continue;
       // Another process can have replaced the stale lock meanwhile.
@@ -276,7 +298,12 @@ function holderOf(text: string): Holder | null {
 }
 
 /** @throws `OUTPUT_LOCKED` unless the holder of a lock has ended */
-async function refuseUnlessStale(lock: Lock, own: Holder, draft: string, folder: string): Promise<void> {
+async function refuseUnlessStale(
+  lock: Lock,
+  own: Holder,
+  draft: string,
+  { folder, words }: { readonly folder: string; readonly words: LockWords },
+): Promise<void> {
   const { holder, renewed } = lock;
   const place = { file: folder };
   const details = holder === null ? {} : { pid: holder.pid, host: holder.host, since: holder.since };
@@ -284,14 +311,11 @@ async function refuseUnlessStale(lock: Lock, own: Holder, draft: string, folder:
   if (holder !== null && isNear(holder, own)) {
     const isOwn = holder.pid === own.pid && holder.started === own.started && holder.thread === own.thread;
     if (!(await isRunning(holder)) || (isOwn && !registry.tokens.has(holder.token))) return;
-    throw new WhetstoneError('OUTPUT_LOCKED', 'Another run writes to the output folder.', {
+    throw new WhetstoneError('OUTPUT_LOCKED', words.refusal, {
       place,
       found,
       details,
-      hint:
-        holder.pid === own.pid
-          ? 'Await the run of the other Trainer, or choose another output.folder.'
-          : `Wait until it ends, end it (kill ${holder.pid}), or choose another output.folder.`,
+      hint: words.hintFor(holder.pid),
     });
   }
   // A scheduler restarts a job only after the previous attempt has ended, often on another machine.
@@ -300,7 +324,7 @@ async function refuseUnlessStale(lock: Lock, own: Holder, draft: string, folder:
   // The draft was just written, so that its time is that of the same clock.
   const silence = ((await stat(draft)).mtimeMs - renewed.getTime()) / 1000;
   if (silence > SILENCE_SECONDS) return;
-  throw new WhetstoneError('OUTPUT_LOCKED', 'Another run writes to the output folder.', {
+  throw new WhetstoneError('OUTPUT_LOCKED', words.refusal, {
     place,
     found,
     details,

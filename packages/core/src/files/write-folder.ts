@@ -3,8 +3,9 @@ import { dirname, join } from 'node:path';
 import { WhetstoneError } from '../contract/index.js';
 import { codeOf, isMissing, writeError } from './errors.js';
 import { namesIn, statOf } from './present.js';
+import { markedProcess } from './process-identity.js';
 import { move, remove } from './rename.js';
-import { discard, isInUse, isTemporaryName, makeFolder, removeStale, syncFolder, temporaryName } from './write.js';
+import { discard, makeFolder, readTemporaryName, removeStale, syncFolder, temporaryName } from './write.js';
 
 /**
  * Writes a folder atomically: `fill` writes into a temporary folder, which is synced and renamed to `folder`. After a
@@ -74,8 +75,6 @@ async function renameIfPresent(from: string, to: string): Promise<boolean> {
   return true;
 }
 
-const REPLACED_NAME = /^\.(.+)\.[0-9a-f]+-\d+-[0-9a-f]{12}\.replaced$/;
-
 /**
  * Returns the folders in `root` that were being replaced when the process was killed, and do not exist under their own
  * names: the own name of each, and its present path.
@@ -84,8 +83,10 @@ export async function replacedFolders(root: string): Promise<ReadonlyMap<string,
   const names = await namesIn(root);
   return new Map(
     names.flatMap((name) => {
-      const own = REPLACED_NAME.exec(name)?.[1];
-      return own === undefined || names.includes(own) ? [] : [[own, join(root, name)] as const];
+      const { of: own, ending } = readTemporaryName(name) ?? {};
+      return own === undefined || ending !== 'replaced' || names.includes(own)
+        ? []
+        : [[own, join(root, name)] as const];
     }),
   );
 }
@@ -99,8 +100,12 @@ export async function replacedFolders(root: string): Promise<ReadonlyMap<string,
 export async function cleanFolder(root: string): Promise<void> {
   try {
     for (const [name, path] of await replacedFolders(root)) await move(path, join(root, name));
-    for (const name of await namesIn(root))
-      if ((isTemporaryName(name) || REPLACED_NAME.test(name)) && !isInUse(name)) await remove(join(root, name));
+    for (const name of await namesIn(root)) {
+      const temporary = readTemporaryName(name);
+      if (temporary === null) continue;
+      const isInUse = temporary.mark !== undefined && (await markedProcess(temporary.mark)) === 'running';
+      if (!isInUse) await remove(join(root, name));
+    }
   } catch (cause) {
     throw writeError(cause, root);
   }

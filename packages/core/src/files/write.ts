@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { mkdir, open, type FileHandle } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf, writeError } from './errors.js';
 import { namesIn } from './present.js';
+import { markedProcess, ownMark } from './process-identity.js';
 import { move, remove } from './rename.js';
 
 /**
@@ -19,7 +19,7 @@ export async function writeAtomically(path: string, write: (handle: FileHandle) 
   const temporary = temporaryName(path);
   try {
     // A temporary folder is new, and is synced when it is complete.
-    const isInTemporary = isTemporaryName(basename(dirname(path)));
+    const isInTemporary = isUnfinished(basename(dirname(path)));
     if (!isInTemporary) await removeStale(path);
     const handle = await open(temporary, 'wx');
     try {
@@ -65,41 +65,30 @@ export function writeFullySync(descriptor: number, bytes: Uint8Array, position: 
 }
 
 /**
- * Identifies this machine in names, because the process ids of other machines on a shared disk are meaningless here.
- */
-const machine = Buffer.from(hostname()).toString('hex').slice(-8) || '0';
-
-/**
  * Returns a unique name in the folder of `path`. It starts with a dot, so that globs ignore it, and contains the
- * machine and process that write it.
+ * mark of the process that writes it.
  */
 export function temporaryName(path: string, ending: 'partial' | 'replaced' = 'partial'): string {
-  return join(
-    dirname(path),
-    `.${basename(path)}.${machine}-${process.pid}-${randomBytes(6).toString('hex')}.${ending}`,
-  );
+  return join(dirname(path), `.${basename(path)}.${ownMark}-${randomBytes(6).toString('hex')}.${ending}`);
 }
 
-/** Names of this version, and of earlier ones, which lacked machine and process. */
-const TEMPORARY_NAME = /^\..+\.(?:[0-9a-f]+-\d+-)?[0-9a-f]{12}\.partial$/;
-
-/** Returns whether a name is one that {@link temporaryName} returns for an unfinished file or folder. */
-export const isTemporaryName = (name: string): boolean => TEMPORARY_NAME.test(name);
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return codeOf(error) !== 'ESRCH';
-  }
+/** The contents of a temporary name. */
+interface TemporaryName {
+  /** The name of the file or folder that it is for. */
+  readonly of: string;
+  /** The mark of the process that made it, which names of early versions lack. */
+  readonly mark: string | undefined;
+  readonly ending: 'partial' | 'replaced';
 }
 
-/** Returns whether a temporary name belongs to another process of this machine that is running. */
-export function isInUse(name: string): boolean {
-  const [, owner, pid] = /\.([0-9a-f]+)-(\d+)-[0-9a-f]{12}\.\w+$/.exec(name) ?? [];
-  return owner === machine && Number(pid) !== process.pid && isAlive(Number(pid));
+/** Reads a name that {@link temporaryName} returned; null if it is another name. */
+export function readTemporaryName(name: string): TemporaryName | null {
+  const parts = /^\.(.+?)\.(?:([0-9a-f]+-\d+(?:-[0-9a-f]{6})?)-)?[0-9a-f]{12}\.(partial|replaced)$/.exec(name);
+  return parts === null ? null : { of: parts[1] ?? '', mark: parts[2], ending: parts[3] as TemporaryName['ending'] };
 }
+
+/** Returns whether a name is that of an unfinished file or folder. */
+const isUnfinished = (name: string): boolean => readTemporaryName(name)?.ending === 'partial';
 
 /**
  * Removes temporary files and folders of `path` whose process on this machine has ended. Those of running processes, of
@@ -108,12 +97,10 @@ export function isInUse(name: string): boolean {
  * @throws the errors of `fileError`
  */
 export async function removeStale(path: string): Promise<void> {
-  const prefix = `.${basename(path)}.${machine}-`;
   for (const name of await namesIn(dirname(path))) {
-    const pid = name.startsWith(prefix)
-      ? /^(\d+)-[0-9a-f]{12}\.partial$/.exec(name.slice(prefix.length))?.[1]
-      : undefined;
-    if (pid !== undefined && !isAlive(Number(pid))) await removeOwn(join(dirname(path), name));
+    const { of, mark, ending } = readTemporaryName(name) ?? {};
+    if (of !== basename(path) || mark === undefined || ending !== 'partial') continue;
+    if ((await markedProcess(mark)) === 'ended') await removeOwn(join(dirname(path), name));
   }
 }
 

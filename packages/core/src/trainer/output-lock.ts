@@ -18,7 +18,7 @@ export const noOutputLock: OutputLock = { ...noLock, note: () => undefined };
 export function createOutputLock(folder: string, logger: LockLogger): OutputLock {
   let left: LeftLock | null = null;
   let status: StatusRecorder | null = null;
-  const lock = createFolderLock(folder, (message, lockThatWasLeft) => {
+  const lock = createFolderLock(folder, 'run', (message, lockThatWasLeft) => {
     logger.info(message);
     left = lockThatWasLeft ?? left;
   });
