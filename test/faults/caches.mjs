@@ -18,6 +18,16 @@ export const cachesOf = (parts) => {
       return batches;
     },
     /** @param {string} folder @returns {Promise<unknown>} */
+    'tokens in a file': async (folder) => {
+      const source = sourceOf([chat('question', 'answer'), chat('another', 'reply'), chat('third', 'other')]);
+      const tokenizer = { ...characterTokenizer, hash: 'characters' };
+      const inputs = { source, tokenizer, renderer: plainRenderer, options: { batchSize: 1 }, cacheFolder: folder };
+      const batches = [];
+      const batchSource = await createBatchSource({ ...inputs, memoryTokens: 0 });
+      for await (const batch of batchSource.epoch(0)) batches.push([...batch.ids]);
+      return batches;
+    },
+    /** @param {string} folder @returns {Promise<unknown>} */
     'compiled modules': async (folder) => {
       const plugin = { path: execPath, version: '1', device: 'cpu' };
       const cache = openModuleCache(folder, plugin, { warn: () => undefined });

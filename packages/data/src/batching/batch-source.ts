@@ -144,7 +144,7 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const options: BatchOptions = { ...defaultBatchOptions, ...inputs.options };
   const prepared = await prepare(inputs, options);
   checkPrepared(prepared, conversationsRead(inputs.source, prepared.summary.conversations), options);
-  const { store, supervision, traits, leaks } = prepared;
+  const { tokens, supervision, traits, leaks } = prepared;
   if (supervision && options.supervisionProof === 'error') checkSupervision(supervision);
   if (supervision) for (const warning of supervisionWarnings(supervision)) inputs.onWarning?.(warning);
   const balanced =
@@ -157,16 +157,13 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
     ...prepared.summary,
     groups: balanced?.shares,
   };
-  const table = layOutRows(
-    store,
-    balanced?.samples ?? Int32Array.from({ length: store.samples }, (_, sample) => sample),
-    options,
-  );
+  const samples = balanced?.samples ?? Int32Array.from({ length: tokens.index.samples }, (_, sample) => sample);
+  const table = await tokens.read((store) => layOutRows(store, samples, options));
   const lengths = rowLengths(table);
   const padTokenId = inputs.tokenizer.padTokenId ?? inputs.tokenizer.eosTokenId ?? 0;
   const difficulties = rowDifficulties(
     table,
-    await measuredDifficulties(store, traits, padTokenId, inputs, options),
+    await tokens.read((store) => measuredDifficulties(store, traits, padTokenId, inputs, options)),
     options,
   );
   const planOf = (epoch: number, sizes: Partial<OrderOptions> | null = null): EpochPlan => {
@@ -180,17 +177,30 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const remaining = (number: number, consumed: readonly ConsumedBatches[]) =>
     remainingBatches((sizes) => planOf(number, sizes), consumed);
 
-  function* epoch(number: number, { skip = 0, consumed = [] }: EpochOptions = {}): Generator<Batch> {
+  /** Returns the rows of each batch of an epoch. */
+  function* rowsOfEpoch(number: number, { skip = 0, consumed = [] }: EpochOptions): Generator<ArrayLike<number>> {
     if (consumed.length > 0) {
       const { batches, first } = remaining(number, consumed);
-      for (const rows of batches.slice(Math.max(0, skip - first))) yield collate(rows, table, store, collateOptions);
+      yield* batches.slice(Math.max(0, skip - first));
       return;
     }
     const plan = planOf(number);
-    for (let index = skip; index < plan.starts.length - 1; index++) {
-      yield collate(plan.rows.subarray(plan.starts[index], plan.starts[index + 1]), table, store, collateOptions);
-    }
+    for (let index = skip; index < plan.starts.length - 1; index++)
+      yield plan.rows.subarray(plan.starts[index], plan.starts[index + 1]);
   }
+
+  const batchOf = (rows: ArrayLike<number>, store: TokenStore): Batch => collate(rows, table, store, collateOptions);
+
+  function* epochInMemory(number: number, epochOptions: EpochOptions): Generator<Batch> {
+    for (const rows of rowsOfEpoch(number, epochOptions)) yield tokens.readNow((store) => batchOf(rows, store));
+  }
+
+  async function* epochInFile(number: number, epochOptions: EpochOptions): AsyncGenerator<Batch> {
+    for (const rows of rowsOfEpoch(number, epochOptions)) yield await tokens.read((store) => batchOf(rows, store));
+  }
+
+  const epoch = (number: number, epochOptions: EpochOptions = {}): Iterable<Batch> | AsyncIterable<Batch> =>
+    (tokens.isInFile ? epochInFile : epochInMemory)(number, epochOptions);
 
   return {
     batchesPerEpoch: planOf(0).starts.length - 1,

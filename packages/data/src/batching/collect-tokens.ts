@@ -10,7 +10,7 @@ import { checkInterrupted } from './interrupted.js';
 import type { SampleWithoutTargets } from './nothing-to-learn.js';
 import { appendTraits, type SampleTraits } from './sample-traits.js';
 import type { BatchSourceSummary } from './summary.js';
-import { createTokenStore, type TokenStore } from './token-store.js';
+import { createTokenStore, type TokenStore, type TokenStoreOptions } from './token-store.js';
 import type { TokenBlock, TokenizedBlock } from './tokenize-block.js';
 
 /** Counts from tokenization; the source adds the rest of the summary. */
@@ -36,8 +36,8 @@ export interface TokenCollector {
   result(): Tokenized;
 }
 
-export function createTokenCollector(watch: LeakWatch | null): TokenCollector {
-  const store = createTokenStore();
+export function createTokenCollector(watch: LeakWatch | null, options: TokenStoreOptions = {}): TokenCollector {
+  const store = createTokenStore(options);
   const hash = createHash('sha256');
   const traits: SampleTraits = { groupNames: [], groups: [], difficulties: [] };
   const withoutTargets: SampleWithoutTargets[] = [];

@@ -1,20 +1,10 @@
 import { createHash, randomUUID, type Hash } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import type { Json } from '@whetstone/core/contract';
 import { moveSync, readTextSync } from '@whetstone/core/files';
 import { bytesOf } from '@whetstone/core/util';
-import { MEMORY_TOKENS, readPage, type Page, type TokenStore } from './token-store.js';
+import { MEMORY_TOKENS, readFully, readPage, type Page, type TokenStore } from './token-store.js';
 import type { WeightRuns } from './token-weights.js';
 
 const FORMAT = 3;
@@ -88,15 +78,6 @@ function replaceEntry(temporary: string, folder: string): void {
 
 const CHUNK_BYTES = 4 * 1024 * 1024;
 
-/** Fills a buffer from a position of a file. @throws if the file ends before */
-function readFully(file: number, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.length;) {
-    const read = readSync(file, bytes, done, bytes.length - done, position + done);
-    if (read === 0) throw new Error('The token file is incomplete.');
-    done += read;
-  }
-}
-
 /** Returns the hash of a file without holding it in memory. */
 function hashOfFile(file: number, size: number): string {
   const hash = createHash('sha256');
@@ -113,11 +94,11 @@ function hashOfFile(file: number, size: number): string {
 type Contents = { readonly values: Int32Array } | { readonly file: number };
 
 /** Reads or opens a token file. @throws if it is not as the hash says */
-function openContents(path: string, size: number, sha256: string): Contents {
+function openContents(path: string, size: number, sha256: string, memoryTokens: number): Contents {
   const file = openSync(path, 'r');
   let contents: Contents | null = null;
   try {
-    if (size > MEMORY_TOKENS * 4) {
+    if (size > memoryTokens * 4) {
       if (hashOfFile(file, size) === sha256) contents = { file };
     } else {
       const values = new Int32Array(size / 4);
@@ -136,7 +117,10 @@ const pageAt = (contents: Contents, start: number): Page =>
   'values' in contents ? { values: contents.values.subarray(start) } : { file: contents.file, position: start * 4 };
 
 /** Reads the header of a store and its tokens, or opens them. @throws if one of them is missing or changed */
-function openVerified(folder: string): { readonly header: StoreHeader; readonly contents: Contents } {
+function openVerified(
+  folder: string,
+  memoryTokens: number,
+): { readonly header: StoreHeader; readonly contents: Contents } {
   const text = readTextSync(path.join(folder, 'store.json'));
   const end = text.indexOf('\n');
   const json = text.slice(end + 1);
@@ -147,7 +131,7 @@ function openVerified(folder: string): { readonly header: StoreHeader; readonly 
   const size = (header.samples * 4 + tokens) * 4;
   const found = statSync(path.join(folder, 'tokens.bin'));
   if (!found.isFile() || found.size !== size) throw new Error('The tokens are incomplete.');
-  return { header, contents: openContents(path.join(folder, 'tokens.bin'), size, header.tokens) };
+  return { header, contents: openContents(path.join(folder, 'tokens.bin'), size, header.tokens, memoryTokens) };
 }
 
 /** A saved store that was opened. */
@@ -162,12 +146,16 @@ interface OpenedStore {
  * Opens a saved store. A large one is read from its file as needed. Returns null if it is missing, or if it is not as
  * it was written: then `onDamage` is called.
  */
-export function openStore(folder: string, onDamage: () => void = () => undefined): OpenedStore | null {
+export function openStore(
+  folder: string,
+  onDamage: () => void = () => undefined,
+  memoryTokens = MEMORY_TOKENS,
+): OpenedStore | null {
   let opened: ReturnType<typeof openVerified>;
   let index: readonly Int32Array[];
   try {
     if (statSync(folder, { throwIfNoEntry: false }) === undefined) return null;
-    opened = openVerified(folder);
+    opened = openVerified(folder, memoryTokens);
     const { samples } = opened.header;
     const whole = pageAt(opened.contents, 0);
     index = [0, 1, 2, 3].map((part) => readPage(whole, part * samples, (part + 1) * samples));
@@ -187,6 +175,7 @@ export function openStore(folder: string, onDamage: () => void = () => undefined
   });
   const store: TokenStore = {
     samples,
+    isInFile: 'file' in contents,
     add() {
       throw new Error('A store that was opened from a file is read-only.');
     },

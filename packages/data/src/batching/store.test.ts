@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { DataSource } from '@whetstone/core/contract';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { createConversationSource } from '../sources/conversations.js';
@@ -11,6 +11,7 @@ import { createDeduplicateTransform } from '../transforms/duplicates/transform.j
 import { createBatchSource } from './batch-source.js';
 import { trimCache } from './cache.js';
 import type { BatchOptions } from './options.js';
+import { createRecoverableTokens } from './recoverable-tokens.js';
 import { openStore, saveStore } from './store-file.js';
 import { createTokenStore, idOf, isTarget, type TokenStore } from './token-store.js';
 
@@ -45,6 +46,36 @@ describe('a store of tokens', () => {
   test('in memory', () => check(fill(createTokenStore())));
   test('over many pages', () => check(fill(createTokenStore({ pageTokens: 32 }))));
   test('in a file, beyond the memory limit', () => check(fill(createTokenStore({ pageTokens: 32, memoryTokens: 64 }))));
+
+  test('in memory, beyond the limit, if the temporary file cannot be written', () => {
+    vi.stubEnv('TMPDIR', path.join(temporaryFolder(), 'none'));
+    const notes: string[] = [];
+    const options = { pageTokens: 32, memoryTokens: 64, onNote: (note: string) => notes.push(note) };
+    const store = fill(createTokenStore(options));
+    vi.unstubAllEnvs();
+    check(store);
+    expect(store.isInFile).toBe(false);
+    expect(notes).toEqual([expect.stringMatching(/^All tokens are kept in memory: .*none cannot be written: /)]);
+  });
+
+  test('is computed again, once, if its file can no longer be read', async () => {
+    const folder = path.join(temporaryFolder(), 'store');
+    saveStore(folder, fill(createTokenStore()), null);
+    const opened = openStore(folder, undefined, 0);
+    expect(opened?.store.isInFile).toBe(true);
+    const reasons: string[] = [];
+    const tokens = createRecoverableTokens(opened?.store as TokenStore, (reason) => {
+      reasons.push(reason);
+      return Promise.resolve(fill(createTokenStore()));
+    });
+    await tokens.read(check);
+    opened?.close();
+    await Promise.all([tokens.read(check), tokens.read(check)]);
+    expect(reasons).toEqual([expect.stringContaining('EBADF')]);
+    expect(tokens.isInFile).toBe(false);
+    // Other errors are those of the work.
+    await expect(tokens.read(() => Promise.reject(new RangeError('mine')))).rejects.toThrow('mine');
+  });
 
   test('saved and opened again', () => {
     const folder = path.join(temporaryFolder(), 'store');
@@ -95,6 +126,32 @@ describe('the cache of tokenized data', () => {
     await build(sourceOf(conversations), {}, { ...plainRenderer, hash: 'another' });
     expect(encoded).toBe(12 + 12 + 11 + 12);
     expect(readdirSync(cacheFolder)).toHaveLength(4);
+  });
+
+  test('is not needed any more if the disk fails while it is in use', async () => {
+    const lost = temporaryFolder();
+    const notes: string[] = [];
+    const open = (rows = conversations) =>
+      createBatchSource({
+        source: sourceOf(rows),
+        tokenizer,
+        renderer: plainRenderer,
+        options: { batchSize: 2 },
+        cacheFolder: lost,
+        memoryTokens: 0,
+        onNote: (note) => notes.push(note),
+      });
+    const expected = await collect((await open()).epoch(0));
+    expect(expected).toHaveLength(6);
+    const [name = ''] = readdirSync(lost);
+    const source = await open();
+    const batches: unknown[] = [];
+    for await (const batch of source.epoch(0)) {
+      if (batches.push(batch) === 2) truncateSync(path.join(lost, name, 'tokens.bin'), 10);
+    }
+    expect(batches).toEqual(expected);
+    expect(await collect(source.epoch(0))).toEqual(expected);
+    expect(notes).toEqual([expect.stringMatching(new RegExp(`^The cache of tokens .*${name} can no longer be read`))]);
   });
 });
 

@@ -2,6 +2,7 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { writeError, writeFullySync } from '@whetstone/core/files';
+import { messageOf } from '@whetstone/core/util';
 import { GrowingInts } from './growing-ints.js';
 import { runsOf, type WeightRuns } from './token-weights.js';
 
@@ -20,10 +21,14 @@ export interface TokenStore {
   /**
    * Returns the packed tokens of a sample from `start` up to `end`, to be read with {@link idOf} and {@link isTarget}.
    * The result must not be changed.
+   *
+   * @throws `TokensLost` if they were in a file that can no longer be read
    */
   read(sample: number, start: number, end: number): Int32Array;
   /** Returns the weights of a sample's tokens; null if all are 1. */
   weightsOf(sample: number): WeightRuns | null;
+  /** Whether some tokens are in a file, so that reading them can fail. */
+  readonly isInFile: boolean;
   /** Returns the contents of the store, for a file. */
   snapshot(): StoreSnapshot;
 }
@@ -53,16 +58,29 @@ export const MEMORY_TOKENS = 32 << 20;
 /** A page in memory, or its position in a file. */
 export type Page = { readonly values: Int32Array } | { readonly file: number; readonly position: number };
 
-/** Reads tokens of a page, from memory or from its file. */
+/** Thrown if tokens that were in a file can no longer be read: the disk failed, or the file was truncated. */
+export class TokensLost extends Error {
+  override readonly name = 'TokensLost';
+}
+
+/** Fills a buffer from a position of a file of tokens. @throws `TokensLost` */
+export function readFully(file: number, bytes: Uint8Array, position: number): void {
+  try {
+    for (let done = 0; done < bytes.length;) {
+      const read = readSync(file, bytes, done, bytes.length - done, position + done);
+      if (read === 0) throw new TokensLost('the file is incomplete');
+      done += read;
+    }
+  } catch (cause) {
+    throw cause instanceof TokensLost ? cause : new TokensLost(messageOf(cause), { cause });
+  }
+}
+
+/** Reads tokens of a page, from memory or from its file. @throws `TokensLost` */
 export function readPage(page: Page, start: number, end: number): Int32Array {
   if ('values' in page) return page.values.subarray(start, end);
   const result = new Int32Array(end - start);
-  const bytes = new Uint8Array(result.buffer);
-  for (let done = 0; done < bytes.length;) {
-    const read = readSync(page.file, bytes, done, bytes.length - done, page.position + start * 4 + done);
-    if (read === 0) throw new Error('The token file is incomplete.');
-    done += read;
-  }
+  readFully(page.file, new Uint8Array(result.buffer), page.position + start * 4);
   return result;
 }
 
@@ -93,14 +111,24 @@ export function openOverflow(): number {
   return file;
 }
 
+/** How a store holds its tokens. */
+export interface TokenStoreOptions {
+  /** Tokens that are kept in memory; by default {@link MEMORY_TOKENS}. */
+  readonly memoryTokens?: number;
+  readonly pageTokens?: number;
+  /** Is told once if further tokens stay in memory, because the temporary file cannot be written. */
+  readonly onNote?: (note: string) => void;
+}
+
 /**
  * Creates a store that uses 4 bytes per token and 16 bytes per sample. Up to `memoryTokens` are in memory, further ones
- * in a temporary file.
+ * in a temporary file if it can be written.
  */
 export function createTokenStore({
   memoryTokens = MEMORY_TOKENS,
   pageTokens = PAGE_TOKENS,
-}: { readonly memoryTokens?: number; readonly pageTokens?: number } = {}): TokenStore {
+  onNote,
+}: TokenStoreOptions = {}): TokenStore {
   const pages: Page[] = [];
   const sizes: number[] = [];
   const pageOf = new GrowingInts();
@@ -113,27 +141,41 @@ export function createTokenStore({
   let inMemory = 0;
   let overflow: number | null = null;
   let written = 0;
+  let canWrite = true;
 
-  /** Finishes the current page: keeps it in memory, or writes it to the file if the memory limit is reached. */
+  /** Appends the current page to the temporary file. Returns null if that fails, as on a full disk. */
+  function writePage(): Page | null {
+    try {
+      overflow ??= openOverflow();
+      const bytes = new Uint8Array(current.buffer, 0, used * 4);
+      writeFullySync(overflow, bytes, written, tmpdir());
+      written += bytes.length;
+      return { file: overflow, position: written - bytes.length };
+    } catch (cause) {
+      canWrite = false;
+      onNote?.(
+        `All tokens are kept in memory: the temporary file in ${tmpdir()} cannot be written: ${messageOf(cause)}`,
+      );
+      return null;
+    }
+  }
+
+  /** Finishes the current page: keeps it in memory, or writes it to the file if the limit of memory is reached. */
   function finishPage(): void {
     const last = pages.length - 1;
     if (last < 0) return;
     sizes[last] = used;
-    if (inMemory + used <= memoryTokens) {
-      inMemory += used;
-      pages[last] = { values: current.subarray(0, used) };
-      return;
-    }
-    overflow ??= openOverflow();
-    const bytes = new Uint8Array(current.buffer, 0, used * 4);
-    writeFullySync(overflow, bytes, written, tmpdir());
-    pages[last] = { file: overflow, position: written };
-    written += bytes.length;
+    const page = canWrite && inMemory + used > memoryTokens ? writePage() : null;
+    if (page === null) inMemory += used;
+    pages[last] = page ?? { values: current.subarray(0, used) };
   }
 
   return {
     get samples(): number {
       return lengths.length;
+    },
+    get isInFile(): boolean {
+      return overflow !== null;
     },
     add(ids, supervised, weights) {
       if (pages.length === 0 || used + ids.length > current.length) {

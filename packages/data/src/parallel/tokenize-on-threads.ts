@@ -9,6 +9,8 @@ export interface ThreadedInputs extends Omit<ThreadOptions, 'workers'> {
   readonly source: DataSource;
   readonly tokenizer: Tokenizer;
   readonly renderer: ChatRenderer;
+  /** How many tokens are kept in memory, if not as many as by default. */
+  readonly memoryTokens?: number;
   /** Evaluation data to search for in the source. */
   readonly held?: { readonly fingerprints: HeldOut['fingerprints']; readonly finder: DuplicateFinder };
 }
@@ -18,11 +20,14 @@ export interface ThreadedInputs extends Omit<ThreadOptions, 'workers'> {
  * the data is small, cannot be shared between threads, or a thread ends: the caller then tokenizes it on this thread.
  */
 export async function tokenizeOnThreads(
-  { source, tokenizer, renderer, held, ...threads }: ThreadedInputs,
+  { source, tokenizer, renderer, held, memoryTokens, ...threads }: ThreadedInputs,
   options: BatchOptions,
 ): Promise<Tokenized | null> {
   if (!tokenizer.recipe || !renderer.recipe) return null;
-  const collector = createTokenCollector(held === undefined ? null : createLeakWatch(held.finder));
+  const collector = createTokenCollector(held === undefined ? null : createLeakWatch(held.finder), {
+    memoryTokens,
+    onNote: threads.onNote,
+  });
   const passOutput = {
     kind: 'tokens',
     tokenizer: tokenizer.recipe,
