@@ -2,7 +2,7 @@
 // oldest Node.js that their `engines` allow, which is older than what the tools of the tests need.
 // `npm run test:nodes -- [20 22 24 26 oldest]` runs some of them.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { everyNode, runQuickSuite } from './quick.mjs';
@@ -12,6 +12,8 @@ const majors = ['20', '22', '24', '26'];
 /** npm's package with the Node.js program of this platform. */
 const distribution = `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`;
 const folder = mkdtempSync(join(tmpdir(), 'whetstone-nodes-'));
+// A test runs the command as another user.
+chmodSync(folder, 0o755);
 
 const { engines } = JSON.parse(readFileSync(join(repository, 'packages/cli/package.json'), 'utf8'));
 const oldest = /^>=(\d+\.\d+\.\d+)$/.exec(engines.node)?.[1];
@@ -20,7 +22,8 @@ if (oldest === undefined) throw new Error(`Expected ">=major.minor.patch" as eng
 /** The newest published version of a major version. */
 function newest(major) {
   const versions = execFileSync('npm', ['view', `${distribution}@${major}`, 'version', '--json'], { encoding: 'utf8' });
-  return [JSON.parse(versions)].flat().at(-1);
+  const order = new Intl.Collator('en', { numeric: true });
+  return [JSON.parse(versions)].flat().sort(order.compare).at(-1);
 }
 
 /** Fetches a version. @returns the path of its program */

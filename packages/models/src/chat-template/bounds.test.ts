@@ -141,11 +141,15 @@ it('a hostile template is not repeated for every probe of the renderer', () => {
 });
 
 it('a nested message is an error with a code', () => {
-  let content: unknown = 'x';
-  for (let depth = 0; depth < 50_000; depth++) content = [content];
-  expect(() =>
-    compileTemplate('x').run({ messages: [{ role: 'user', content }], variables: {}, now: new Date(0) }),
-  ).toThrow(expect.objectContaining({ code: 'TEMPLATE_LIMIT' }) as Error);
+  for (const levels of [201, 50_000]) {
+    let content: unknown = 'x';
+    for (let depth = 0; depth < levels; depth++) content = [content];
+    const limit = expect.objectContaining({ code: 'TEMPLATE_LIMIT', expected: 'at most 200 levels' }) as Error;
+    const run = (messages: unknown[], variables: Record<string, unknown>) => () =>
+      compileTemplate('x').run({ messages, variables, now: new Date(0) });
+    expect(run([{ role: 'user', content }], {})).toThrow(limit);
+    expect(run([], { content })).toThrow(limit);
+  }
 });
 
 const MEGABYTE = 1_000_000;

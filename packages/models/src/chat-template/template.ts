@@ -1,6 +1,6 @@
 import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
-import { isWrittenNumber } from '@whetstone/core/util';
-import { bounded, BoundExceeded, countCall } from './bounds.js';
+import { isNestedDeeper, isWrittenNumber, MAX_JSON_DEPTH } from '@whetstone/core/util';
+import { bounded, BoundExceeded, countCall, exceeded } from './bounds.js';
 import type { Evaluation } from './evaluation.js';
 import { createGlobals } from './globals.js';
 import { parseTemplate } from './parser.js';
@@ -92,6 +92,9 @@ function evaluationOf(
   variables: TemplateRun['variables'],
   root: Scope,
 ): Evaluation {
+  // A recursion into deeper values would overflow the stack, which the engine does not always report as such.
+  if ([...messages, ...Object.values(variables)].some((value) => isNestedDeeper(value)))
+    exceeded('A message or a variable is nested too deeply', MAX_JSON_DEPTH, 'levels');
   const provenance = createProvenance();
   for (const [name, value] of Object.entries(variables)) root.set(name, toValue(value));
   const positions = new Map<Value, number>();
