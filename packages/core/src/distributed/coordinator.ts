@@ -77,6 +77,8 @@ interface Roster {
   readonly connected: Map<number, ConnectedWorker>;
   /** Ranks in whose name connections were refused because of their token. */
   readonly withoutToken: Set<number>;
+  /** Why connections were refused that had another configuration than the chief, by rank. */
+  readonly conflicts: Map<number, string>;
   phase: 'joining' | 'running' | 'closing' | 'over';
   nameOf(rank: number): string;
   broadcast(message: FromCoordinator, except?: number): void;
@@ -92,6 +94,7 @@ function createRoster({ count, nameOf }: CoordinatorOptions): Roster {
     ranks: Array.from({ length: count }, (_, rank) => rank),
     connected,
     withoutToken: new Set(),
+    conflicts: new Map(),
     phase: 'joining',
     nameOf,
     broadcast: (message, except) => {
@@ -215,24 +218,24 @@ function refuse(connection: Connection<FromCoordinator, ToCoordinator>, refusal:
   connection.end();
 }
 
-/** Ends the run if the settings of a worker differ from those of rank 0. Returns whether it did. */
-function failIfSettingsDiffer({ connected, fail, nameOf }: Roster, { rank, settings }: Hello): boolean {
+/** Returns how the settings of a worker differ from those of rank 0; null if they are the same. */
+function conflictOf({ connected, nameOf }: Roster, { rank, settings }: Hello): string | null {
   const chief = connected.get(0)?.hello.settings ?? settings;
   const differing = Object.keys({ ...chief, ...settings }).filter((name) => chief[name] !== settings[name]);
-  if (differing.length === 0) return false;
-  fail(
-    'CONFIG_CONFLICT',
+  if (differing.length === 0) return null;
+  return (
     `${capitalize(nameOf(rank))} has a configuration different from that of ${nameOf(0)}: ` +
-      `${differing.join(', ')} ${differing.length === 1 ? 'differs' : 'differ'}.`,
-    { workers: [rank] },
+    `${differing.join(', ')} ${differing.length === 1 ? 'differs' : 'differ'}.`
   );
-  return true;
 }
 
 /** Ends the run because workers did not connect in time. */
-function failMissing({ ranks, connected, withoutToken, nameOf, fail, failLost }: Roster, timeoutSeconds: number): void {
+function failMissing(roster: Roster, timeoutSeconds: number): void {
+  const { ranks, connected, withoutToken, conflicts, nameOf, fail, failLost } = roster;
   const missing = ranks.filter((rank) => !connected.has(rank));
   const refused = missing.filter((rank) => withoutToken.has(rank));
+  const [differing] = missing.filter((rank) => conflicts.has(rank));
+  if (differing !== undefined) return fail('CONFIG_CONFLICT', conflicts.get(differing) ?? '', { workers: [differing] });
   if (refused.length === 0) return failLost(missing, `did not connect within ${timeoutSeconds} s.`);
   const { code, message } = tokenMismatch(
     `${capitalize(refused.map(nameOf).join(' and '))} did not connect with the cluster's token within ` +
@@ -274,12 +277,12 @@ function closeConnections(roster: Roster): void {
  */
 function createReception(
   roster: Roster,
-  { cluster, token = null, warn = () => undefined }: CoordinatorOptions,
-  admit: (connection: Connection<FromCoordinator, ToCoordinator>, hello: Hello, peer?: Peer) => void,
+  { cluster, token = null }: CoordinatorOptions,
+  warn: (message: string) => void,
+  admit: Admit,
 ): Coordinator['accept'] {
   const strangers = new Set<Connection<FromCoordinator, ToCoordinator>>();
-  let warnings = 0;
-  const welcome: typeof admit = (connection, ...others) => {
+  const welcome: Admit = (connection, ...others) => {
     strangers.delete(connection);
     admit(connection, ...others);
   };
@@ -291,8 +294,7 @@ function createReception(
   ): void => {
     if (roster.ranks.includes(rank)) roster.withoutToken.add(rank);
     const { code, message } = tokenMismatch(`The chief refused ${roster.nameOf(rank)}: ${how}.`);
-    if (warnings++ < MAX_WARNINGS)
-      warn(`[${code}] A connection from ${address} was refused as worker ${rank}: ${how}.`);
+    warn(`[${code}] A connection from ${address} was refused as worker ${rank}: ${how}.`);
     refuse(connection, [code, message]);
   };
   /** Admits a worker that proves that it knows the token. */
@@ -341,8 +343,66 @@ function createReception(
   };
 }
 
+/** Returns a function that passes on the first few warnings. */
+function fewWarnings(warn: (message: string) => void = () => undefined): (message: string) => void {
+  let warnings = 0;
+  return (message) => {
+    if (warnings++ < MAX_WARNINGS) warn(message);
+  };
+}
+
+type Admit = (connection: Connection<FromCoordinator, ToCoordinator>, hello: Hello, peer?: Peer) => void;
+
+/**
+ * Returns what makes a worker of a connection that said hello, and passes its messages to `handle`.
+ *
+ * Before the run starts, a connection that proved nothing ends with itself only: the right worker may still come.
+ */
+function createAdmission(
+  roster: Roster,
+  { token = null, isLocal = false }: CoordinatorOptions,
+  warn: (message: string) => void,
+  handle: (rank: number, worker: ConnectedWorker, message: ToCoordinator) => void,
+): Admit {
+  const isUnproven = (peer?: Peer): peer is Peer => peer !== undefined && token === null && roster.phase === 'joining';
+  const dismiss = (rank: number, worker: ConnectedWorker, { address }: Peer, how: string): void => {
+    if (roster.connected.get(rank) !== worker) return;
+    roster.connected.delete(rank);
+    worker.left = true;
+    worker.connection.end();
+    warn(`The connection from ${address} as worker ${rank} ended before the run started: ${how}.`);
+  };
+  return (connection, hello, peer) => {
+    const refusal = refusalOf(roster, hello, peer);
+    if (refusal !== null) return refuse(connection, refusal);
+    const { rank } = hello;
+    const conflict = conflictOf(roster, hello);
+    if (conflict !== null && isUnproven(peer)) {
+      roster.conflicts.set(rank, conflict);
+      warn(`[CONFIG_CONFLICT] A connection from ${peer.address} was refused: ${conflict}`);
+      return refuse(connection, ['CONFIG_CONFLICT', conflict]);
+    }
+    const worker: ConnectedWorker = { hello, connection, lastHeard: secondsNow(), left: false, stalled: null };
+    roster.connected.set(rank, worker);
+    peer?.trust(MAX_LINE_BYTES);
+    connection.onMessage((message) => {
+      if (message.type === 'failed' && isUnproven(peer))
+        dismiss(rank, worker, peer, `[${message.code}] ${message.message}`);
+      else handle(rank, worker, message);
+    });
+    connection.onClose((reason) => {
+      if (isUnproven(peer)) return dismiss(rank, worker, peer, reason);
+      if (!worker.left) roster.failLost([rank], `disconnected (${reason}).`);
+      worker.left = true;
+    });
+    if (conflict !== null) roster.fail('CONFIG_CONFLICT', conflict, { workers: [rank] });
+    else welcomeIfComplete(roster, isLocal);
+  };
+}
+
 export function createCoordinator(options: CoordinatorOptions): Coordinator {
-  const { timeouts, isLocal = false } = options;
+  const { timeouts } = options;
+  const warn = fewWarnings(options.warn);
   const roster = createRoster(options);
   const gathers = createGathers(roster);
   const started = secondsNow();
@@ -361,22 +421,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
       );
     }
   };
-
-  const admit = (connection: Connection<FromCoordinator, ToCoordinator>, hello: Hello, peer?: Peer): void => {
-    const refusal = refusalOf(roster, hello, peer);
-    if (refusal !== null) return refuse(connection, refusal);
-    const { rank } = hello;
-    const worker: ConnectedWorker = { hello, connection, lastHeard: secondsNow(), left: false, stalled: null };
-    roster.connected.set(rank, worker);
-    peer?.trust(MAX_LINE_BYTES);
-    connection.onMessage((message) => handleMessage(rank, worker, message));
-    connection.onClose((reason) => {
-      if (!worker.left) roster.failLost([rank], `disconnected (${reason}).`);
-      worker.left = true;
-    });
-    if (!failIfSettingsDiffer(roster, hello)) welcomeIfComplete(roster, isLocal);
-  };
-  const accept = createReception(roster, options, admit);
+  const accept = createReception(roster, options, warn, createAdmission(roster, options, warn, handleMessage));
 
   const watching = watch(timeouts.heartbeatSeconds, (now) =>
     checkWorkers(roster, gathers, now, now - started, timeouts),

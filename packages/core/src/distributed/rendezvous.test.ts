@@ -25,6 +25,7 @@ interface JoinChanges {
   readonly settings?: Readonly<Record<string, string>>;
   readonly timeoutSeconds?: number;
   readonly signal?: AbortSignal;
+  readonly token?: string;
 }
 
 /** Joins the cluster as one of `addresses`. All workers run in this process. */
@@ -166,11 +167,14 @@ describe('joinCluster', () => {
     await chief;
   });
 
-  it('names the configuration section that differs', async () => {
+  it.each([
+    ['at once if the workers have a token', { token: 'a'.repeat(32) }, 30],
+    ['after the timeout without a token', {}, 1],
+  ])('names the configuration section that differs, %s', async (_, token, timeoutSeconds) => {
     const addresses = await addressesFor(2);
     const failures = await Promise.all([
-      failureOf(join(addresses, 0)),
-      failureOf(join(addresses, 1, { settings: { training: 'b' } })),
+      failureOf(join(addresses, 0, { ...token, timeoutSeconds })),
+      failureOf(join(addresses, 1, { ...token, settings: { training: 'b' } })),
     ]);
     for (const { code, message } of failures) {
       expect(code).toBe('CONFIG_CONFLICT');

@@ -110,6 +110,48 @@ describe('a connection ends nothing but itself if it sends', () => {
   });
 });
 
+describe('without a token, before the run starts, the worker can still join after', () => {
+  const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
+  const failed = '{"type":"failed","code":"INTERNAL","message":"forged"}\n';
+
+  it.each([
+    [
+      'a hello with another configuration',
+      { training: hashOf('b') },
+      '',
+      /^\[CONFIG_CONFLICT\] .* 127\.0\.0\.1 was refused/,
+    ],
+    ['a forged hello whose connection fails', { training: hashOf('a') }, failed, /ended .*: \[INTERNAL\] forged\.$/],
+    [
+      'a forged hello whose connection ends',
+      { training: hashOf('a') },
+      '{"type":"nonsense"}\n',
+      /ended before the run/,
+    ],
+  ])('%s', async (_, settings, then, warning) => {
+    // With a third worker, a forged hello does not complete the cluster.
+    const addresses = await addressesFor(3);
+    const warnings: string[] = [];
+    const chief = join(addresses, 0, { warn: (message) => warnings.push(message) });
+    await closed(await send(addresses, [hello({ cluster: hashOf(addresses.join()), settings }), then]));
+    await expectWorking(await Promise.all([chief, join(addresses, 1), join(addresses, 2)]));
+    expect(warnings).toEqual([expect.stringMatching(warning)]);
+  });
+});
+
+it('a second hello does not displace the first one', async () => {
+  const addresses = await addressesFor(2);
+  const chief = join(addresses, 0);
+  const cluster = createHash('sha256').update(addresses.join()).digest('hex').slice(0, 16);
+  const settings = { training: createHash('sha256').update('b').digest('hex').slice(0, 16) };
+  const first = join(addresses, 1);
+  const workers = await Promise.all([chief, first]);
+  // While the run is at work: with the same and with another configuration.
+  await closed(await send(addresses, [hello({ cluster, settings })]));
+  await closed(await send(addresses, [hello({ cluster })]));
+  await expectWorking(workers);
+});
+
 it('connections that say nothing do not keep the workers out', async () => {
   const addresses = await addressesFor(2);
   const chief = join(addresses, 0);
