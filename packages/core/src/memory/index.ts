@@ -10,5 +10,5 @@ export {
   swapBytes,
   type MemoryLimit,
 } from './limits.js';
-export { explainEnd, observeMemory, type MemoryObservation } from './observation.js';
+export { explainEnd, observeMemory, type ExpectedShortage, type MemoryObservation } from './observation.js';
 export { memoryOptions, optionsHint, totalOf, type MemoryParts } from './options.js';

@@ -34,6 +34,16 @@ describe('explainEnd', () => {
     expect(isMemory).toBe(true);
   });
 
+  it('or if it was expected, because a library can end a process whose next allocation is too large', () => {
+    const shortage = { neededBytes: 9e9, usableBytes: 4e9, origin: 'of this process (ulimit -v)' };
+    const { text, isMemory } = explainEnd(observation(), { boot: 'one', kills: kills(1, 5) }, shortage);
+    expect(text).toContain(
+      'It was expected to need 9.0 GB of the limit of this process (ulimit -v), of which it could',
+    );
+    expect(text).toMatch(/could use 4\.0 GB, so it probably ended for lack of memory\.$/);
+    expect(isMemory).toBe(true);
+  });
+
   it.each([
     ['nothing points to it', observation(), { boot: 'one', kills: kills(1, 5) }],
     // A new cgroup of the same name starts at 0.

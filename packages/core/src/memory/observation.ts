@@ -34,6 +34,13 @@ export function observeMemory(
   };
 }
 
+/** A limit that a process was expected to exceed. */
+export interface ExpectedShortage {
+  readonly neededBytes: number;
+  readonly usableBytes: number;
+  readonly origin: string;
+}
+
 /** From this share of a limit on, a process that ended for an unknown reason probably lacked memory. */
 const NEARLY_ALL = 0.9;
 
@@ -48,14 +55,17 @@ export interface ProbableEnd {
 /**
  * Explains the end of a process that could not report an error itself: compares what was last observed with what the
  * kernel has counted since. It names a reason only as probable, because the kernel does not record which process it
- * ended.
+ * ended. An allocation that fails in a library can end a process long before a limit is reached, so a shortage that was
+ * expected counts, too.
  *
  * @param before the last observation while the process ran; null if there is none
  * @param now the counts of the kernel and the boot of the machine after its end
+ * @param shortage what was estimated before the first step; null if the memory was expected to suffice
  */
 export function explainEnd(
   before: MemoryObservation | null,
   now: Pick<MemoryObservation, 'boot' | 'kills'>,
+  shortage: ExpectedShortage | null = null,
 ): ProbableEnd {
   if (before === null) return { text: 'Why it ended is unknown, and so is its memory.', isMemory: false };
   const used = usageText(before);
@@ -75,6 +85,14 @@ export function explainEnd(
         'exhausted; it is unknown whether this was one of them. ';
   if (before.limit !== null && usedShare(before.limit) >= NEARLY_ALL)
     return { text: `${used}${kernel}It probably ended for lack of memory.`, isMemory: true };
+  if (shortage !== null)
+    return {
+      text:
+        `${used}${kernel}It was expected to need ${formatBytes(shortage.neededBytes)} of the limit ` +
+        `${shortage.origin}, of which it could use ${formatBytes(shortage.usableBytes)}, so it probably ended for ` +
+        'lack of memory.',
+      isMemory: true,
+    };
   return { text: `${used}${kernel}Why it ended is unknown.`, isMemory: killed !== null };
 }
 

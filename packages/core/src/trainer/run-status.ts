@@ -8,6 +8,7 @@ import {
   memoryLimits,
   observeMemory,
   outOfMemoryKills,
+  type ExpectedShortage,
   type MemoryObservation,
 } from '../memory/index.js';
 import type { RunPosition } from '../training/train-run.js';
@@ -32,11 +33,16 @@ export interface RunStatus extends MemoryObservation {
   readonly position: RunPosition | null;
   /** The options that reduce the memory of the run; null if they are not known yet. */
   readonly hint: string | null;
+  /** The limit that the run was expected to exceed; null if none, or if it is not known yet. */
+  readonly shortage: ExpectedShortage | null;
 }
+
+/** What the run knows of itself. */
+type OwnStatus = Pick<RunStatus, 'position' | 'hint' | 'shortage'>;
 
 /** Records the status of a run in its output folder. A failure has no consequence for the run. */
 export interface StatusRecorder {
-  note(changes: Partial<Pick<RunStatus, 'position' | 'hint'>>): void;
+  note(changes: Partial<OwnStatus>): void;
   /** Removes the record. */
   close(): Promise<void>;
 }
@@ -45,7 +51,7 @@ export interface StatusRecorder {
 export async function recordStatus(folder: string, token: string): Promise<StatusRecorder> {
   const file = join(folder, STATUS_FILE);
   const handle = await open(file, 'w').catch(() => null);
-  let status: Pick<RunStatus, 'token' | 'position' | 'hint'> = { token, position: null, hint: null };
+  let status: OwnStatus & Pick<RunStatus, 'token'> = { token, position: null, hint: null, shortage: null };
   let written = -Infinity;
   let writing: Promise<void> | null = null;
   const write = (): void => {
@@ -74,7 +80,7 @@ export async function recordStatus(folder: string, token: string): Promise<Statu
   };
 }
 
-async function writeStatus(handle: FileHandle, known: Pick<RunStatus, 'token' | 'position' | 'hint'>): Promise<void> {
+async function writeStatus(handle: FileHandle, known: OwnStatus & Pick<RunStatus, 'token'>): Promise<void> {
   const observed = observeMemory(process.memoryUsage.rss(), [...memoryLimits(), heapLimit()]);
   const status: RunStatus = { ...known, time: new Date().toISOString(), ...observed };
   const text = Buffer.from(`${JSON.stringify({ format: FORMAT, ...status })}\n`);
@@ -115,7 +121,8 @@ export function describeUnfinished(
   status: RunStatus | null,
   now: Pick<MemoryObservation, 'boot' | 'kills'> = { boot: bootOf(), kills: outOfMemoryKills() },
 ): string {
-  const { text, isMemory } = explainEnd(status, now);
+  // Records of earlier versions have no shortage.
+  const { text, isMemory } = explainEnd(status, now, status?.shortage ?? null);
   const { position = null, hint = null, time = renewed.toISOString() } = status ?? {};
   const stage = position?.stage === undefined ? '' : ` of stage '${position.stage}'`;
   const where =

@@ -215,12 +215,12 @@ export function warnAboutMemory(run: TrainRun, sources: CheckpointSources): void
   const need = memoryNeed(run, sources);
   const hint = optionsHint(memoryOptions(run.config, need.parts, need.batch.length));
   if (run.memory !== undefined) run.memory.hint = hint;
-  run.noteStatus?.({ hint });
   const processes = run.localProcesses ?? 1;
   const resident = run.backend.deviceMemoryBytes === undefined ? process.memoryUsage.rss() : 0;
   const exceeded = exceededLimit(need.bytes, limitsOf(run), resident, processes);
-  if (exceeded === null) return;
+  if (exceeded === null) return run.noteStatus?.({ hint });
   const { limit, needed, usable } = exceeded;
+  run.noteStatus?.({ hint, shortage: { neededBytes: needed, usableBytes: usable, origin: limit.origin } });
   run.warn(
     `The run will need about ${formatBytes(needed)} of memory${processes > 1 ? ` for ${processes} processes` : ''} ` +
       `(${describeNeed(need)}). It can use ${formatBytes(usable)} of the limit ${limit.origin}, ` +

@@ -18,6 +18,7 @@ import type {
   TensorBackendInfo,
 } from '../contract/index.js';
 import type { Workers } from '../contract/workers.js';
+import type { ExpectedShortage } from '../memory/index.js';
 import type { Named, Owner } from './named.js';
 import type { MetricEvaluation } from './measure-metrics.js';
 import type { HookRunner } from '../hooks/types.js';
@@ -110,7 +111,11 @@ export interface TrainRun {
    * Records how far the run is, and what needs less memory, so that the next run in the folder can explain why this one
    * did not finish.
    */
-  noteStatus?(changes: { readonly position?: RunPosition; readonly hint?: string }): void;
+  noteStatus?(changes: {
+    readonly position?: RunPosition;
+    readonly hint?: string;
+    readonly shortage?: ExpectedShortage | null;
+  }): void;
   /**
    * Claims the output folder for this run. The engine calls it once, after all checks of the configuration: until then,
    * an older run in the folder is not overwritten.
