@@ -7,7 +7,7 @@ import { duration, loss } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { isLaunched, onLauncherGone, onPassedSignal, tellLauncherOfCrashes } from '../launched.js';
 import { launchWorkers } from '../launch-workers.js';
-import { trainingProgress } from '../progress.js';
+import { trainingProgress, type TrainingProgress } from '../progress.js';
 import { createTerminal, terminalLogger, type Terminal } from '../terminal.js';
 import { Trainer } from '../trainer.js';
 
@@ -28,18 +28,12 @@ export async function train(config: string, options: TrainOptions): Promise<void
   const membership = clusterOfEnvironment();
   const loud = createTerminal(options.json === true);
   if (options.processes !== undefined && options.processes !== 1) {
-    if (options.processes === 0)
-      throw new WhetstoneError('USAGE', 'A run needs at least one process.', { found: '--processes 0' });
-    if (membership !== null)
-      throw new WhetstoneError(
-        'USAGE',
-        '--processes starts workers, but TF_CONFIG already makes this process a worker.',
-        { hint: 'Use only one of them.' },
-      );
+    checkProcesses(options.processes, membership !== null);
     return launchWorkers(options.processes, commandLineOf(config, options), loud);
   }
-  const terminal = membership === null || membership.rank === 0 ? loud : quiet(loud);
-  if (membership !== null && membership.rank > 0 && !isLaunched())
+  const isShowing = membership === null || membership.rank === 0;
+  const terminal = isShowing ? loud : quiet(loud);
+  if (!isShowing && !isLaunched())
     loud.line(
       `This is ${workerName(membership, membership.rank)} of ${membership.count}; worker 0 shows the progress.`,
     );
@@ -47,7 +41,7 @@ export async function train(config: string, options: TrainOptions): Promise<void
   const interrupt = listenForInterrupt(
     () => {
       progress.stop();
-      if (membership === null || membership.rank === 0)
+      if (isShowing)
         terminal.complain(
           'Interrupted: finishing this step and writing a checkpoint. Press Ctrl-C again to stop immediately.',
         );
@@ -66,6 +60,32 @@ export async function train(config: string, options: TrainOptions): Promise<void
     overrides: [...options.set, ...(options.resume === true ? ['training.resumeFromCheckpoint=true'] : [])],
     services: [provide(LOGGER, progress.logger(terminalLogger(terminal)))],
   });
+  showProgress(trainer, progress, terminal);
+  try {
+    const report = await trainer.run({ signal: interrupt.signal });
+    progress.stop();
+    describeReport(terminal, report);
+    terminal.result(report);
+  } finally {
+    progress.stop();
+    interrupt.close();
+  }
+}
+
+/** @throws `USAGE` if no processes are to be started, or if this one is already a worker of others */
+function checkProcesses(processes: number, isWorker: boolean): void {
+  if (processes === 0)
+    throw new WhetstoneError('USAGE', 'A run needs at least one process.', { found: '--processes 0' });
+  if (isWorker)
+    throw new WhetstoneError(
+      'USAGE',
+      '--processes starts workers, but TF_CONFIG already makes this process a worker.',
+      { hint: 'Use only one of them.' },
+    );
+}
+
+/** Shows the events of a run. */
+function showProgress(trainer: Trainer, progress: TrainingProgress, terminal: Terminal): void {
   trainer.on('run:start', (run) => {
     progress.stop();
     if (run.stage !== undefined)
@@ -80,15 +100,6 @@ export async function train(config: string, options: TrainOptions): Promise<void
   trainer.on('step', progress.step);
   trainer.on('evaluate', progress.evaluated);
   trainer.on('save', ({ folder }) => progress.line(`saved ${folder}`));
-  try {
-    const report = await trainer.run({ signal: interrupt.signal });
-    progress.stop();
-    describeReport(terminal, report);
-    terminal.result(report);
-  } finally {
-    progress.stop();
-    interrupt.close();
-  }
 }
 
 /** The command line of every worker. */

@@ -62,6 +62,46 @@ function returnTo({ run, files }: Position, folder: string): void {
   }
 }
 
+/** An event file that is being written. */
+interface EventFile {
+  readonly file: string;
+  /** The bytes that were written. */
+  readonly bytes: number;
+  write(event: TensorBoardEvent): void;
+  sync(): void;
+  close(): void;
+}
+
+/** Opens an event file. Its functions throw the errors of `writeError`. */
+function openEventFile(file: string): EventFile {
+  const descriptor = withWriteErrors(file, () => openSync(file, 'a'));
+  let bytes = 0;
+  const sync = (): void => withWriteErrors(file, () => fsyncSync(descriptor));
+  return {
+    file,
+    get bytes() {
+      return bytes;
+    },
+    write(event) {
+      const record = frameRecord(encodeEvent(event));
+      withWriteErrors(file, () => {
+        let done = 0;
+        // A single call can write fewer bytes.
+        while (done < record.length) done += writeSync(descriptor, record, done);
+      });
+      bytes += record.length;
+    },
+    sync,
+    close() {
+      try {
+        sync();
+      } finally {
+        withWriteErrors(file, () => closeSync(descriptor));
+      }
+    },
+  };
+}
+
 /**
  * Creates a logger that writes steps and evaluations for TensorBoard (`tensorboard --logdir runs`). Each start of a run
  * writes a new file. A checkpoint contains the position in the files: a run that resumes from it removes what follows.
@@ -70,31 +110,13 @@ function returnTo({ run, files }: Position, folder: string): void {
  * @throws `DISK_FULL`
  */
 export function createTensorBoardLog(folder: string, everySteps = 1, now: () => number = Date.now): Callback {
-  let open: { readonly descriptor: number; readonly file: string; bytes: number } | null = null;
+  let open: EventFile | null = null;
   let position: Position | null = null;
   let resumed: Position | null = null;
-  const write = (event: TensorBoardEvent): void => {
-    if (open === null) return;
-    const { descriptor, file } = open;
-    const record = frameRecord(encodeEvent(event));
-    withWriteErrors(file, () => {
-      let done = 0;
-      // A single call can write fewer bytes.
-      while (done < record.length) done += writeSync(descriptor, record, done);
-    });
-    open.bytes += record.length;
-  };
   const close = (): void => {
-    if (open === null) return;
-    const { descriptor, file } = open;
+    const closing = open;
     open = null;
-    withWriteErrors(file, () => {
-      try {
-        fsyncSync(descriptor);
-      } finally {
-        closeSync(descriptor);
-      }
-    });
+    closing?.close();
   };
   return {
     onRunStart: ({ startStep }) => {
@@ -107,23 +129,23 @@ export function createTensorBoardLog(folder: string, everySteps = 1, now: () => 
       const time = seconds.toFixed(3).replace('.', '').padStart(13, '0');
       // TensorBoard recognizes event files by this name, and reads them in the order of their names.
       const file = join(folder, `${PREFIX}${time}.${hostname()}.${process.pid}.${run}`);
-      open = { file, descriptor: withWriteErrors(file, () => openSync(file, 'a')), bytes: 0 };
-      write({ kind: 'version', seconds, step: 0 });
+      open = openEventFile(file);
+      open.write({ kind: 'version', seconds, step: 0 });
       // A new run has events of step 0, too.
-      write({ kind: 'start', seconds, step: startStep === 0 ? 0 : startStep + 1 });
+      open.write({ kind: 'start', seconds, step: startStep === 0 ? 0 : startStep + 1 });
     },
     onStep: (report) => {
       if (report.step % everySteps === 0 || report.step === report.totalSteps)
-        write({ kind: 'scalars', seconds: now() / 1000, step: report.step, scalars: scalarsOf('train', report) });
+        open?.write({ kind: 'scalars', seconds: now() / 1000, step: report.step, scalars: scalarsOf('train', report) });
     },
     onEvaluate: (report) =>
-      write({ kind: 'scalars', seconds: now() / 1000, step: report.step, scalars: scalarsOf('eval', report) }),
+      open?.write({ kind: 'scalars', seconds: now() / 1000, step: report.step, scalars: scalarsOf('eval', report) }),
     onRunEnd: close,
     onRunError: close,
     saveState: (): Json => {
       if (open === null || position === null) return resumed === null ? null : { ...resumed };
       // The events before the position must be on the disk when the checkpoint is.
-      fsyncSync(open.descriptor);
+      open.sync();
       return { run: position.run, files: { ...position.files, [basename(open.file)]: open.bytes } };
     },
     // The position matters only to a run that resumes: the files keep the events of steps that a rollback undoes.
