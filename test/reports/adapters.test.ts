@@ -17,6 +17,7 @@ import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import type { LoraOptions } from '../../packages/strategies/src/lora/options.js';
 import { isTargeted } from '../../packages/strategies/src/lora/targets.js';
 import { forwardInputOf, largestDifference } from '../support/model-numbers.js';
+import { writeTrained } from '@whetstone/core/checkpoint';
 import { openSafetensors, writeSafetensors } from '@whetstone/core/safetensors';
 import { goldenPath } from '../support/golden.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -174,6 +175,68 @@ describe('the modules of an adapter', () => {
     attachment.dispose();
     (await loadAdapter(model, copy)).dispose();
     tf.dispose([...copy.tensors.values()]);
+  });
+
+  const run = { seed: 1, totalSteps: 1, modelFolder: null };
+  const queries = [0, 1, 2].map((index) => `model.layers.${index}.self_attn.q_proj`);
+  const byPath = (...values: number[]): object =>
+    Object.fromEntries(values.map((value, index) => [queries[index] ?? '', value]));
+
+  // PEFT writes and reads the patterns in the order of their names.
+  it.each<[string, Record<string, number>, object]>([
+    ['are as configured', { '0\\..*q_proj': 3, q_proj: 4 }, { '0\\..*q_proj': 3, q_proj: 4 }],
+    ['have the order in which they are written', { q_proj: 4, k_proj: 3 }, { k_proj: 3, q_proj: 4 }],
+    ['name modules if another one would decide in that order', { q_proj: 4, '0\\..*q_proj': 3 }, byPath(4, 4, 4)],
+    ['name modules if only JavaScript reads one', { '[01]\\.(?<a>.*)q_proj': 3, q_proj: 4 }, byPath(3, 3, 4)],
+    ['name modules if Python reads one differently', { '[^]*\\.q_proj': 3 }, byPath(3, 3, 3)],
+  ])('have patterns that %s', async (_, patterns, expected) => {
+    for (const option of ['rankPattern', 'alphaPattern'] as const) {
+      const strategy = loraStrategy({ targetModules: ['q_proj'], [option]: patterns });
+      const attachment = await strategy.attach(model, run);
+      const exported = attachment.exportAdapter?.() ?? expect.fail('no adapter');
+      const written = (exported.config as Record<string, object>)[
+        option === 'rankPattern' ? 'rank_pattern' : 'alpha_pattern'
+      ];
+      expect(Object.entries(written ?? {})).toEqual(Object.entries(expected));
+      attachment.dispose();
+    }
+  });
+
+  it('keep their scale in the file, whatever the order of the patterns', async () => {
+    const folder = await temporaryFolder();
+    const strategy = loraStrategy({ rank: 2, alphaPattern: { q_proj: 32, '.*q_proj': 4 }, initLoraWeights: 'pissa' });
+    const attachment = await strategy.attach(model, run);
+    for (const variable of attachment.trainable.values()) tf.tidy(() => variable.assign(tf.mul(variable, 1.5)));
+    const ids = [[1, 2, 3]];
+    const logits = (): Float32Array =>
+      tf.tidy(() =>
+        model.logits(forwardInputOf({ input_ids: ids, attention_mask: [[1, 1, 1]] }), 'all').dataSync<'float32'>(),
+      );
+    const trained = logits();
+    await writeTrained(folder, model, attachment);
+    attachment.dispose();
+    const files = await readAdapterFolder(folder);
+    const loaded = await loadAdapter(model, files);
+    expect(largestDifference(logits(), trained)).toBeLessThan(1e-4);
+    loaded.dispose();
+    files.dispose();
+  });
+
+  // Python's documentation of `re`: \\A and \\Z match the ends of the text, {,n} means {0,n}.
+  it.each<[Selection, string[]]>([
+    [{ target_modules: '\\A.*q_proj\\Z' }, [0, 1, 2].map((index) => `model.layers.${index}.self_attn.q_proj`)],
+    [
+      { target_modules: 'model\\.layers\\.[1-9]{,1}\\..*k_proj' },
+      [1, 2].map((i) => `model.layers.${i}.self_attn.k_proj`),
+    ],
+    [
+      { target_modules: '.*(?P<layer>[12])\\.self_attn\\.v_proj' },
+      [1, 2].map((i) => `model.layers.${i}.self_attn.v_proj`),
+    ],
+    [{ target_modules: ['q_proj'], exclude_modules: '.*\\.[01]\\..*\\Z' }, ['model.layers.2.self_attn.q_proj']],
+    [{ target_modules: '.*\\.[{,1}\\]0]\\..*\\.q_proj' }, [0, 1].map((i) => `model.layers.${i}.self_attn.q_proj`)],
+  ])('are selected by expressions of Python: %j', (fields, expected) => {
+    expect(selectedBy(fields)).toEqual(expected);
   });
 
   it.each([

@@ -82,6 +82,13 @@ describe('an exported adapter is refused if PEFT would read it differently', () 
     ['LoRA', 'lora-llama', 'llama', remove('layers.1.self_attn.v_proj'), 'selects model.layers.1.self_attn.v_proj'],
     ['LoRA', 'lora-llama', 'llama', set({ r: 5 }), 'differs from r and rank_pattern'],
     ['LoRA', 'lora-patterns-llama', 'llama', set({ rank_pattern: {} }), 'differs from r and rank_pattern'],
+    [
+      'LoRA',
+      'lora-llama',
+      'llama',
+      set({ alpha_pattern: { q_proj: 4, '.*_proj': 2 } }),
+      'alpha_pattern match model.layers.0.self_attn.q_proj',
+    ],
     ['LoRA', 'lora-llama', 'llama', set({ use_dora: true }), 'magnitudes of DoRA are missing'],
     ['DoRA', 'dora-gpt2', 'gpt2', set({ use_dora: false }), 'need use_dora'],
     ['LoRA', 'lora-llama', 'llama', set({ modules_to_save: ['norm'] }), 'base_model.model.model.norm.weight'],

@@ -1,6 +1,6 @@
 import type { Problem } from '../contract/errors.js';
 import type { LinearSiteOutline, ModelOutline } from '../contract/model.js';
-import { boundedPattern, isRecord, matchesName } from '../util/index.js';
+import { boundedPattern, compilePython, isRecord, matchesName, sortKeys } from '../util/index.js';
 
 /** What the export of an adapter is compared with. */
 export type ExportedModel = Pick<
@@ -28,7 +28,7 @@ export const pathOf = (key: string): string => (key.startsWith(PREFIX) ? key.sli
 export function shapeProblems(model: ExportedModel, exported: Exported): readonly Problem[] {
   switch (exported.config['peft_type']) {
     case 'LORA':
-      return [...loraShapes(model, exported), ...magnitudeProblems(exported)];
+      return [...orderProblems(model, exported), ...loraShapes(model, exported), ...magnitudeProblems(exported)];
     case 'IA3':
       return ia3Shapes(model, exported);
     default:
@@ -46,13 +46,42 @@ const wrongShape = (key: string, expected: readonly unknown[], found: readonly n
 /** The name of a low-rank matrix: module, A or B. */
 const matrixName = /^(.*)\.lora_(embedding_)?([AB])(?:\.weight)?$/;
 
+/** Returns a function that returns the value of the first pattern that matches a module, as PEFT finds it. */
+function byPattern(patterns: Fields): (module: string) => unknown {
+  const compiled = Object.entries(patterns).map(([key, value]) => ({
+    pattern: boundedPattern(compilePython(`^(.*\\.)?(${key})$`)),
+    value,
+  }));
+  return (module) => compiled.find(({ pattern }) => pattern.test(module))?.value;
+}
+
+const patternsOf = (config: Fields, field: 'rank_pattern' | 'alpha_pattern'): Fields => {
+  const written = config[field];
+  return isRecord(written) ? written : {};
+};
+
+/** Returns a problem if another pattern decides for a module in the file, whose keys are sorted. */
+function orderProblems(model: ExportedModel, { config }: Exported): readonly Problem[] {
+  return (['rank_pattern', 'alpha_pattern'] as const).flatMap((field): readonly Problem[] => {
+    const patterns = patternsOf(config, field);
+    const [given, written] = [byPattern(patterns), byPattern(sortKeys(patterns))];
+    const module = [...model.linearSites.keys()].find((name) => given(name) !== written(name));
+    if (module === undefined) return [];
+    return [
+      {
+        message: `Several patterns of ${field} match ${module}, and in the file, with sorted keys, another is first.`,
+        place: { path: `exportAdapter().config.${field}` },
+        expected: 'patterns that do not depend on their order',
+        found: Object.keys(patterns).join(', '),
+      },
+    ];
+  });
+}
+
 /** Compares low-rank matrices with r, rank_pattern and the sizes of their layer. */
 function loraShapes(model: ExportedModel, { config, tensors }: Exported): readonly Problem[] {
-  const patterns = Object.entries(isRecord(config['rank_pattern']) ? config['rank_pattern'] : {}).map(
-    ([key, rank]) => ({ pattern: boundedPattern(new RegExp(`^(.*\\.)?(${key})$`)), rank }),
-  );
-  const rankOf = (module: string): unknown =>
-    patterns.find(({ pattern }) => pattern.test(module))?.rank ?? config['r'] ?? 8;
+  const patternRank = byPattern(patternsOf(config, 'rank_pattern'));
+  const rankOf = (module: string): unknown => patternRank(module) ?? config['r'] ?? 8;
   return [...tensors].flatMap(([key, { shape }]): readonly Problem[] => {
     const [, module, embedding, matrix] = matrixName.exec(pathOf(key)) ?? [];
     const sizes = module === undefined ? null : sizesOf(model, module, embedding !== undefined);
@@ -96,7 +125,7 @@ function magnitudeProblems({ config, tensors }: Exported): readonly Problem[] {
 /** Compares the vectors of IA3 with feedforward_modules: they scale the input of these modules, and else the output. */
 function ia3Shapes({ linearSites }: ExportedModel, { config, tensors }: Exported): readonly Problem[] {
   const feedforward = config['feedforward_modules'];
-  const pattern = typeof feedforward === 'string' ? boundedPattern(new RegExp(`^(?:${feedforward})$`)) : null;
+  const pattern = typeof feedforward === 'string' ? boundedPattern(compilePython(`^(?:${feedforward})$`)) : null;
   const scalesInput = (module: string): boolean =>
     pattern !== null
       ? pattern.test(module)

@@ -6,6 +6,7 @@ export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';
 export { membersOf, misspelledMembers, unknownMembers } from './members.js';
 export {
+  compilePython,
   layerIndexOf,
   matchesName,
   selectsModule,

@@ -12,7 +12,36 @@ export interface ModuleSelection {
 /** Compiles a regular expression of a field. `written` is the text of the field, without what matching adds. */
 export type CompilePattern = (source: string, field: keyof ModuleSelection, written: string) => Pattern;
 
-const compilePlain: CompilePattern = (source) => boundedPattern(new RegExp(source));
+/** Parts of Python's regular expressions that JavaScript writes differently. It reads some of them as plain text. */
+const translations: readonly (readonly [RegExp, string])[] = [
+  [/^\\A/, '^'],
+  [/^\\Z/, '$'],
+  [/^\{,(\d+)\}/, '{0,$1}'],
+  [/^\(\?P</, '(?<'],
+  [/^\(\?P=(\w+)\)/, '\\k<$1>'],
+];
+
+/** An escaped character, a set of characters, or a single one. */
+const token = /^(?:\\[\s\S]|\[\^?\]?(?:\\[\s\S]|[^\]\\])*\]|[\s\S])/;
+
+/**
+ * Compiles a regular expression with which PEFT selects modules. It may contain what both languages have, and also the
+ * anchors `\A` and `\Z`, named groups and `{,n}` of Python.
+ *
+ * @throws `SyntaxError` if it is invalid
+ */
+export function compilePython(source: string): RegExp {
+  let translated = '';
+  for (let rest = source; rest !== '';) {
+    const translation = translations.find(([python]) => python.test(rest));
+    const [found = ''] = (translation?.[0] ?? token).exec(rest) ?? [];
+    translated += translation === undefined ? found : found.replace(translation[0], translation[1]);
+    rest = rest.slice(found.length);
+  }
+  return new RegExp(translated);
+}
+
+const compilePlain: CompilePattern = (source) => boundedPattern(compilePython(source));
 
 /** Returns whether `name` is one of the keys, or ends with one after a dot, as PEFT matches lists of modules. */
 export function matchesName(name: string, keys: readonly string[]): boolean {

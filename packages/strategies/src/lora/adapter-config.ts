@@ -2,7 +2,7 @@ import type { Json, LanguageModel, LinearSite } from '@whetstone/core/contract';
 import { sortKeys } from '@whetstone/core/util';
 import { describeSavedModules } from './saved-modules.js';
 import type { LoraOptions } from './options.js';
-import { describeTargets } from './stored-targets.js';
+import { describePatterns, describeTargets } from './stored-targets.js';
 import { describeTokenRows, type TokenRows } from './token-rows.js';
 
 /** The PEFT release whose format of `adapter_config.json` is written. */
@@ -23,7 +23,7 @@ export function loraAdapterConfig(
   const selection = describeTargets(model, targets, options);
   return sortKeys({
     alora_invocation_tokens: null,
-    alpha_pattern: options.alphaPattern,
+    alpha_pattern: describePatterns(targets, options.alphaPattern),
     arrow_config: null,
     auto_mapping: null,
     base_model_name_or_path: modelFolder ?? model.folder,
@@ -52,7 +52,7 @@ export function loraAdapterConfig(
     peft_version: peftVersion,
     qalora_group_size: 16,
     r: options.rank,
-    rank_pattern: options.rankPattern,
+    rank_pattern: describePatterns(targets, options.rankPattern),
     revision: null,
     target_modules: selection.targetModules,
     target_parameters: null,

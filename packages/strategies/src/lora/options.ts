@@ -117,12 +117,12 @@ export type LoraOptions = FromSchema<typeof loraConfigSchema>;
  * Returns the value of the first pattern that matches the module's path or its end after a dot, as PEFT does;
  * `otherwise` if none matches.
  */
-function valueByPattern(
+export function valueByPattern<T extends number | null>(
   patterns: Readonly<Record<string, number>>,
   name: string,
-  otherwise: number,
+  otherwise: T,
   path: string,
-): number {
+): number | T {
   for (const [key, value] of Object.entries(patterns)) {
     if (compilePattern(`^(.*\\.)?(${key})$`, `${path}.${key}`, key).test(name)) return value;
   }

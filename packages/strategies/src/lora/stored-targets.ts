@@ -1,6 +1,6 @@
 import type { LinearSiteOutline, ModelOutline } from '@whetstone/core/contract';
-import type { LoraOptions } from './options.js';
-import { matchesName } from '@whetstone/core/util';
+import { valueByPattern, type LoraOptions } from './options.js';
+import { matchesName, sortKeys } from '@whetstone/core/util';
 import { isTargeted, type TargetOptions } from './targets.js';
 
 /** The fields of `adapter_config.json` by which PEFT selects the adapted modules. */
@@ -11,9 +11,12 @@ type ModelModules = Pick<ModelOutline, 'linearSites'> & { readonly parameters: R
 
 const allLayers = { layersToTransform: null, layersPattern: null };
 
-/** Parts of regular expressions that JavaScript and Python read differently. */
-const differsInPython = /\(\?<[^=!]|\\[pPkcux]|\[\^?\]/;
-const isPortable = (value: LoraOptions['targetModules'] | null): boolean =>
+/**
+ * Parts of regular expressions that JavaScript and Python read differently: groups after `(?<`, empty sets, and escaped
+ * letters that only one of them has.
+ */
+const differsInPython = /\(\?<|\[\^?\]|\\[^\W_\dAbBdDfnrsStvwWZ]/;
+const isPortable = (value: string | readonly string[] | null): boolean =>
   typeof value !== 'string' || !differsInPython.test(value);
 
 /**
@@ -52,8 +55,25 @@ export function describeTargets(
 }
 
 /** Returns whether PEFT accepts the fields: it refuses layers beside a regular expression. */
-const isAccepted = ({ targetModules, layersToTransform }: StoredTargets): boolean =>
-  typeof targetModules !== 'string' || (targetModules.toLowerCase() !== 'all-linear' && layersToTransform === null);
+const isAccepted = ({ targetModules, layersToTransform, layersPattern }: StoredTargets): boolean =>
+  [layersPattern ?? []].flat().every(isPortable) &&
+  (typeof targetModules !== 'string' || (targetModules.toLowerCase() !== 'all-linear' && layersToTransform === null));
+
+/**
+ * Returns `rank_pattern` or `alpha_pattern` for PEFT: the patterns in the order in which they are written, by their
+ * names. If Python reads one differently, or if another one would then decide for a module, it returns the values by
+ * the paths of the modules.
+ */
+export function describePatterns(
+  targets: readonly LinearSiteOutline[],
+  patterns: Readonly<Record<string, number>>,
+): Readonly<Record<string, number>> {
+  const written = sortKeys(patterns);
+  const values = targets.map(({ name }) => [name, valueByPattern(patterns, name, null, name)] as const);
+  const isSame = values.every(([name, value]) => valueByPattern(written, name, null, name) === value);
+  if (isSame && Object.keys(patterns).every(isPortable)) return written;
+  return Object.fromEntries(values.flatMap(([name, value]) => (value === null ? [] : [[name, value] as const])));
+}
 
 /** Returns whether a list contains full paths, as those of continued adapters do. */
 const hasPaths = ({ linearSites }: ModelModules, names: LoraOptions['targetModules']): boolean =>

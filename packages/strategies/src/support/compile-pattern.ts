@@ -1,8 +1,9 @@
 import { WhetstoneError } from '@whetstone/core/contract';
-import { boundedPattern, messageOf, TookTooLong, type Pattern } from '@whetstone/core/util';
+import { boundedPattern, compilePython, messageOf, TookTooLong, type Pattern } from '@whetstone/core/util';
 
 /**
- * Compiles a regular expression of the options or of an adapter. The search is ended if it takes too long.
+ * Compiles a regular expression of the options or of an adapter, which may be one of Python. The search is ended if it
+ * takes too long.
  *
  * @param path the path of the option, for errors
  * @param written the text that the user wrote, if `source` contains more than that
@@ -19,7 +20,7 @@ export function compilePattern(source: string, path: string, written: string = s
     });
   let pattern: Pattern;
   try {
-    pattern = boundedPattern(new RegExp(source));
+    pattern = boundedPattern(compilePython(source));
   } catch (cause) {
     throw invalid('A pattern is not a regular expression.', 'a regular expression of JavaScript', cause);
   }
