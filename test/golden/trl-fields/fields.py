@@ -1,4 +1,4 @@
-"""Writes the fields of TRL's and transformers' configurations and of PEFT's LoraConfig, with types and defaults.
+"""Writes the fields of TRL's and transformers' configurations and of PEFT's adapters, with types and defaults.
 
 python fields.py > fields.json
 """
@@ -12,7 +12,17 @@ import transformers
 import trl
 from trl.scripts.utils import ScriptArguments
 
-CLASSES = [transformers.TrainingArguments, trl.SFTConfig, trl.ModelConfig, ScriptArguments, peft.LoraConfig]
+CLASSES = [
+    transformers.TrainingArguments,
+    trl.SFTConfig,
+    trl.ModelConfig,
+    ScriptArguments,
+    peft.LoraConfig,
+    peft.IA3Config,
+    peft.PrefixTuningConfig,
+    peft.PromptTuningConfig,
+    peft.PromptEncoderConfig,
+]
 
 
 def default(field):

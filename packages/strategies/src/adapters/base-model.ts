@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import type { AdapterFiles, Json, StrategyRun } from '@whetstone/core/contract';
 import { hashBase } from '@whetstone/core/safetensors';
 import { isRecord } from '@whetstone/core/util';
+import { unknownFieldsWarning } from './known-fields.js';
 
 /** The model on which an adapter is used. */
 interface UsedModel {
@@ -17,7 +18,7 @@ interface UsedModel {
  * cannot be known. Weights decide if both are known: by the hash that the adapter's folder records, or if
  * `base_model_name_or_path` is a folder that still exists. Otherwise the names are compared, without their folders.
  */
-export async function baseWarning(model: UsedModel, files: AdapterFiles): Promise<string | null> {
+async function baseWarning(model: UsedModel, files: AdapterFiles): Promise<string | null> {
   const name = isRecord(files.config) ? files.config['base_model_name_or_path'] : null;
   const recorded = files.folder === undefined ? null : await recordedBase(files.folder);
   const trainedOn = recorded?.folder ?? (typeof name === 'string' && name !== '' ? name : null);
@@ -75,19 +76,28 @@ function isSameName(trainedOn: string, model: UsedModel): boolean {
 
 /** Options of functions that read an adapter. */
 export interface ReadOptions {
-  /** Receives a warning if the adapter was trained on another model. By default it is a warning of the process. */
+  /**
+   * Receives a warning if the adapter was trained on another model, and one about unknown fields of its configuration.
+   * By default they are warnings of the process.
+   */
   readonly warn?: ((message: string) => void) | undefined;
 }
 
 /** Emits a warning of the process, for programs that pass no function. */
 export const emitWarning = (message: string): void => process.emitWarning(message);
 
-/** Warns if the adapter whose training continues was trained on another base model. */
-export async function warnAboutBase(
+/** Returns the warnings about an adapter: that of {@link baseWarning}, and about unknown fields. */
+export async function adapterWarnings(model: UsedModel, files: AdapterFiles): Promise<readonly string[]> {
+  const warnings = [await baseWarning(model, files), unknownFieldsWarning(files)];
+  return warnings.filter((warning) => warning !== null);
+}
+
+/** Reports the warnings about the adapter whose training continues. */
+export async function warnAboutAdapter(
   model: UsedModel,
   files: AdapterFiles,
   { modelFolder, warn = emitWarning }: Pick<StrategyRun, 'modelFolder' | 'warn'>,
 ): Promise<void> {
-  const warning = await baseWarning({ folder: modelFolder ?? model.folder, config: model.config }, files);
-  if (warning !== null) warn(warning);
+  const warnings = await adapterWarnings({ folder: modelFolder ?? model.folder, config: model.config }, files);
+  for (const warning of warnings) warn(warning);
 }

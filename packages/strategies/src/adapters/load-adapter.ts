@@ -1,7 +1,7 @@
 import { clone, keep } from '@tensorflow/tfjs-core';
 import type { AdapterFiles, LanguageModel, Plugin, PreparedAdapter } from '@whetstone/core/contract';
 import { peftTypeOf } from './adapter-files.js';
-import { baseWarning, emitWarning, type ReadOptions } from './base-model.js';
+import { adapterWarnings, emitWarning, type ReadOptions } from './base-model.js';
 import { formatOf } from './formats.js';
 import { callFormat, validateDetach, validatePrepared } from './validate-format.js';
 
@@ -21,7 +21,8 @@ export interface LoadedAdapter {
  * of further strategies. The tensors of the files may be disposed afterwards.
  *
  * @param plugins plugins of strategies in addition to the built-in ones
- * @param options.warn receives a warning if the adapter was trained on another model; by default the process emits it
+ * @param options.warn receives the warnings about the adapter, for example that it was trained on another model; by
+ *   default the process emits them
  * @throws `ADAPTER_INVALID` if no strategy reads the type of the adapter, or if it does not match the model; lists all
  *   problems
  */
@@ -58,8 +59,7 @@ export async function prepareAdapter(
   try {
     const loaded = await callFormat(peftType, 'adapter.load', () => format.load(model, { ...files, tensors }));
     prepared = validatePrepared(loaded, peftType);
-    const warning = await baseWarning(model, files);
-    if (warning !== null) warn(warning);
+    for (const warning of await adapterWarnings(model, files)) warn(warning);
   } catch (error) {
     disposeTensors();
     throw error;

@@ -1,7 +1,7 @@
 import { WhetstoneError, type AdapterFiles, type LanguageModel, type Plugin } from '@whetstone/core/contract';
 import { mergedWeights, type MergedWeights } from '../support/merged-weights.js';
 import { configFile, peftTypeOf } from './adapter-files.js';
-import { baseWarning, emitWarning, type ReadOptions } from './base-model.js';
+import { adapterWarnings, emitWarning, type ReadOptions } from './base-model.js';
 import { formatOf } from './formats.js';
 import { callFormat, validateMerged } from './validate-format.js';
 
@@ -9,7 +9,8 @@ import { callFormat, validateMerged } from './validate-format.js';
  * Computes the weights of the model merged with an adapter. The model does not change.
  *
  * @param plugins plugins of strategies in addition to the built-in ones
- * @param options.warn receives a warning if the adapter was trained on another model; by default the process emits it
+ * @param options.warn receives the warnings about the adapter, for example that it was trained on another model; by
+ *   default the process emits them
  * @throws `ADAPTER_INVALID` if no strategy reads the type of the adapter, if it does not match the model, or if such
  *   adapters cannot be merged (prefixes and prompts)
  */
@@ -30,7 +31,6 @@ export async function mergeAdapter(
   const peftType = peftTypeOf(files) ?? '';
   const result = await callFormat(peftType, 'adapter.merge', () => merge.call(format, model, files));
   const merged = validateMerged(result, model, peftType);
-  const warning = await baseWarning(model, files);
-  if (warning !== null) (options.warn ?? emitWarning)(warning);
+  for (const warning of await adapterWarnings(model, files)) (options.warn ?? emitWarning)(warning);
   return mergedWeights(model, merged);
 }

@@ -17,6 +17,7 @@ import {
   throwProblems,
   type ConfigFields,
 } from '../adapters/adapter-files.js';
+import { refusedFields } from '../adapters/known-fields.js';
 import { loraConfigSchema, rankAndScale, type LoraOptions } from './options.js';
 import {
   assignBases,
@@ -38,20 +39,6 @@ import { isRecord } from '@whetstone/core/util';
 /** Prefix of every key in a PEFT adapter file. */
 export const peftPrefix = 'base_model.model.';
 
-/** Fields of unsupported LoRA variants; they are accepted only if they are off. */
-const unsupported = [
-  'lora_bias',
-  'use_qalora',
-  'layer_replication',
-  'target_parameters',
-  'alora_invocation_tokens',
-  'arrow_config',
-  'use_bdlora',
-  'kasa_config',
-  'velora_config',
-  'monteclora_config',
-] as const;
-
 /** Values of `init_lora_weights` with which PEFT leaves the base model as it is. */
 const keepsBase = new Set(['gaussian', 'eva', 'orthogonal', 'mica']);
 
@@ -71,25 +58,14 @@ function initialisationProblem(fields: ConfigFields, { folder }: AdapterFiles): 
   };
 }
 
-const isOff = (value: unknown): boolean =>
-  value === undefined || value === null || value === false || (Array.isArray(value) && value.length === 0);
-
 /** Where `adapter_config.json` contains the patterns, for errors. */
 const storedPatterns = { rank: 'rank_pattern', alpha: 'alpha_pattern' };
 
 /** Reads the options from `adapter_config.json` of a low-rank adapter. Adds unsupported fields to `fields.problems`. */
 export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOptions {
-  for (const key of unsupported) {
-    if (!isOff(fields.raw(key)))
-      fields.problems.push({
-        message: `${key} is not supported.`,
-        place: { file: configFile(files.folder), path: key },
-        found: JSON.stringify(fields.raw(key)),
-      });
-  }
+  fields.problems.push(...refusedFields(fields, files));
   const changedBase = initialisationProblem(fields, files);
   if (changedBase !== null) fields.problems.push(changedBase);
-  const bias = fields.stringOrNull('bias') ?? 'none';
   return {
     ...defaultsOf(loraConfigSchema),
     rank: fields.number('r', 8),
@@ -97,7 +73,7 @@ export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOp
     dropout: fields.number('lora_dropout', 0),
     targetModules: fields.stringOrStrings('target_modules') ?? [],
     excludeModules: fields.stringOrStrings('exclude_modules'),
-    layersToTransform: layersOf(fields),
+    layersToTransform: layersOf(fields, files),
     layersPattern: fields.stringOrStrings('layers_pattern'),
     rankPattern: fields.numbersByName('rank_pattern'),
     alphaPattern: fields.numbersByName('alpha_pattern'),
@@ -105,7 +81,7 @@ export function loraOptionsOf(fields: ConfigFields, files: AdapterFiles): LoraOp
     trainableTokenIndices: tokenIndicesOf(fields),
     useRslora: fields.boolean('use_rslora', false),
     useDora: fields.boolean('use_dora', false),
-    bias: bias === 'all' || bias === 'lora_only' ? bias : 'none',
+    bias: biasOf(fields, files),
   };
 }
 
@@ -351,13 +327,30 @@ function selectionProblems(
 
 const tokenRowsSuffix = tokenRowsKey('');
 
-/** Returns the layers of `layers_to_transform`: a number or a list of numbers. */
-function layersOf(fields: ConfigFields): LoraOptions['layersToTransform'] {
-  const written = fields.raw('layers_to_transform');
+/** Returns the layers of `layers_to_transform`: a number or a list of numbers. Adds a problem if it is neither. */
+function layersOf(fields: ConfigFields, files: AdapterFiles): LoraOptions['layersToTransform'] {
+  const written = fields.raw('layers_to_transform') ?? null;
   const isLayer = (value: unknown): value is number => Number.isInteger(value);
-  if (isLayer(written)) return written;
-  return Array.isArray(written) && written.every(isLayer) ? written : null;
+  if (written === null || isLayer(written)) return written;
+  if (Array.isArray(written) && written.every(isLayer)) return written;
+  fields.problems.push(invalidField('layers_to_transform', 'an integer, a list of integers or null', written, files));
+  return null;
 }
+
+/** Returns which biases the adapter trains. Adds a problem for a value that PEFT does not have. */
+function biasOf(fields: ConfigFields, files: AdapterFiles): LoraOptions['bias'] {
+  const written = fields.stringOrNull('bias') ?? 'none';
+  if (written === 'none' || written === 'all' || written === 'lora_only') return written;
+  fields.problems.push(invalidField('bias', 'none, all or lora_only', written, files));
+  return 'none';
+}
+
+const invalidField = (key: string, expected: string, found: Json, { folder }: AdapterFiles): Problem => ({
+  message: `${key} has an invalid value.`,
+  place: { file: configFile(folder), path: key },
+  expected,
+  found: JSON.stringify(found),
+});
 
 /** Returns the tokens of `trainable_token_indices`; null if there are none or if modules have different ones. */
 function tokenIndicesOf(fields: ConfigFields): readonly number[] | null {

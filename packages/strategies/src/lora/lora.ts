@@ -11,7 +11,7 @@ import {
   type Strategy,
   type StrategyRun,
 } from '@whetstone/core/contract';
-import { warnAboutBase } from '../adapters/base-model.js';
+import { warnAboutAdapter } from '../adapters/base-model.js';
 import { unreported, withAdapter } from '../adapters/read-adapter-folder.js';
 import { mergedWeights, type MergedWeights } from '../support/merged-weights.js';
 import { mergeLora } from './adapter.js';
@@ -190,7 +190,7 @@ function continuedStrategy(
           const continued = continuedAdapter(configured, files, variants);
           planContinued(model, continued, files);
           checkBaseWeights(model, files);
-          await warnAboutBase(model, files, run);
+          await warnAboutAdapter(model, files, run);
           const attachment = attachLora(model, continued.options, continued.variant, run);
           copyAdapterValues(attachment.trainable, files);
           return attachment;

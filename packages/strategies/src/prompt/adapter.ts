@@ -1,6 +1,7 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import type { AdapterFiles, LanguageModel, PreparedAdapter } from '@whetstone/core/contract';
 import { readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
+import { refusedFields } from '../adapters/known-fields.js';
 import { attachPrefix, attachPrompt } from './attach.js';
 
 /**
@@ -26,7 +27,8 @@ export function preparePrompt(model: LanguageModel, files: AdapterFiles): Prepar
     place: { file: tensorFile(files.folder), tensor: key },
     expected: 'prompt_embeddings only',
   }));
-  throwProblems([...fields.problems, ...(problem === null ? [] : [problem]), ...unknown], files);
+  const refused = refusedFields(fields, files);
+  throwProblems([...fields.problems, ...refused, ...(problem === null ? [] : [problem]), ...unknown], files);
   const attach = isPrefix ? attachPrefix : attachPrompt;
   return { attach: () => attach(model, () => tensor as Tensor2D), dispose: () => {} };
 }

@@ -24,7 +24,8 @@ import {
 } from '@whetstone/core/contract';
 import { sortKeys } from '@whetstone/core/util';
 import { configFile, readFields, shapeProblem, tensorFile, throwProblems } from '../adapters/adapter-files.js';
-import { warnAboutBase } from '../adapters/base-model.js';
+import { refusedFields } from '../adapters/known-fields.js';
+import { warnAboutAdapter } from '../adapters/base-model.js';
 import { unreported, withAdapter } from '../adapters/read-adapter-folder.js';
 import { assignCopy } from '../support/unfreeze.js';
 import { createRandom, fillFloat32, type Random } from '@whetstone/core/random';
@@ -315,7 +316,7 @@ function continuedOptions(
     embeddings === undefined
       ? { message: 'A tensor is missing.', place: { file: tensorFile(files.folder), tensor: 'prompt_embeddings' } }
       : shapeProblem('prompt_embeddings', embeddings, shape, files);
-  throwProblems([...problems, ...(problem === null ? [] : [problem])], files);
+  throwProblems([...problems, ...refusedFields(fields, files), ...(problem === null ? [] : [problem])], files);
   return options;
 }
 
@@ -368,7 +369,7 @@ export function prefixStrategy(options: Partial<PrefixOptions> = {}): Strategy {
         adapter,
         async (files) => {
           const continued = continuedOptions(model, options, files);
-          await warnAboutBase(model, files, run);
+          await warnAboutAdapter(model, files, run);
           const attachment = await attach(model, continued, run);
           for (const [name, parameter] of attachment.trainable)
             assignCopy(parameter, files.tensors.get(name) ?? parameter);
