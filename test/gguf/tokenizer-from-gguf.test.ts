@@ -7,6 +7,7 @@ import { createTokenizer } from '../../packages/models/src/tokenizer/tokenizer.j
 import { parseHeader, type GgufValue } from '../../packages/models/src/gguf/header.js';
 import { readMetadata, type Metadata } from '../../packages/models/src/gguf/metadata.js';
 import { createTokenizerFiles, type TokenizerOutput } from '../../packages/models/src/gguf/tokenizer-from-gguf.js';
+import { withTemplateStops } from '../../packages/models/src/gguf/template-stops.js';
 import { writeGguf } from '../../packages/models/src/gguf/testing/write-gguf.js';
 
 interface TokenizerJson {
@@ -107,6 +108,32 @@ describe('a tokenizer rebuilt from GGUF', () => {
     );
     expect(chatTemplate).toBe('plain');
     expect([...namedTemplates]).toEqual([['tool_use', 'tools']]);
+  });
+
+  it('lists the turn end of its chat templates, which few files name, as a stop token', () => {
+    const { values, merges } = ggufOf('qwen-bpe');
+    const stopsOf = (more: Record<string, GgufValue>): unknown => {
+      const metadata = metadataOf({
+        ...values,
+        'tokenizer.ggml.model': 'gpt2',
+        'tokenizer.ggml.pre': 'qwen2',
+        'tokenizer.ggml.merges': merges,
+        'tokenizer.ggml.eos_token_id': 0,
+        ...more,
+      });
+      return withTemplateStops(createTokenizerFiles('m.gguf', metadata)).generationConfig;
+    };
+    const turns = (end: string): string => `{% for m in messages %}{{ m.content }}${end}{% endfor %}`;
+    const other = { pad_token_id: 0 };
+    expect(stopsOf({})).toEqual({ ...other, eos_token_id: 0 });
+    expect(stopsOf({ 'tokenizer.chat_template': turns('<|im_end|>') })).toEqual({ ...other, eos_token_id: [0, 2] });
+    expect(stopsOf({ 'tokenizer.chat_template': turns('<|endoftext|>') })).toEqual({ ...other, eos_token_id: 0 });
+    const named = {
+      'tokenizer.chat_template': turns('<|im_end|>'),
+      'tokenizer.chat_template.tool_use': turns('<|im_start|>'),
+    };
+    expect(stopsOf(named)).toEqual({ ...other, eos_token_id: [0, 2, 1] });
+    expect(stopsOf({ 'tokenizer.chat_template': '{% broken' })).toEqual({ ...other, eos_token_id: 0 });
   });
 
   it('llama2-bpe, from scores alone, encodes and decodes as the original', () => {

@@ -38,10 +38,18 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 /** Writes and loads a model whose turns end with `<turn>`; `eos` and `generation` are its stop lists. */
 async function modelWith(
   template: string,
-  lists: { readonly eos?: Json; readonly generation?: Json | string; readonly tokenizerEnd?: string },
+  lists: {
+    readonly eos?: Json;
+    readonly generation?: Json | string;
+    readonly tokenizerEnd?: string;
+    readonly vocabularySize?: number;
+  },
 ): Promise<LoadedModel> {
   const base = await mkdtemp(join(folder, 'base-'));
-  const random = createRandomModel({ ...llama, ...(lists.eos === undefined ? {} : { eos_token_id: lists.eos }) }, 1);
+  const { vocabularySize = 13 } = lists;
+  const config: Record<string, Json> = { ...llama, vocab_size: vocabularySize };
+  if (lists.eos !== undefined) config['eos_token_id'] = lists.eos;
+  const random = createRandomModel(config, 1);
   await saveModelFolder(random, base);
   random.dispose();
   const added = Object.entries(IDS).map(([name, id]) => ({
@@ -199,8 +207,39 @@ it.each<[string, Parameters<typeof modelWith>[1], number[]]>([
     [IDS.turn],
   ],
   ['the tokenizer has it', { eos: IDS.end, tokenizerEnd: '<turn>' }, []],
+  ['generation_config.json has no list, so that config.json is not read', { eos: 11, generation: {} }, [IDS.turn]],
+  ['generation_config.json has null', { eos: 11, generation: { eos_token_id: null } }, [IDS.turn]],
+  ['the model has no embedding of it', { eos: IDS.end, vocabularySize: 11 }, []],
 ])('a turn end is unlisted if no stop list has it: %s', async (_, lists, unlisted) => {
   const loaded = await modelWith(chat, lists);
   expect((await stopTokensOf(loaded)).unlisted).toEqual(unlisted);
+  loaded.model.dispose();
+});
+
+it('the list of a folder without generation_config.json may be that of the text model', async () => {
+  const loaded = await modelWith(chat, {});
+  const nested = { text_config: { eos_token_id: [10, 11], pad_token_id: 0 } };
+  const model = Object.assign(Object.create(loaded.model) as typeof loaded.model, { config: nested });
+  expect(await stopTokensOf({ ...loaded, model })).toMatchObject({ added: [], unlisted: [] });
+  loaded.model.dispose();
+});
+
+const body = '{% for m in messages %}{{ m.content }}<turn>{% endfor %}';
+
+it.each([
+  ['instructions', "{% if messages[0].role != 'system' %}{{ raise_exception('no instructions') }}{% endif %}" + body],
+  ['no instructions', "{% if messages[0].role == 'system' %}{{ raise_exception('instructions') }}{% endif %}" + body],
+  [
+    'contents as lists of parts',
+    '{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}<turn>{% endfor %}',
+  ],
+  ['a single exchange', "{% if messages | length > 2 %}{{ raise_exception('too long') }}{% endif %}" + body],
+  [
+    'instructions and a single exchange',
+    "{% if messages | length != 3 %}{{ raise_exception('length') }}{% endif %}" + body,
+  ],
+])('the turn end of a template that requires %s is a stop token', async (_, template) => {
+  const loaded = await modelWith(template, { eos: IDS.end });
+  expect(loaded.renderer.stopTokenIds).toEqual([IDS.turn, IDS.end]);
   loaded.model.dispose();
 });

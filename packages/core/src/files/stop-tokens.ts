@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { WhetstoneError } from '../contract/index.js';
-import type { LoadedModel } from '../contract/model.js';
+import type { LanguageModel, LoadedModel } from '../contract/model.js';
 import { checkOwnFile } from './model-folder.js';
 import { exists } from './present.js';
-import { parseExact, stringifyExact } from '../util/index.js';
+import { isRecord, parseExact, stringifyExact } from '../util/index.js';
 import { readJsonObject } from './read.js';
 import { readText } from './regular.js';
 
@@ -22,7 +22,7 @@ const idsOf = (value: unknown): readonly number[] =>
 
 /**
  * Returns the stop tokens of a model. The list of a folder is `eos_token_id` of generation_config.json, or that of
- * config.json if the file is missing.
+ * config.json if the file is missing: transformers does not read both.
  *
  * @throws `MODEL_CONFIG_INVALID` if generation_config.json is invalid
  */
@@ -32,12 +32,12 @@ export async function stopTokensOf({
   tokenizer,
 }: Pick<LoadedModel, 'model' | 'renderer' | 'tokenizer'>): Promise<StopTokens> {
   const stored = model.folder === null ? null : await readGenerationConfig(model.folder);
-  const listed = idsOf(stored?.['eos_token_id'] ?? model.config['eos_token_id']);
-  const added = [...new Set(renderer.stopTokenIds)].filter((id) => !listed.includes(id));
+  const listed = idsOf(stored === null ? fieldOf(model, 'eos_token_id') : stored['eos_token_id']);
+  const added = [...new Set(renderer.stopTokenIds)].filter((id) => !listed.includes(id) && id < model.vocabularySize);
   const all = [...listed, ...added];
   const fromModel = ['bos_token_id', 'pad_token_id'].flatMap((key) => {
-    const value = model.config[key];
-    return value === undefined || value === null ? [] : [[key, value] as const];
+    const value = fieldOf(model, key);
+    return value === null ? [] : [[key, value] as const];
   });
   return {
     added,
@@ -47,6 +47,12 @@ export async function stopTokensOf({
       ...(all.length === 0 ? {} : { eos_token_id: all.length === 1 ? (all[0] ?? null) : all }),
     }),
   };
+}
+
+/** Returns a field of config.json, which models of several kinds of input may nest in `text_config`. */
+function fieldOf({ config }: LanguageModel, key: string): unknown {
+  const { text_config: text } = config;
+  return config[key] ?? (isRecord(text) ? text[key] : null) ?? null;
 }
 
 /** Formats a flat object as JSON, a line for each key. Numbers stay as they were written, such as 1.0. */

@@ -57,25 +57,52 @@ function turnEnds(
   render: (messages: readonly Message[], tools?: readonly (typeof tool)[]) => RenderedConversation,
   tokenizer: StopTokenizer,
 ): number[] {
-  let rendered: RenderedConversation;
-  try {
-    rendered = render(messages, tools);
-  } catch (error) {
-    rethrowLimit(error);
-    return [];
+  for (const variant of variantsOf(messages)) {
+    try {
+      const ends = endsOfTurns(variant, render(variant, tools), tokenizer);
+      if (ends.length > 0) return ends;
+    } catch (error) {
+      // The template rejects this conversation; try the next one.
+      rethrowLimit(error);
+    }
   }
-  const { text, turns } = rendered;
+  return [];
+}
+
+/** Returns a conversation in the forms that templates may require: as it is, with instructions, as parts, shortened. */
+function variantsOf(messages: readonly Message[]): (readonly Message[])[] {
+  const asParts = messages.map((message) =>
+    typeof message.content === 'string' && message.content !== ''
+      ? { ...message, content: [{ type: 'text' as const, text: message.content }] }
+      : message,
+  );
+  const forms = [messages, asParts];
+  const instructed = forms.map((form) => [{ role: 'system', content: 's' }, ...form]);
+  return [...forms, ...instructed, ...[...forms, ...instructed].map((form) => form.slice(0, form.length - 2))];
+}
+
+function endsOfTurns(
+  messages: readonly Message[],
+  { text, turns }: RenderedConversation,
+  tokenizer: StopTokenizer,
+): number[] {
   return turns.flatMap((turn, index) => {
     if (turn === null || messages[index]?.role !== 'assistant') return [];
     const end = text.slice(0, turn.end).trimEnd().length;
     const { ids, starts, ends } = tokenizer.encodeWithSpans(text);
     const last = ids.findIndex((_, token) => (starts[token] ?? 0) < end && (ends[token] ?? 0) >= end);
     const id = ids[last];
-    const content = messages[index]?.content;
-    const belongsToContent =
-      typeof content === 'string' && content !== '' && text.slice(starts[last], ends[last]).includes(content);
+    const content = textOf(messages[index]);
+    const belongsToContent = content !== '' && text.slice(starts[last], ends[last]).includes(content);
     return id === undefined || belongsToContent || !isAtomic(tokenizer, id) ? [] : [id];
   });
+}
+
+/** Returns the text of a message. */
+function textOf(message: Message | undefined): string {
+  const { content } = message ?? {};
+  if (typeof content === 'string') return content;
+  return (content ?? []).map(({ text }) => text ?? '').join('');
 }
 
 /** Returns whether the token is an added token, which ordinary text does not produce. */

@@ -19,6 +19,7 @@ import type { GgufHeader, GgufTensor } from './header.js';
 import { readMetadata } from './metadata.js';
 import { createConfig } from './model-config.js';
 import { readGgufHeader, readTensorBytes } from './read-gguf.js';
+import { withTemplateStops } from './template-stops.js';
 import { createTokenizerFiles, type TokenizerOutput } from './tokenizer-from-gguf.js';
 import { mapWeight } from './weights.js';
 import { sizeOfShape } from '@whetstone/core/util';
@@ -185,7 +186,7 @@ async function planImport(
   const dtype = requestedDtype ?? defaultDtype(sources);
   const tiesHead = repeated !== null || !header.tensors.has('output.weight');
   const config = createConfig({ file, header, metadata, factors, dtype, tiesHead });
-  const tokenizer = createTokenizerFiles(file, metadata);
+  const tokenizer = withTemplateStops(createTokenizerFiles(file, metadata));
   return {
     architecture: String(config['model_type']),
     dtype,

@@ -107,9 +107,9 @@ async function unlistedStops(loaded: LoadedModel): Promise<string | null> {
   if (unlisted.length === 0) return null;
   const tokens = unlisted.map((id) => `${loaded.tokenizer.decode([id])} (token ${id})`).join(' and ');
   return (
-    `The assistant's turns end with ${tokens}, which is in no stop list of the model: neither in ` +
-    'generation_config.json or config.json, nor as the end token of the tokenizer. The exported folder lists it in ' +
-    'generation_config.json; other programs need that file, or the token as a stop token.'
+    `The assistant's turns end with ${tokens}, which is in no stop list of the model: neither in eos_token_id of ` +
+    'generation_config.json, or of config.json without that file, nor as the end token of the tokenizer. The ' +
+    'exported folder lists it in generation_config.json; other programs need that file, or the token as a stop token.'
   );
 }
 
