@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises';
 import { runTraining, type TrainRun } from '@whetstone/core/training';
 import type { Callback } from '@whetstone/core/contract';
 import { createEarlyStopping } from '../../packages/plugins/src/early-stopping.js';
@@ -78,6 +79,9 @@ async function trainCase(
   }
 }
 
+const checkpointsIn = async (folder: string): Promise<string[]> =>
+  (await readdir(folder)).filter((name) => name.startsWith('checkpoint-'));
+
 const requesting = (): readonly Callback[] => [
   {
     onStep: ({ step }, control) => {
@@ -115,19 +119,75 @@ const cases: Readonly<Record<string, Case>> = {
     at: 'end of epoch 0',
   },
   'requests of callbacks': { training: {}, callbacks: requesting, at: 'step 4' },
+  'requests of callbacks at the end of an epoch': {
+    training: { evalStrategy: 'epoch', saveStrategy: 'epoch' },
+    callbacks: () => [
+      {
+        onEpochEnd: (epoch, control) => {
+          if (epoch > 0) return;
+          control.evaluate();
+          control.save();
+        },
+      },
+    ],
+    at: 'end of epoch 0',
+  },
 };
 
 describe('what an interrupted run owes is done first when it resumes', () => {
   it.each(Object.keys(cases))('%s', async (name) => {
     const each = cases[name];
     if (each === undefined) throw new Error(name);
-    const uninterrupted = await trainCase(each, await temporaryFolder());
+    const whole = await temporaryFolder();
+    const uninterrupted = await trainCase(each, whole);
     const folder = await temporaryFolder();
     const first = await trainCase(each, folder, { at: each.at });
     const resumed = await trainCase(each, folder, { resume: true });
     expect([...first.log, ...resumed.log]).toEqual(uninterrupted.log);
     expect(resumed.weights).toEqual(uninterrupted.weights);
     expect(resumed.stopReason).toEqual(uninterrupted.stopReason);
+    expect(await checkpointsIn(folder)).toEqual(expect.arrayContaining(await checkpointsIn(whole)));
+  });
+
+  it('the measurement of the weights that a callback marked as the best', async () => {
+    const trainMarked = async (folder: string, options: { readonly abort?: boolean; readonly resume?: boolean }) => {
+      const controller = new AbortController();
+      const evalRows = shuffledSource(4, 2, 9);
+      const run = testRun({
+        trainData: shuffledSource(6, 2),
+        evalData: {
+          ...evalRows,
+          epoch: (...from) => {
+            if (options.abort === true) controller.abort();
+            return evalRows.epoch(...from);
+          },
+        },
+        outputFolder: folder,
+        signal: controller.signal,
+        callbacks: [
+          {
+            onStep: ({ step }, control) => {
+              if (step === 2) control.markBest();
+            },
+          },
+        ],
+        training: { maxSteps: 3, resumeFromCheckpoint: options.resume ?? false },
+      });
+      try {
+        const { report } = await train(run);
+        return { loss: report.evalLossAfter, weights: await valuesOf(run.loaded.model) };
+      } finally {
+        disposeRun(run);
+      }
+    };
+    const uninterrupted = await trainMarked(await temporaryFolder(), {});
+    expect(uninterrupted.loss).toBeGreaterThan(0);
+    const folder = await temporaryFolder();
+    await expect(trainMarked(folder, { abort: true })).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+      details: { step: 3, checkpoint: expect.stringContaining('checkpoint-3') as string },
+    });
+    expect(await trainMarked(folder, { resume: true })).toEqual(uninterrupted);
   });
 
   it('the evaluation before the first step: nothing is saved, so that the run starts with it again', async () => {
@@ -148,6 +208,23 @@ describe('what an interrupted run owes is done first when it resumes', () => {
     expect(steps).toEqual([]);
     disposeRun(run);
   });
+});
+
+it('the report has no loss of final weights that were not evaluated', async () => {
+  const callback: Callback = {
+    onStep: ({ step }, control) => {
+      if (step === 2) control.evaluate();
+    },
+  };
+  const run = testRun({
+    trainData: shuffledSource(6, 2),
+    evalData: shuffledSource(4, 2, 9),
+    callbacks: [callback],
+    training: { maxSteps: 3 },
+  });
+  const { report } = await train(run);
+  expect(report.evalLossAfter).toBeNull();
+  disposeRun(run);
 });
 
 describe('a run that a callback had stopped', () => {

@@ -37,7 +37,8 @@ export function createProgress(run: TrainRun, plan: StepPlan, batchesPerEpoch: n
 class Progress implements RunProgress {
   state: RunState = initialRunState;
   lastLoss = NaN;
-  private finalLoss: number | null = null;
+  /** Undefined if the run ends with the weights of its last step. */
+  private finalLoss: number | null | undefined = undefined;
 
   constructor(
     private readonly run: TrainRun,
@@ -88,7 +89,6 @@ class Progress implements RunProgress {
 
   countEvaluation(report: EvaluationReport): void {
     const { step, evalLossBefore } = this.state;
-    this.finalLoss = report.loss;
     this.change({
       lastEvaluation: { step, loss: report.loss },
       evalLossBefore: step === 0 ? report.loss : evalLossBefore,
@@ -103,16 +103,18 @@ class Progress implements RunProgress {
 
   returnTo(state: RunState): void {
     this.state = state;
-    this.finalLoss = state.lastEvaluation?.loss ?? null;
+    this.finalLoss = undefined;
     this.lastLoss = NaN;
   }
 
   report(stopReason: string | null): RunReport {
     const { run, state } = this;
+    const { lastEvaluation } = state;
+    const lastLoss = lastEvaluation?.step === state.step ? lastEvaluation.loss : null;
     return {
       ...stageOf(run),
       evalLossBefore: state.evalLossBefore,
-      evalLossAfter: this.finalLoss ?? state.lastEvaluation?.loss ?? null,
+      evalLossAfter: this.finalLoss === undefined ? lastLoss : this.finalLoss,
       steps: state.step,
       seconds: state.seconds,
       samplesPerSecond: rate(state.samples, state.seconds),

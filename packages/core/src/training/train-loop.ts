@@ -197,7 +197,8 @@ async function start(loop: Training): Promise<void> {
   await agreeOnRequests(run, progress, 'the requests at the start');
   await interruptIfRequested(loop);
   const { owed, step } = progress.state;
-  if (owed.evaluate || owed.save) await settleAtStep(loop);
+  // Callbacks' requests of an ended epoch wait for the next step, as they do without an interruption.
+  if (owed.evaluate || owed.save) await (owed.epochEnd === null ? settle(loop) : settleAtStep(loop));
   else if (run.config.training.evalStrategy === 'ends' && step === 0) await evaluateRun(loop);
   else return;
   await rollBackIfRequested(loop);
@@ -312,11 +313,16 @@ async function finish(loop: Training): Promise<RunReport> {
   const { run, attachments, progress, checkpoints, evaluationWeights, origin } = loop;
   const { config, hooks, outputFolder, stage, workers } = run;
   const owner = attachments[0].instance;
-  if (config.training.saveStrategy !== 'no') await checkpoints.save();
+  const { best } = progress.state;
+  // Its measurement can be interrupted: the last weights must be saved before those replace them.
+  const isUnmeasured = best !== null && best.loss === null && run.evalData !== null;
+  if (config.training.saveStrategy !== 'no' || isUnmeasured) await checkpoints.save();
   await interruptIfRequested(loop);
-  if (await checkpoints.restoreBest())
-    progress.setFinalLoss(progress.state.best?.loss ?? (await measure(run, progress))?.loss ?? null);
-  else evaluationWeights.keepInModel();
+  if (!(await checkpoints.restoreBest())) evaluationWeights.keepInModel();
+  else if (isUnmeasured) {
+    progress.setFinalLoss((await measure(run, progress))?.loss ?? null);
+    await interruptIfRequested(loop);
+  } else progress.setFinalLoss(best?.loss ?? null);
   if (outputFolder !== null)
     await exportResult(stage?.resultFolder ?? outputFolder, run.loaded, owner, config.chatTemplatePath, origin);
   await stage?.exportState?.(owner);
@@ -456,13 +462,18 @@ async function interruptIfRequested(loop: Training): Promise<void> {
     `The run was interrupted after step ${step}${run.stage === undefined ? '' : ` of stage '${run.stage.name}'`}.`,
     {
       details: { ...stageOf(run), step, checkpoint },
-      hint:
-        checkpoint === null
-          ? 'Nothing was saved.'
-          : `The state of the run is in ${checkpoint}. Resume with training.resumeFromCheckpoint = true.`,
+      hint: interruptHint(run, checkpoint),
       cause: run.signal.reason,
     },
   );
+}
+
+function interruptHint({ stage, config }: TrainRun, checkpoint: string | null): string {
+  const resume = 'Resume with training.resumeFromCheckpoint = true';
+  if (checkpoint !== null) return `The state of the run is in ${checkpoint}. ${resume}.`;
+  const isFirst = stage === undefined || stage.index === 0;
+  if (isFirst || config.output.folder === null) return 'Nothing was saved.';
+  return `Nothing of this stage was saved; the stages before it are complete. ${resume} to start it again.`;
 }
 
 /**
