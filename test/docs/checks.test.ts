@@ -176,6 +176,9 @@ describe('the checks of the documentation', () => {
       [],
     );
     expect(problemsOf('docs/page.md', 'Run `npx serve` or `npm install whetstone-extras`.')).toHaveLength(2);
+    expect(problemsOf('docs/page.md', 'Set `"use": "@whetstone/backend"` or `"use": "@acme/dora"`.')).toEqual([
+      'docs/page.md:1: "@acme/dora": @acme/dora is neither a package of this repository nor a dependency.',
+    ]);
   });
 });
 

@@ -18,8 +18,6 @@ export function listPlugins(options: { readonly json?: boolean }): void {
     terminal.line(table(packages.map(({ name, version, description }) => [bold(name), version, description])));
   }
   terminal.line();
-  terminal.line(
-    'A configuration can also name an npm package ("@acme/whetstone-dora") or a local file ("./my-callback.ts").',
-  );
+  terminal.line('A configuration can also name an installed npm package, or a local file ("./my-callback.ts").');
   terminal.result([...rows, ...packages]);
 }
