@@ -286,6 +286,8 @@ describe('a run', () => {
     await createTinyModel(join(folder, 'tiny'), { hiddenSize: 16, layers: 1 });
     const rows = Array.from({ length: 4 }, (_, index) => ({ prompt: `Say ${index}.`, completion: 'Yes.' }));
     await writeFile(join(folder, 'train.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
+    const chat = { messages: ['user', 'assistant'].map((role) => ({ role, content: 'Hi' })) };
+    await writeFile(join(folder, 'chat.jsonl'), JSON.stringify(chat));
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -327,8 +329,12 @@ describe('a run', () => {
 
   it('warns about settings, a schedule and companions that change nothing', async () => {
     const { trainer: made, warnings } = trainer({
+      model: { path: join(folder, 'tiny'), addTokens: ['<|im_end|>'] },
       data: {
         train: join(folder, 'train.jsonl'),
+        eval: join(folder, 'chat.jsonl'),
+        leakage: 'off',
+        curriculum: { epochs: 9 },
         packingStrategy: 'wrapped',
         assistantOnlyLoss: false,
         rolesToTrain: ['user'],
@@ -342,18 +348,32 @@ describe('a run', () => {
       },
       companions: [{ use: 'replay', options: { bufferFile: join(folder, 'buffer') } }, 'hard-samples'],
       callbacks: [{ use: 'gradient-clipping', options: { mode: 'value', maxNorm: 2 } }],
-      training: { maxSteps: 2, maxRollbacks: 5, loggingSteps: 9, ddpTimeout: 5, perDeviceEvalBatchSize: 2 },
+      evaluation: { metrics: ['chrf'] },
+      training: {
+        maxSteps: 2,
+        maxRollbacks: 5,
+        loggingSteps: 9,
+        ddpTimeout: 5,
+        perDeviceEvalBatchSize: 2,
+        gradientAccumulationSteps: 9,
+      },
     });
     await made.run();
     expect(warnings.map((message) => message.split(':')[0]).sort()).toEqual([
       'callbacks[0].options.maxNorm has no effect',
       'companions[0].options.bufferFile is only written',
       'companions[1].options.everyBatches has no effect',
+      'data.assistantOnlyLoss has no effect',
+      'data.curriculum.epochs is too large',
+      'data.eval has no effect',
       'data.packingStrategy has no effect',
       'data.rolesToTrain has no effect',
+      'evaluation.metrics has no effect',
+      'model.addTokens[0] has no effect',
       'schedule.numCycles has no effect',
       'schedule.warmupType has no effect',
       'training.ddpTimeout has no effect',
+      'training.gradientAccumulationSteps is too large',
       'training.loggingSteps has no effect',
       'training.maxRollbacks has no effect',
       'training.perDeviceEvalBatchSize has no effect',
@@ -397,10 +417,18 @@ describe('a run', () => {
     expect(warnings).toEqual(['schedule.warmupSteps has no effect: every step has the same learning rate without it.']);
   });
 
-  it('warns about threads of a backend with a fixed number', async () => {
-    const { trainer: made, warnings } = trainer({ backend: { name: 'cpu', threads: 2 } });
+  it('warns about threads and a precision that the backend lacks, and about a seed of no order', async () => {
+    const { trainer: made, warnings } = trainer({
+      backend: { name: 'cpu', threads: 2, matmul: 'bfloat16' },
+      data: { train: join(folder, 'train.jsonl'), shuffleDataset: false, trainSamplingStrategy: 'sequential' },
+      training: { dataSeed: 7 },
+    });
     await made.run();
-    expect(warnings).toEqual(['backend.threads has no effect: the backend cpu has a fixed number of threads.']);
+    expect(warnings).toEqual([
+      'backend.matmul has no effect: the backend cpu multiplies matrices in float32 only.',
+      'backend.threads has no effect: the backend cpu has a fixed number of threads.',
+      'training.dataSeed has no effect: the order of the data is not random.',
+    ]);
   });
 
   it('fails if a polynomial schedule would not decrease, as in transformers', async () => {

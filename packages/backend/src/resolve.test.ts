@@ -21,6 +21,17 @@ test('cpu is used if configured, with a reason and without a notice about tfjs-n
   expect(warn).not.toHaveBeenCalled();
 });
 
+test.each([
+  ['cpu', 'xla'],
+  ['wasm', 'tensorflow'],
+  ['xla', 'tensorflow'],
+])('the backend %s is refused with the engine %s, which is not its own', async (name, engine) => {
+  await expect(resolveBackend({ name, engine, threads: null })).rejects.toMatchObject({
+    code: 'CONFIG_CONFLICT',
+    place: { path: 'backend.engine' },
+  });
+});
+
 test('a backend without bfloat16 products reports that', async () => {
   const info = await resolveBackend({ name: 'cpu', threads: null, matmul: 'bfloat16' });
   expect(info.reason).toContain('Matrices are multiplied in float32: cpu supports only that.');

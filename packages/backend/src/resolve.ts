@@ -140,6 +140,7 @@ export async function resolveBackend(
 ): Promise<ResolvedBackend> {
   if (hasCluster(request)) checkClusterSupport(request);
   if ((request.devices ?? 1) > 1) checkDeviceSupport(request);
+  checkEngine(request);
   if (request.engine === 'xla') return resolveBackend({ ...request, name: 'xla', engine: null }, options, machine);
   const { started, failures } = await startFirst(candidatesFor(request), async (candidate) => {
     const backendInfo = await candidate.start(request, options, machine);
@@ -236,6 +237,20 @@ function unavailableHint(request: BackendRequest): string {
     default:
       return 'Set "backend": "auto" to use the best available backend.';
   }
+}
+
+/** @throws `CONFIG_CONFLICT` if the engine is not one of the named backend */
+function checkEngine({ name, engine = null }: BackendRequest): void {
+  if (engine === null || ['auto', 'whetstone', engine].includes(name) || !backendNames.includes(name)) return;
+  throw new WhetstoneError(
+    'CONFIG_CONFLICT',
+    `The backend ${JSON.stringify(name)} does not have the engine ${engine}.`,
+    {
+      place: { path: 'backend.engine' },
+      expected: `no engine, or "backend": {"name": "whetstone", "engine": "${engine}"}`,
+      found: `"backend": {"name": "${name}", "engine": "${engine}"}`,
+    },
+  );
 }
 
 /** Only TensorFlow's collective runtime sums gradients over processes. */

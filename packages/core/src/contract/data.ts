@@ -167,4 +167,32 @@ export interface DataSummary {
   readonly contentHash: string;
   /** Records the sources of the data and the transforms applied to it. Written to the run's folder. */
   readonly manifest?: Json;
+  /** The turns to which the options of supervision apply. Absent if the source does not count them. */
+  readonly turns?: TurnCounts;
+}
+
+/** The turns of a data set with one role. Only chats have turns. */
+export interface RoleCounts {
+  readonly role: string;
+  readonly turns: number;
+  /** Turns whose role decides whether they are supervised: no `train` of their own, and not in an excluded prompt. */
+  readonly byRole: number;
+  /** Turns that are supervised if no weight is 0 and `lastTurnOnly` is false. */
+  readonly supervised: number;
+  /** Those of the supervised turns that have no `weight` of their own. */
+  readonly weighted: number;
+}
+
+/** The conversations and turns of a data set to which the options of supervision apply. */
+export interface TurnCounts {
+  /** Conversations that the chat template renders. */
+  readonly chats: number;
+  /** Pairs of prompt and completion, as chats or as texts. */
+  readonly pairs: number;
+  /** Those of the pairs whose prompt is supervised only if `completionOnlyLoss` is false. */
+  readonly maskedPrompts: number;
+  /** Chats with more than one supervised turn. */
+  readonly withSeveralTurns: number;
+  /** By role, in the order in which they first occur. */
+  readonly roles: readonly RoleCounts[];
 }

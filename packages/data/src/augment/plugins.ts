@@ -25,6 +25,9 @@ const augmentTurns = definePlugin({
   description: 'Adds training conversations with an exchange removed, two exchanges merged, or several joined.',
   configSchema: turnSchema,
   create: async (options, context) => {
+    const { warnAboutUnused, when } = await import('../unused-options.js');
+    const unjoined = when(options.methods?.includes('join') === false, 'methods does not contain join');
+    warnAboutUnused(context, 'augment-turns', { turns: unjoined, column: unjoined });
     const { createTurnTransform } = await import('./transforms.js');
     return createTurnTransform(options, context);
   },
@@ -40,6 +43,15 @@ const augmentParaphrase = definePlugin({
     'machine.',
   configSchema: paraphraseSchema,
   create: async (options, context) => {
+    const { warnAboutUnused, when } = await import('../unused-options.js');
+    const isLocal = when((options.endpoint ?? null) === null, 'endpoint is not set');
+    warnAboutUnused(context, 'augment-paraphrase', {
+      pivot: when(options.method !== 'back-translation', 'method is paraphrase'),
+      apiKeyVariable: isLocal,
+      attempts: isLocal,
+      timeoutSeconds: isLocal,
+      pauseSeconds: isLocal,
+    });
     const { createParaphraseTransform } = await import('./transforms.js');
     const cacheFolder = path.resolve(context.baseFolder, options.cacheFolder);
     return createParaphraseTransform({ ...options, cacheFolder }, context);

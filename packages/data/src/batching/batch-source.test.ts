@@ -417,6 +417,28 @@ describe('no target tokens', () => {
     });
   });
 
+  // Every conversation lacks targets, because of the option.
+  test.each([
+    [
+      { rolesToTrain: ['asistant'] },
+      'data.rolesToTrain',
+      "No conversation has a role of data.rolesToTrain (asistant). Did you mean 'assistant'? " +
+        'The data has the roles user (2 turns), assistant (1 turn).',
+    ],
+    [
+      { roleWeights: { assistant: 0 } },
+      'data.roleWeights',
+      'data.roleWeights has the weight 0 for each supervised role (assistant). ' +
+        'The data has the roles user (2 turns), assistant (1 turn).',
+    ],
+  ])('in any conversation because of %j: the option and the roles are named', async (options, path, hint) => {
+    await expect(build([chat('Hi', 'Hello', 'Bye')], options)).rejects.toMatchObject({
+      code: 'DATA_NOTHING_TO_LEARN',
+      place: { path },
+      hint,
+    });
+  });
+
   test('in any sample are an error, whatever the policy is', async () => {
     await expect(
       build([{ form: 'chat', messages: [{ role: 'user', content: 'Hi' }] }], { samplesWithoutTargets: 'skip' }),

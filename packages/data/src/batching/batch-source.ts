@@ -72,12 +72,13 @@ function checkPrepared({ summary, withoutTargets }: Prepared, read: number, opti
   }
   const all = summary.conversations;
   if (withoutTargets.length === all) {
-    throw nothingToLearn(withoutTargets, all, 'No conversation has target tokens.');
+    throw nothingToLearn(withoutTargets, summary, options, 'No conversation has target tokens.');
   }
   if (withoutTargets.length > 0 && options.samplesWithoutTargets === 'error') {
     throw nothingToLearn(
       withoutTargets,
-      all,
+      summary,
+      options,
       `${withoutTargets.length} of ${all} conversations have no target tokens.`,
     );
   }

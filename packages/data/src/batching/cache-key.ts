@@ -7,7 +7,7 @@ import type { BatchOptions } from './options.js';
  * The version of the tokenized data. It is raised whenever the same input results in different tokens or
  * another format.
  */
-const CACHE_VERSION = 7;
+const CACHE_VERSION = 8;
 
 /** The inputs that determine the tokens of a data set. */
 export interface CacheInputs {

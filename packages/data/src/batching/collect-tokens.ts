@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import type { Conversation } from '@whetstone/core/contract';
+import type { Conversation, TurnCounts } from '@whetstone/core/contract';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 import { mergeFindings, type SupervisionFindings } from '../proof/observe.js';
 import { fingerprintAt } from '../parallel/fingerprints.js';
@@ -12,6 +12,7 @@ import { appendTraits, type SampleTraits } from './sample-traits.js';
 import type { BatchSourceSummary } from './summary.js';
 import { createTokenStore, type TokenStore, type TokenStoreOptions } from './token-store.js';
 import type { TokenBlock, TokenizedBlock } from './tokenize-block.js';
+import { mergeTurnCounts, noTurns } from './turn-counts.js';
 
 /** Counts from tokenization; the source adds the rest of the summary. */
 type Counts = Omit<BatchSourceSummary, 'files' | 'unreadable' | 'contentHash'>;
@@ -42,6 +43,7 @@ export function createTokenCollector(watch: LeakWatch | null, options: TokenStor
   const traits: SampleTraits = { groupNames: [], groups: [], difficulties: [] };
   const withoutTargets: SampleWithoutTargets[] = [];
   let supervision: SupervisionFindings | null = null;
+  let turns: TurnCounts = noTurns;
   let [conversations, truncated, tokens, supervisedTokens, longest] = [0, 0, 0, 0, 0];
   return {
     get conversations() {
@@ -66,6 +68,7 @@ export function createTokenCollector(watch: LeakWatch | null, options: TokenStor
         longest = Math.max(longest, length);
       }
       appendTraits(traits, block.traits);
+      turns = mergeTurnCounts(turns, block.turns);
       if (block.supervision)
         supervision = supervision === null ? block.supervision : mergeFindings(supervision, block.supervision);
       if (watch && block.index)
@@ -84,6 +87,7 @@ export function createTokenCollector(watch: LeakWatch | null, options: TokenStor
         tokens,
         supervisedTokens,
         longest,
+        turns,
       };
       return {
         store,

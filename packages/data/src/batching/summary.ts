@@ -1,4 +1,4 @@
-import type { DataSummary, TransformReport } from '@whetstone/core/contract';
+import type { DataSummary, TransformReport, TurnCounts } from '@whetstone/core/contract';
 import type { GroupShare } from './balance.js';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 
@@ -10,6 +10,7 @@ export interface BatchSourceSummary extends DataSummary {
   readonly withoutTargetsByCause: Readonly<Partial<Record<NothingToLearnCause, number>>>;
   /** Tokens of the longest sample. */
   readonly longest: number;
+  readonly turns: TurnCounts;
   /** The size of each group, if there is a balance. */
   readonly groups?: readonly GroupShare[];
 }

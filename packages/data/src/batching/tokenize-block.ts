@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { ChatRenderer, Conversation, Tokenizer } from '@whetstone/core/contract';
+import type { ChatRenderer, Conversation, Tokenizer, TurnCounts } from '@whetstone/core/contract';
 import { stringifyExact } from '@whetstone/core/util';
 import { countTargets, createTokenize, type Tokenize } from '../examples/tokenize.js';
 import { truncate } from '../examples/truncate.js';
@@ -10,6 +10,7 @@ import { packOrigins, type PackedOrigins } from '../transforms/duplicates/origin
 import { causeOf, type SampleWithoutTargets } from './nothing-to-learn.js';
 import type { BatchOptions } from './options.js';
 import { createTraitCollector, type SampleTraits } from './sample-traits.js';
+import { createTurnCounter } from './turn-counts.js';
 
 type Sample = Pick<ReturnType<Tokenize>, 'ids' | 'supervised' | 'weights'>;
 
@@ -30,6 +31,7 @@ export interface TokenBlock {
   readonly truncated: number;
   readonly withoutTargets: readonly SampleWithoutTargets[];
   readonly supervision: SupervisionFindings | null;
+  readonly turns: TurnCounts;
 }
 
 export interface TokenizeBlockInputs {
@@ -85,6 +87,7 @@ export function createBlockTokenizer({
   return (given) => {
     const observer = options.supervisionProof === 'off' ? null : createSupervisionObserver({ tokenizer, renderer });
     const collector = createTraitCollector(options);
+    const turns = createTurnCounter(options);
     const samples: Sample[] = [];
     const withoutTargets: SampleWithoutTargets[] = [];
     const digests: Buffer[] = [];
@@ -102,6 +105,7 @@ export function createBlockTokenizer({
           samples.push(sample);
         }
         if (sample.truncated) truncated++;
+        turns.add(conversation);
       } catch (error) {
         failure = { error };
         break;
@@ -125,6 +129,7 @@ export function createBlockTokenizer({
       truncated,
       withoutTargets,
       supervision: observer?.findings() ?? null,
+      turns: turns.counts(),
     };
     return { block, failure };
   };

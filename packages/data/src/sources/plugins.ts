@@ -7,6 +7,7 @@ import {
   LAYOUT_NAMES,
   TEXT_UNITS,
   type ColumnName,
+  type Format,
 } from '../choices.js';
 
 /** The schema properties of the option "columns". */
@@ -85,7 +86,17 @@ export const conversations = definePlugin({
   configSchema,
   create: async (options, context) => {
     const { createConversationSource } = await import('./conversations.js');
-    return createConversationSource(options, context.baseFolder);
+    const source = await createConversationSource(options, context.baseFolder);
+    const { formatOf } = await import('../reading/read-rows.js');
+    const { format: configured = 'auto' } = options;
+    const formats = new Set(configured === 'auto' ? source.files.map(formatOf) : [configured]);
+    const { warnAboutUnused, when } = await import('../unused-options.js');
+    const lacks = (format: Format, files: string): string | null => when(!formats.has(format), `there is no ${files}`);
+    warnAboutUnused(context, 'conversations', {
+      textUnit: lacks('text', 'plain text file'),
+      maxGroupBytes: lacks('parquet', 'Parquet file'),
+    });
+    return source;
   },
 });
 

@@ -27,7 +27,11 @@ const qualityFilter = definePlugin({
     'Removes conversations that are too short or long, repetitive, truncated, in another language, or have roles ' +
     'out of order.',
   configSchema: qualitySchema,
-  create: async (options) => {
+  create: async (options, context) => {
+    const { warnAboutUnused, when } = await import('../unused-options.js');
+    warnAboutUnused(context, 'quality-filter', {
+      minScriptShare: when((options.scripts ?? []).length === 0, 'scripts is empty'),
+    });
     const { createQualityTransform } = await import('./quality/transform.js');
     return createQualityTransform(options);
   },
@@ -40,7 +44,11 @@ const redact = definePlugin({
   description:
     'Replaces e-mail addresses, phone, card and identity numbers, postal addresses and names by placeholders.',
   configSchema: redactSchema,
-  create: async (options) => {
+  create: async (options, context) => {
+    const { warnAboutUnused, when } = await import('../unused-options.js');
+    warnAboutUnused(context, 'redact', {
+      countries: when(options.kinds?.includes('phone') === false, 'kinds does not contain phone'),
+    });
     const { createRedactTransform } = await import('./redact/transform.js');
     return createRedactTransform(options);
   },
@@ -54,6 +62,13 @@ const deduplicate = definePlugin({
     'Removes exact and near duplicates of earlier conversations, and conversations that repeat evaluation data.',
   configSchema: deduplicateSchema,
   create: async (options, context) => {
+    const { warnAboutUnused, when } = await import('../unused-options.js');
+    const isExact = when(options.near === false, 'near is false');
+    warnAboutUnused(context, 'deduplicate', {
+      threshold: isExact,
+      shingle: isExact,
+      onLeak: when((options.against ?? []).length === 0, 'against is empty'),
+    });
     const { createDeduplicateTransform } = await import('./duplicates/transform.js');
     return createDeduplicateTransform(options, context.baseFolder);
   },

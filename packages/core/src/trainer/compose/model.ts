@@ -95,10 +95,23 @@ export async function composeModel(
   const warning = float32StorageWarning(loaded.model, backend.backend);
   for (const notice of loaded.notices ?? []) services.get(RUN_LOGGER).warn(notice);
   if (warning !== null) services.get(RUN_LOGGER).warn(warning);
+  for (const notice of knownTokens(loaded, context.resolution.config)) services.get(RUN_LOGGER).warn(notice);
   const stops = await unlistedStops(loaded);
   if (stops !== null) services.get(RUN_LOGGER).warn(stops);
   throwIfAborted(context);
   return loaded;
+}
+
+/** Returns a warning for each token of `model.addTokens` that the model already has. */
+function knownTokens(
+  { model: { addedTokens }, tokenizer }: LoadedModel,
+  { model }: Pick<ResolvedConfig, 'model'>,
+): readonly string[] {
+  return model.addTokens.flatMap((token, index) => {
+    const id = tokenizer.tokenId(token);
+    if (id === undefined || (addedTokens.includes(id) && model.addTokens.indexOf(token) === index)) return [];
+    return [`model.addTokens[${index}] has no effect: the model already has the token ${JSON.stringify(token)}.`];
+  });
 }
 
 /** Returns a warning if no stop list of the model contains a token that ends the assistant's turns; null otherwise. */

@@ -19,6 +19,7 @@ import { unusedOptionProblems } from '../validate-plan.js';
 import type { RunStrategies } from './strategies.js';
 import { checkSchedule, type CheckedSchedule } from './unused-schedule.js';
 import { unusedSettings } from './unused-settings.js';
+import { unusedSupervision } from './unused-supervision.js';
 
 /** Warns about each option that changes nothing. */
 export function warnAboutUnused(unused: readonly UnusedOption[], logger: Pick<Logger, 'warn'>): void {
@@ -49,14 +50,15 @@ export interface PlannedRun {
  *   reports the metric of the best weights
  */
 export async function findUnusedOptions(planned: PlannedRun): Promise<readonly UnusedOption[]> {
-  const { resolution, callbacks, strategies, optimizer } = planned;
+  const { resolution, trainData, callbacks, strategies, optimizer } = planned;
   const { training } = resolution.config;
-  const plan = planSteps(training, planned.trainData.batchesPerEpoch);
+  const plan = planSteps(training, trainData.batchesPerEpoch);
   const outline = outlineOf(planned, plan);
   if (training.loadBestModelAtEnd) checkBestMetric(training.metricForBestModel, outline);
   const { owner, companions } = strategies;
   return [
-    ...unusedSettings(planned, plan, outline),
+    ...unusedSettings({ ...planned, batchesPerEpoch: trainData.batchesPerEpoch }, plan, outline),
+    ...unusedSupervision(resolution.config.data, (key) => resolution.wasWritten(['data', key]), trainData.summary),
     ...(await checkSchedule(planned.schedule, resolution, plan.totalSteps, mayRequestOf(callbacks, 'setLearningRate'))),
     ...checkRunOf(optimizer.plugin, 'optimizer', optimizer.instance, outline),
     ...checkRunOf(owner.plugin, 'strategy.options', owner.instance, outline),

@@ -12,6 +12,7 @@ interface SettingsOfRun {
   readonly evalData: TrainRun['evalData'];
   readonly callbacks: readonly HookedCallback[];
   readonly workers: number;
+  readonly batchesPerEpoch: number;
 }
 
 /** A setting, and why it is not used; null if it is used. Its default is reported only with `'any value'`. */
@@ -33,6 +34,8 @@ const defaults: unknown = {
  */
 export function unusedSettings(run: SettingsOfRun, plan: StepPlan, outline: RunOutline): readonly UnusedOption[] {
   const { config, wasWritten } = run.resolution;
+  const written = (options: readonly UnusedOption[]): readonly UnusedOption[] =>
+    options.filter(({ path }) => wasWritten(path.split('.')));
   const checks = [
     ...lengthChecks(run, plan),
     ...evaluationChecks(run, plan, outline),
@@ -40,11 +43,40 @@ export function unusedSettings(run: SettingsOfRun, plan: StepPlan, outline: RunO
     ...processChecks(run),
     ...batchChecks(run, plan),
   ];
-  return checks.flatMap(([path, reason, values]) => {
+  const unused = checks.flatMap(([path, reason, values]) => {
     const schema = valueAt(defaults, path);
     const isDefault = values === undefined && isObject(schema) && schema['default'] === valueAt(config, path);
     return reason === null || isDefault || !wasWritten(path) ? [] : [{ path: path.join('.'), reason }];
   });
+  return [...unused, ...written(unevaluated(run, outline)), ...written(tooLarge(run, plan))];
+}
+
+/** Returns the options of evaluations that a run with evaluation data never makes. */
+function unevaluated({ resolution, evalData }: SettingsOfRun, { evaluates }: RunOutline): readonly UnusedOption[] {
+  if (evalData === null || evaluates) return [];
+  const reason = 'training.evalStrategy is "no" and no callback requests an evaluation';
+  const isCompared = resolution.config.data.leakage !== 'off';
+  return [
+    { path: 'data.eval', reason, ...(isCompared ? { effect: 'is only compared with the training data' } : {}) },
+    { path: 'data.evalShare', reason, effect: 'only removes conversations from the training data' },
+    ...(resolution.config.evaluation.metrics.length > 0 ? [{ path: 'evaluation.metrics', reason }] : []),
+    { path: 'training.perDeviceEvalBatchSize', reason },
+  ];
+}
+
+/** Returns the numbers of batches and epochs that exceed those of the run. */
+function tooLarge({ resolution, batchesPerEpoch }: SettingsOfRun, { epochs }: StepPlan): readonly UnusedOption[] {
+  const { training, data } = resolution.config;
+  const effect = 'is too large';
+  const accumulated = training.gradientAccumulationSteps;
+  return [
+    ...(accumulated > batchesPerEpoch
+      ? [{ path: 'training.gradientAccumulationSteps', effect, reason: `an epoch has only ${batchesPerEpoch} batches` }]
+      : []),
+    ...(data.curriculum !== null && data.curriculum.epochs > epochs
+      ? [{ path: 'data.curriculum.epochs', effect, reason: `the run has only ${epochs}` }]
+      : []),
+  ];
 }
 
 const beyond = (steps: number, totalSteps: number): string | null =>
@@ -151,10 +183,17 @@ function checkpointChecks(run: SettingsOfRun, plan: StepPlan, outline: RunOutlin
 /** The names of backends whose number of threads can be set. */
 const withThreads: readonly string[] = ['auto', 'whetstone', 'xla'];
 
+/** The names of backends that can multiply in bfloat16. */
+const withBfloat16: readonly string[] = ['auto', 'whetstone', 'xla'];
+
 function processChecks({ workers, resolution }: SettingsOfRun): readonly Check[] {
   const { name } = resolution.config.backend;
   const single = when(workers === 1, 'a single process trains');
   return [
+    [
+      ['backend', 'matmul'],
+      when(!withBfloat16.includes(name), `the backend ${name} multiplies matrices in float32 only`),
+    ],
     [['backend', 'threads'], when(!withThreads.includes(name), `the backend ${name} has a fixed number of threads`)],
     [['training', 'ddpTimeout'], single],
     [['training', 'ddpBucketCapMb'], single],
@@ -162,7 +201,7 @@ function processChecks({ workers, resolution }: SettingsOfRun): readonly Check[]
 }
 
 function batchChecks({ resolution }: SettingsOfRun, { epochs }: StepPlan): readonly Check[] {
-  const { data } = resolution.config;
+  const { data, companions } = resolution.config;
   const isSplit = data.packing && data.packingStrategy !== 'bfd';
   return [
     [['data', 'packingStrategy'], when(!data.packing, 'data.packing is false')],
@@ -184,6 +223,16 @@ function batchChecks({ resolution }: SettingsOfRun, { epochs }: StepPlan): reado
       when(
         data.curriculum !== null && data.curriculum.epochs >= epochs,
         `data.curriculum orders all ${epochs} epochs of the run`,
+      ),
+    ],
+    [
+      ['training', 'dataSeed'],
+      when(
+        data.trainSamplingStrategy === 'sequential' &&
+          !data.shuffleDataset &&
+          [data.evalShare, data.balance].every((option) => option === null) &&
+          companions.length === 0,
+        'the order of the data is not random',
       ),
     ],
     [['data', 'padToMultipleOf'], when(data.padToMultipleOf === 1, 'every length is a multiple of 1')],
