@@ -202,6 +202,31 @@ describe('the modules of an adapter', () => {
     }
   });
 
+  it('have no trained rows if they are trained completely: PEFT refuses both', async () => {
+    const strategy = loraStrategy({
+      targetModules: ['q_proj'],
+      trainableTokenIndices: [3, 1],
+      modulesToSave: ['lm_head'],
+    });
+    const attachment = await strategy.attach(model, run);
+    const { config, tensors } = attachment.exportAdapter?.() ?? expect.fail('no adapter');
+    expect(config).toMatchObject({ trainable_token_indices: { embed_tokens: [3, 1] } });
+    expect([...tensors.keys()].filter((key) => !key.includes('.lora_')).toSorted()).toEqual([
+      'base_model.model.lm_head.weight',
+      'base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta',
+    ]);
+    attachment.dispose();
+  });
+
+  it('cannot be adapted if some of their rows are trained: PEFT refuses both', async () => {
+    const strategy = loraStrategy({ targetModules: ['q_proj', 'lm_head'], trainableTokenIndices: [3, 1] });
+    for (const work of [() => strategy.plan?.(model, null), () => strategy.attach(model, run)]) {
+      const text = await rejection(work);
+      expect(text).toContain('[CONFIG_CONFLICT]');
+      expect(text).toContain('lm_head');
+    }
+  });
+
   it('keep their scale in the file, whatever the order of the patterns', async () => {
     const folder = await temporaryFolder();
     const strategy = loraStrategy({ rank: 2, alphaPattern: { q_proj: 32, '.*q_proj': 4 }, initLoraWeights: 'pissa' });

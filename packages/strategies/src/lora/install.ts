@@ -40,6 +40,7 @@ export function installLora(
   const targets = findTargets(model, options);
   const savedNames = savedParameters(model, targets, options);
   const tokens = trainedTokens(model, options, savedNames);
+  const rowModules = tokenModules(model, tokens, targets, savedNames);
   const trained = createTrainedTensors();
   const scalars = createScalars();
 
@@ -62,7 +63,7 @@ export function installLora(
   // Stored parameters that are trained as well, and rows of the embedding.
   const saved = borrowParameters(model, savedNames, true);
   for (const [name, parameter] of saved.parameters) trained.variables.set(savedKey(name, targets), parameter);
-  const tokenRows = createTokenRows(model, tokens, trained);
+  const tokenRows = createTokenRows(model, rowModules, tokens, trained);
   const restoreRows = attachTokenRows(model, tokenRows);
   const unfreezePrefix = freezePrefix(model, [
     ...targets.map(({ name }) => name),
@@ -140,10 +141,14 @@ function trainedTokens(
   return trainsEmbedding ? [] : (trainableTokenIndices ?? model.addedTokens);
 }
 
-/** Creates the trained rows of the embedding, and of an untied head, with the stored values. */
-function createTokenRows(model: LanguageModel, ids: readonly number[], trained: TrainedTensors): TokenRows[] {
-  if (ids.length === 0) return [];
-  return tokenModules(model).map((module) => {
+/** Creates the trained rows of modules, with the stored values. */
+function createTokenRows(
+  model: LanguageModel,
+  modules: readonly string[],
+  ids: readonly number[],
+  trained: TrainedTensors,
+): TokenRows[] {
+  return modules.map((module) => {
     const table = model.parameters.get(`${module}.weight`) as unknown as Tensor2D;
     const rows = tidy(() => gather(table, tensor1d([...ids], 'int32')));
     return { module, ids, values: trained.create(peftPrefix + tokenRowsKey(module), rows) };

@@ -48,16 +48,15 @@ export function planLora(model: ModelOutline, options: LoraOptions, variant: Lor
       trainable.set(`${peftPrefix}${name}.${ending}`, shapeOf(site, rank));
     effectiveWeights.set(`${name}.weight`, fanInFanOut ? [inFeatures, outFeatures] : [outFeatures, inFeatures]);
   }
-  for (const name of savedParameters(model, targets, options)) {
+  const saved = savedParameters(model, targets, options);
+  for (const name of saved) {
     const site = model.linearSites.get(name.replace(/\.weight$/, ''));
     const shape = model.parameters.get(name)?.shape ?? (site === undefined ? [] : [site.outFeatures, site.inFeatures]);
     trainable.set(savedKey(name, targets), shape);
     effectiveWeights.set(name, shape);
   }
-  for (const module of options.trainableTokenIndices === null || options.trainableTokenIndices.length === 0
-    ? []
-    : tokenModules(model)) {
-    trainable.set(peftPrefix + tokenRowsKey(module), [options.trainableTokenIndices?.length ?? 0, model.hiddenSize]);
-  }
+  const tokens = options.trainableTokenIndices ?? [];
+  for (const module of tokenModules(model, tokens, targets, saved))
+    trainable.set(peftPrefix + tokenRowsKey(module), [tokens.length, model.hiddenSize]);
   return { trainable, effectiveWeights };
 }

@@ -1,5 +1,10 @@
 import { add, keep, matMul, mul, tensor2d, tidy, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
-import { WhetstoneError, type LanguageModel, type ModelOutline } from '@whetstone/core/contract';
+import {
+  WhetstoneError,
+  type LanguageModel,
+  type LinearSiteOutline,
+  type ModelOutline,
+} from '@whetstone/core/contract';
 import { rememberValue } from '../support/unfreeze.js';
 
 /** Rows of the embedding or head that an adapter trains: PEFT's `trainable_token_indices`. */
@@ -14,13 +19,30 @@ export interface TokenRows {
 /** Returns the key of a module's rows in PEFT's file, without PEFT's prefix. */
 export const tokenRowsKey = (module: string): string => `${module}.token_adapter.trainable_tokens_delta`;
 
-/** Returns the modules with a row per token: the embedding, and the head if it is not tied. */
+/**
+ * Returns the modules whose rows of the tokens are trained: the embedding, and the head if it is not tied, except those
+ * that are trained completely.
+ *
+ * @throws `CONFIG_CONFLICT` if one of them is also adapted, which PEFT refuses
+ */
 export function tokenModules(
   model: Pick<ModelOutline, 'linearSites' | 'parameters' | 'embeddingSite'>,
+  ids: readonly number[],
+  targets: readonly LinearSiteOutline[],
+  saved: readonly string[],
 ): readonly string[] {
+  if (ids.length === 0) return [];
   const head = [...model.linearSites.values()].find((site) => site.isOutput);
   const isTied = head === undefined || !model.parameters.has(`${head.name}.weight`);
-  return [model.embeddingSite.name, ...(isTied ? [] : [head.name])];
+  const modules = [model.embeddingSite.name, ...(isTied ? [] : [head.name])];
+  const adapted = targets.find(({ name }) => modules.includes(name));
+  if (adapted !== undefined)
+    throw new WhetstoneError('CONFIG_CONFLICT', `PEFT cannot adapt ${adapted.name} and train some of its rows.`, {
+      place: { path: 'strategy.options.targetModules' },
+      found: `${ids.length} trained tokens (trainableTokenIndices, or model.addTokens)`,
+      hint: `Remove ${adapted.name} from targetModules, or add it to modulesToSave instead.`,
+    });
+  return modules.filter((name) => !saved.includes(`${name}.weight`));
 }
 
 /** Creates `trainable_token_indices` of `adapter_config.json`: ids by the last segment of each module's path. */
