@@ -368,6 +368,23 @@ describe('a staged run', () => {
     expect(steps).toEqual([]);
   });
 
+  it('that is interrupted between two stages keeps the first one, and continues with the second', async () => {
+    const folder = join(await temporaryFolder(), 'run');
+    const config = { strategy: lora, stages: twoStages, training, output: { folder } };
+    const controller = new AbortController();
+    const trainer = trainerOf(config);
+    trainer.on('run:start', ({ stage }) => {
+      if (stage?.index === 1) controller.abort();
+    });
+    await expect(trainer.run({ signal: controller.signal })).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+      details: { stage: 'domain', step: 0, checkpoint: null },
+      hint: expect.stringContaining('stages before it are complete') as string,
+    });
+    const resumed = trainerOf({ ...config, training: { ...training, resumeFromCheckpoint: true } });
+    expect((await runAll(resumed)).steps.map(({ stage }) => stage)).toEqual(['domain', 'domain', 'domain']);
+  });
+
   it('rejects a prefix before a different strategy, because it cannot be merged into the model', async () => {
     await expect(
       trainerOf({
