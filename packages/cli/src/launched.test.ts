@@ -28,6 +28,26 @@ async function codeAfter(signal: NodeJS.Signals, platform: NodeJS.Platform): Pro
   return once(child, 'exit');
 }
 
+/** Waits until its launcher is gone, and then ends with code 9 if it is told so. */
+const orphan = `
+const { pathToFileURL } = require('node:url');
+setTimeout(() => process.exit(1), 20_000);
+setImmediate(async function wait() {
+  if (process.connected) return setImmediate(wait);
+  const { onLauncherGone } = await import(pathToFileURL(process.argv[1]).href);
+  onLauncherGone(() => process.exit(9));
+});
+`;
+
+test('a worker that starts to listen after its launcher has gone is told so', async () => {
+  const child = spawn(process.execPath, ['--input-type=commonjs', '--eval', orphan, built], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, [LAUNCHED_VARIABLE]: '1' },
+  });
+  child.disconnect();
+  expect(await once(child, 'exit')).toEqual([9, null]);
+});
+
 test.skipIf(process.platform === 'win32')('a signal reaches a worker as a signal', async () => {
   expect(await codeAfter('SIGINT', 'linux')).toEqual([7, null]);
 });

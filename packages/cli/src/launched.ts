@@ -60,6 +60,8 @@ export function onPassedSignal(): void {
 /** Calls `listener` when the launcher has exited for any reason. */
 export function onLauncherGone(listener: () => void): void {
   if (!isLaunched()) return;
+  // The event is not repeated for a listener that comes later.
+  if (!process.connected) return listener();
   process.once('disconnect', listener);
   // The listener must not keep the process alive.
   process.channel?.unref();
