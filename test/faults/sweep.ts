@@ -38,6 +38,9 @@ export const allFaults: readonly SweptFault[] = [
   { kind: 'kill' },
 ];
 
+/** Returns the name of a fault: `EIO` for one operation, `EIO from` for one and all later ones. */
+export const faultName = ({ kind, lasting }: SweptFault): string => `${kind}${lasting === true ? ' from' : ''}`;
+
 async function filesIn(folder: string): Promise<readonly string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
@@ -135,7 +138,7 @@ async function attempt(
     problems.push(...(await leftoversIn(root, scenario)).map((name) => `left behind: ${name}`));
   }
   const occurred = failed !== null;
-  const where = `${fault.kind}${fault.lasting === true ? ' from' : ''} ${fault.at}: ${failed ?? 'none'}`;
+  const where = `${faultName(fault)} ${fault.at}: ${failed ?? 'none'}`;
   return { problems: problems.map((problem) => `${where}: ${problem}`), occurred };
 }
 
