@@ -93,6 +93,41 @@ describe('a run that is overwritten', () => {
   });
 });
 
+describe('a folder with an input of the run', () => {
+  const inputs: Readonly<Record<string, object>> = {
+    'the model': { model: { path: 'run/adapter' } },
+    data: { data: { train: { use: 'conversations', options: { paths: ['train.jsonl', './run/metrics.jsonl'] } } } },
+    'a file of a companion': { companions: [{ use: 'ewc', options: { fisherFile: 'run/adapter/weights' } }] },
+    'the adapter of a stage': { stages: [{ config: { strategy: { options: { adapter: 'run/adapter' } } } }] },
+  };
+  const withInput = (name: string, overwrite: boolean, resume: boolean | null): ResolvedConfig => ({
+    ...configOf(overwrite, resume),
+    baseFolder: root,
+    ...inputs[name],
+  });
+
+  it.each(Object.keys(inputs))('is not removed: %s', async (name) => {
+    await writeOldRun();
+    const config = withInput(name, true, null);
+    await expect(checkOutputFolder(config)).rejects.toMatchObject({
+      code: 'OUTPUT_EXISTS',
+      found: expect.stringContaining(join(root, 'run')),
+    });
+    await expect(claimOutputFolder(config)).rejects.toMatchObject({ code: 'OUTPUT_EXISTS' });
+    expect(await filesOf()).toEqual(['.gitignore', ...oldFiles].toSorted());
+    // Nothing is removed if the run is resumed, or if the input is only named like one of the folder.
+    await checkOutputFolder(withInput(name, false, true));
+    await checkOutputFolder({ ...config, baseFolder: join(root, 'other') });
+  });
+
+  it('is removed if it names its own output and checkpoints only', async () => {
+    await writeOldRun();
+    const config = { ...configOf(true, null), baseFolder: root, stages: [{ config: configOf(true, null) }] };
+    await claimOutputFolder(config as unknown as ResolvedConfig);
+    expect(await filesOf()).toEqual(['.gitignore', 'config.resolved.json']);
+  });
+});
+
 it('a folder that is not a run is never removed, with or without a mark of another folder', async () => {
   await mkdir(join(root, 'run'));
   await writeFile(join(root, 'run', 'thesis.tex'), 'text');

@@ -5,6 +5,7 @@ import type { ResolvedConfig } from '../config/types.js';
 import { forgetError, isAbandoned } from '../checkpoint/index.js';
 import {
   checkWritable,
+  exists,
   fileError,
   isWithin,
   makeFolder,
@@ -15,6 +16,7 @@ import {
   writeText,
   type FolderLock,
 } from '../files/index.js';
+import { isRecord } from '../util/index.js';
 import { unfinishedRunIn, type LockLogger } from './output-lock.js';
 import { emptyFolder, endOverwrite, isOverwriteUnfinished } from './overwrite.js';
 
@@ -37,6 +39,41 @@ async function entriesOf(folder: string): Promise<readonly string[]> {
 const resumesRunIn = (folder: string, resume: ResolvedConfig['training']['resumeFromCheckpoint']): boolean =>
   typeof resume === 'string' ? isWithin(folder, resume) : resume === true;
 
+/** The settings that name the output folder, or what of it is kept. */
+const OF_THE_OUTPUT = new Set(['output', 'resumeFromCheckpoint', 'baseFolder']);
+
+/** Returns the first file or folder that a configuration names and that is within `folder`; null if there is none. */
+function inputWithin(folder: string, value: unknown, baseFolder: string): string | null {
+  if (typeof value === 'string') {
+    const path = resolve(baseFolder, value);
+    return value !== '' && !value.includes('\0') && isWithin(folder, path) && exists(path) ? path : null;
+  }
+  const items = Array.isArray(value)
+    ? value
+    : isRecord(value)
+      ? Object.entries(value).flatMap(([key, item]) => (OF_THE_OUTPUT.has(key) ? [] : [item]))
+      : [];
+  for (const item of items) {
+    const found = inputWithin(folder, item, baseFolder);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+/** Checks that a run does not read what it removes. @throws `OUTPUT_EXISTS` */
+function checkInputs(config: OutputSettings, folder: string): void {
+  const input = inputWithin(folder, config, config.baseFolder);
+  if (input === null) return;
+  throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder contains an input of the run and is not overwritten.', {
+    place: { file: folder },
+    found: input,
+    hint: 'Choose another output.folder, or move the input.',
+  });
+}
+
+/** The part of a configuration that decides whether a folder may be written. Its other parts name inputs. */
+type OutputSettings = Pick<ResolvedConfig, 'output' | 'training' | 'baseFolder'>;
+
 /**
  * Checks that a run may write to its folder: the folder is empty or missing, or contains the run to resume or a run
  * that may be overwritten. Writes nothing.
@@ -44,10 +81,8 @@ const resumesRunIn = (folder: string, resume: ResolvedConfig['training']['resume
  * @param logger reports before the error that the run in the folder did not finish
  * @throws `OUTPUT_EXISTS`
  */
-export async function checkOutputFolder(
-  { output, training, baseFolder }: Pick<ResolvedConfig, 'output' | 'training' | 'baseFolder'>,
-  logger?: LockLogger,
-): Promise<void> {
+export async function checkOutputFolder(config: OutputSettings, logger?: LockLogger): Promise<void> {
+  const { output, training, baseFolder } = config;
   const { folder, overwrite } = output;
   if (folder === null) return;
   const entries = await entriesOf(folder);
@@ -80,6 +115,7 @@ export async function checkOutputFolder(
       { place, hint: 'Choose another output.folder.' },
     );
   }
+  checkInputs(config, folder);
 }
 
 /**

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
 import { configSchema } from './options.js';
 
@@ -11,12 +10,13 @@ export const ewc = definePlugin({
     'Elastic weight consolidation: preserves weights that are important for an old task. Combines with any other ' +
     'strategy.',
   configSchema,
-  create: async ({ fisherFile, ...options }, { baseFolder, logger }) => {
+  create: async ({ fisherFile, ...options }, { logger, ...context }) => {
     const { ewcStrategy } = await import('./ewc.js');
+    const { keptFile } = await import('../support/kept-file.js');
     return ewcStrategy({
       ...options,
       logger,
-      fisherFile: fisherFile === undefined ? undefined : resolve(baseFolder, fisherFile),
+      fisherFile: fisherFile === undefined ? undefined : keptFile('fisherFile', fisherFile, context),
     });
   },
 });
