@@ -248,13 +248,15 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
     async () => {
       const fisherFile = join(folder, 'fisher.safetensors');
       await expectNoLeak(async () => {
+        const warnings: string[] = [];
+        const warn = (message: string): void => void warnings.push(message);
         const attach = (contentHash: string): Promise<Attachment> =>
           Promise.resolve(
             ewcStrategy({
               lambda: fixture.lambda,
               fisherFile,
               batches: { ...source, summary: { ...source.summary, contentHash } },
-            }).attach(model, { ...run, owner }),
+            }).attach(model, { ...run, owner, warn }),
           );
         const first = await attach('one');
         const fisherOf = (attachment: Attachment): Float32Array =>
@@ -269,7 +271,10 @@ describe.each(backends)('elastic weight consolidation equals the reference on %s
             once.map((value) => 2 * value),
           ),
         ).toBeLessThanOrEqual(1e-7);
-        for (const attachment of [first, again, second]) attachment.dispose();
+        expect(warnings).toEqual([]);
+        const third = await attach('one');
+        expect(warnings).toEqual([expect.stringContaining('added a second time')]);
+        for (const attachment of [first, again, second, third]) attachment.dispose();
         const gpt2 = await loadLanguageModel(goldenPath('models', 'gpt2'));
         const other = await fullStrategy().attach(gpt2, run);
         await expect(

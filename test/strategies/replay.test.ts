@@ -25,14 +25,19 @@ import {
   type ReplayBuffer,
 } from '../../packages/strategies/src/replay/buffer.js';
 import { ReplayedRows } from '../../packages/strategies/src/replay/replayed-rows.js';
-import { rowsOf, type ReplayRow } from '../../packages/strategies/src/replay/rows.js';
+import { rowsOf, samplesOf, type ReplayRow } from '../../packages/strategies/src/replay/rows.js';
 import { useBackend } from '../support/backend.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { disposeRun, shuffledSource, testRun, train } from '../support/training.js';
 
 const vocabularySize = 24;
-const fresh = batchSourceOf(randomRows(400, vocabularySize, 1), 8);
-const old = batchSourceOf(randomRows(50, vocabularySize, 2), 8);
+/** Batches of random rows with a hash of their own. */
+function randomBatches(rows: number, seed: number): BatchSource {
+  const source = batchSourceOf(randomRows(rows, vocabularySize, seed), 8);
+  return { ...source, summary: { ...source.summary, contentHash: `rows of seed ${seed}` } };
+}
+const fresh = randomBatches(400, 1);
+const old = randomBatches(50, 2);
 
 async function play(source: BatchSource, epoch: number, skip = 0): Promise<Batch[]> {
   const batches: Batch[] = [];
@@ -254,6 +259,126 @@ describe('replay', () => {
     const [header = '', ...rows] = readFileSync(bufferFile, 'utf8').trim().split('\n');
     expect(JSON.parse(header)).toMatchObject({ offered: 12 });
     expect(new Set(rows.map((row) => JSON.stringify((JSON.parse(row) as ReplayRow).ids))).size).toBe(12);
+  });
+
+  describe('the buffer file of several runs', () => {
+    const third = randomBatches(40, 3);
+
+    /** A task whose first epoch writes the file. Returns its batches, the file and the warnings. */
+    const runTask = async (
+      bufferFile: string,
+      source: BatchSource,
+      options: ReplayOptions = {},
+    ): Promise<{ readonly batches: Batch[]; readonly text: string; readonly warnings: readonly string[] }> => {
+      const warnings: string[] = [];
+      const run: StrategyRun = {
+        seed: 3,
+        totalSteps: 99,
+        modelFolder: null,
+        owner,
+        dataHash: source.summary.contentHash,
+        warn: (message) => void warnings.push(message),
+      };
+      const strategy = replayStrategy({ ratio: 0.3, bufferFile, bufferSize: 30, ...options });
+      const attachment = await strategy.attach(model, run);
+      const batches = await play(attachment.wrapData?.(source) ?? source, 0);
+      return { batches, text: readFileSync(bufferFile, 'utf8'), warnings };
+    };
+    const headerOf = (text: string): unknown => JSON.parse(text.split('\n')[0] ?? '');
+
+    /** The number of samples that the tasks offer: those with target tokens. */
+    const offeredBy = async (...sources: readonly BatchSource[]): Promise<number> => {
+      const batches = await Promise.all(sources.map((source) => play(source, 0)));
+      return batches.flat().flatMap(samplesOf).length;
+    };
+
+    it('is the same if the last run is repeated, whose own rows are not replayed', async () => {
+      const bufferFile = join(await temporaryFolder(), 'buffer.jsonl');
+      await runTask(bufferFile, old);
+      // Rows of the first task are dropped for those of the second one, and are there again when it is repeated.
+      const once = await runTask(bufferFile, fresh);
+      for (let attempt = 0; attempt < 2; attempt++) expect(await runTask(bufferFile, fresh)).toEqual(once);
+      expect(headerOf(once.text)).toMatchObject({
+        offered: await offeredBy(old, fresh),
+        before: { offered: await offeredBy(old) },
+      });
+    });
+
+    it('is the same if the first run is repeated', async () => {
+      const bufferFile = join(await temporaryFolder(), 'buffer.jsonl');
+      const once = await runTask(bufferFile, old);
+      expect(once.batches, 'nothing to replay').toEqual(await play(old, 0));
+      expect(await runTask(bufferFile, old)).toEqual(once);
+    });
+
+    it('is the same if the last run is repeated after its checkpoint', async () => {
+      const bufferFile = join(await temporaryFolder(), 'buffer.jsonl');
+      await runTask(bufferFile, old);
+      const run: StrategyRun = { seed: 3, totalSteps: 99, modelFolder: null, owner, dataHash: 'fresh' };
+      const strategy = replayStrategy({ ratio: 0.3, bufferFile, bufferSize: 30 });
+      const first = await strategy.attach(model, run);
+      const values = JSON.parse(JSON.stringify(first.saveState().values));
+      const batches = await play(first.wrapData?.(fresh) ?? fresh, 0);
+      const text = readFileSync(bufferFile, 'utf8');
+      const second = await strategy.attach(model, run);
+      second.loadState({ tensors: new Map(), values });
+      expect(await play(second.wrapData?.(fresh) ?? fresh, 0)).toEqual(batches);
+      expect(readFileSync(bufferFile, 'utf8')).toBe(text);
+    });
+
+    it('is the same if the last run is repeated with another size or seed, except for its choice', async () => {
+      const bufferFile = join(await temporaryFolder(), 'buffer.jsonl');
+      await runTask(bufferFile, old);
+      await runTask(bufferFile, fresh, { bufferSize: 5 });
+      const { text } = await runTask(bufferFile, fresh);
+      const other = join(await temporaryFolder(), 'buffer.jsonl');
+      await runTask(other, old);
+      expect(text).toBe((await runTask(other, fresh)).text);
+    });
+
+    it('takes the rows of `data` once', async () => {
+      const bufferFile = join(await temporaryFolder(), 'buffer.jsonl');
+      const once = await runTask(bufferFile, fresh, { batches: old });
+      expect(headerOf(once.text)).toMatchObject({ offered: await offeredBy(old, fresh) });
+      expect(await runTask(bufferFile, fresh, { batches: old })).toEqual(once);
+      const next = await runTask(bufferFile, third, { batches: old });
+      expect(headerOf(next.text)).toMatchObject({ offered: await offeredBy(old, fresh, third) });
+    });
+
+    it('warns about an earlier task before the last one, whose rows are replayed and offered again', async () => {
+      const bufferFile = join(await temporaryFolder(), 'buffer.jsonl');
+      const warnings: string[] = [];
+      for (const source of [old, fresh, old]) warnings.push(...(await runTask(bufferFile, source)).warnings);
+      expect(warnings).toEqual([expect.stringContaining('offered a second time')]);
+      expect(headerOf(readFileSync(bufferFile, 'utf8'))).toMatchObject({ offered: await offeredBy(old, fresh, old) });
+    });
+
+    it('replays all rows of a file of an earlier version, which does not name its tasks', async () => {
+      const bufferFile = join(await temporaryFolder(), 'buffer.jsonl');
+      const { text } = await runTask(bufferFile, old);
+      const [, ...rows] = text.split('\n');
+      const { tasks: _tasks, before: _before, ...header } = headerOf(text) as Readonly<Record<string, unknown>>;
+      writeFileSync(bufferFile, [JSON.stringify(header), ...rows].join('\n'));
+      const { batches } = await runTask(bufferFile, old);
+      expect(batches).not.toEqual(await play(old, 0));
+    });
+
+    it.each([
+      { tasks: [1] },
+      { before: {} },
+      { before: { task: 'one', tasks: 0, offered: 0, threshold: 1, kept: 31, dropped: [] } },
+      {
+        before: { task: 'one', tasks: 0, offered: 1, threshold: 1, kept: 0, dropped: [{ key: 0.5, at: 0, ids: [1] }] },
+      },
+    ])('is refused with the tasks $tasks $before', async (changed) => {
+      const bufferFile = join(await temporaryFolder(), 'buffer.jsonl');
+      const [head = '', ...rows] = (await runTask(bufferFile, old)).text.split('\n');
+      writeFileSync(bufferFile, [JSON.stringify({ ...JSON.parse(head), ...changed }), ...rows].join('\n'));
+      await expect(attach({ ratio: 0.1, bufferFile })).rejects.toMatchObject({
+        code: 'DATA_UNREADABLE',
+        place: { file: bufferFile, line: 1 },
+      });
+    });
   });
 
   const rowOf = (id: number): ReplayRow => ({

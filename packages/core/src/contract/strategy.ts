@@ -41,6 +41,11 @@ export interface StrategyRun {
    * (dropout) must differ between ranks. Only rank 0 writes files.
    */
   readonly worker?: WorkerRank;
+  /**
+   * The {@link DataSummary.contentHash} of the training data. With it, a strategy recognises in a file of its own what
+   * an earlier attempt of the same run has written.
+   */
+  readonly dataHash?: string;
   /** Converts token ids to text, for strategies that store ids. */
   readonly tokenizer?: Pick<Tokenizer, 'decode'>;
   /** The attachment of the owner; present for companions only. */

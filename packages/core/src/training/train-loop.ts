@@ -72,6 +72,7 @@ export const runTraining: RunTraining = async function* (run) {
       return run.hooks.requests.stopReason !== null;
     },
     modelFolder: baseFolderOf(run),
+    dataHash: run.trainData.summary.contentHash,
     warn: run.warn,
     tokenizer: run.loaded.tokenizer,
     ...(run.openData === undefined ? {} : { openData: run.openData }),

@@ -68,10 +68,16 @@ async function prepare(
   if (batches === null)
     return { consolidation: stored?.consolidation ?? { fisher: new Map(), anchor: new Map() }, batches };
   const task: FisherTask = { contentHash: batches.summary.contentHash, samples, batchSize, seed: run.seed };
-  if (stored !== null && JSON.stringify(stored.provenance.tasks.at(-1)) === JSON.stringify(task)) {
+  const tasks = stored?.provenance.tasks ?? [];
+  if (stored !== null && JSON.stringify(tasks.at(-1)) === JSON.stringify(task)) {
     logger?.info('ewc: the Fisher information of this data is read from the file', { fisherFile });
     return { consolidation: stored.consolidation, batches };
   }
+  if (tasks.some((earlier) => JSON.stringify(earlier) === JSON.stringify(task)))
+    run.warn?.(
+      `ewc: ${fisherFile} contains the Fisher information of this data, followed by that of other data. It is ` +
+        'added a second time. To begin anew, delete the file.',
+    );
   const writes = fisherFile !== undefined && (run.worker?.rank ?? 0) === 0;
   if (writes) await checkWritableFile(fisherFile);
   const onProgress =
@@ -85,7 +91,7 @@ async function prepare(
   if (writes)
     await writeFisherFile(fisherFile, consolidation, {
       model: run.modelFolder,
-      tasks: [...(stored?.provenance.tasks ?? []), task],
+      tasks: [...tasks, task],
     });
   return { consolidation, batches };
 }

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { WhetstoneError, type Tokenizer } from '@whetstone/core/contract';
 import { checkFormatVersion, fileError, readText, writeAtomically, writeFully } from '@whetstone/core/files';
+import { isRecord } from '@whetstone/core/util';
 import { createRandom, shuffle } from '@whetstone/core/random';
-import { fromPlainRow, plainRow, type ReplayRow } from './rows.js';
+import { fromPlainRow, plainRow, type PlainRow, type ReplayRow } from './rows.js';
 
 /**
  * A uniform random sample of limited size of all rows that were ever offered, in the order of the offers. Each row has
@@ -19,6 +20,20 @@ export interface ReplayBuffer {
 }
 
 export const emptyBuffer: ReplayBuffer = { rows: [], keys: [], threshold: 1, offered: 0 };
+
+/** The contents of a buffer file. */
+export interface StoredBuffer extends BufferOfTasks {
+  /** The last task: the hash of its training data, and the contents before it. Null if they are unknown. */
+  readonly last: { readonly task: string; readonly before: BufferOfTasks } | null;
+}
+
+/** A buffer with the hashes of the data whose rows were offered, oldest first. Data without a known hash is missing. */
+export interface BufferOfTasks {
+  readonly buffer: ReplayBuffer;
+  readonly tasks: readonly string[];
+}
+
+export const emptyStoredBuffer: StoredBuffer = { buffer: emptyBuffer, tasks: [], last: null };
 
 /** A {@link ReplayBuffer} that is being filled. It holds at most as many rows as its limit. */
 export interface Reservoir {
@@ -92,14 +107,51 @@ export interface BufferVocabulary {
   readonly tokenizer?: Pick<Tokenizer, 'decode'>;
 }
 
+/** The state of a buffer before its last task, as the header of a file contains it. */
+interface StoredBefore {
+  readonly task: string;
+  /** The number of hashes in `tasks` that it had. */
+  readonly tasks: number;
+  readonly offered: number;
+  readonly threshold: number;
+  /** The number of its rows that the buffer still has. They are the first ones. */
+  readonly kept: number;
+  /** The rows that the buffer no longer has, and their positions. */
+  readonly dropped: readonly (PlainRow & { readonly key: number; readonly at: number })[];
+}
+
+/** Returns the state before the last task, without the rows that `buffer` still has. */
+function storedBefore({ buffer, tasks, last }: StoredBuffer): StoredBefore | null {
+  if (last === null) return null;
+  const { rows, keys, threshold, offered } = last.before.buffer;
+  let kept = 0;
+  const dropped = rows.flatMap((row, at) => {
+    const key = keys[at] ?? NaN;
+    if (key !== buffer.keys[kept]) return [{ ...plainRow(row), key, at }];
+    kept++;
+    return [];
+  });
+  return {
+    task: last.task,
+    tasks: Math.min(last.before.tasks.length, tasks.length),
+    offered,
+    threshold,
+    kept,
+    dropped,
+  };
+}
+
 /** Writes a buffer as JSON lines: a header with the number of offered rows, then one row per line. */
 export async function writeBuffer(
   file: string,
-  { rows, keys, threshold, offered }: ReplayBuffer,
+  stored: StoredBuffer,
   { tokenizer }: Pick<BufferVocabulary, 'tokenizer'>,
 ): Promise<void> {
+  const { rows, keys, threshold, offered } = stored.buffer;
   const tokenTexts = tokenizer === undefined ? {} : { tokenTexts: hashOfTexts(rows, tokenizer) };
-  const header = { format: FORMAT, version: FORMAT_VERSION, offered, threshold, ...tokenTexts };
+  const { tasks } = stored;
+  const before = storedBefore(stored);
+  const header = { format: FORMAT, version: FORMAT_VERSION, offered, threshold, ...tokenTexts, tasks, before };
   await writeAtomically(file, async (handle) => {
     const write = (line: object): Promise<void> =>
       writeFully(handle, new TextEncoder().encode(`${JSON.stringify(line)}\n`));
@@ -115,12 +167,13 @@ export async function writeBuffer(
  * @throws `DATA_UNREADABLE` if the file is not a replay buffer of a model with this vocabulary
  * @throws `VERSION_UNSUPPORTED` if a later version wrote it
  */
-export async function readBuffer(file: string, { vocabularySize, tokenizer }: BufferVocabulary): Promise<ReplayBuffer> {
+export async function readBuffer(file: string, { vocabularySize, tokenizer }: BufferVocabulary): Promise<StoredBuffer> {
   const text = await readText(file).catch((cause: unknown) => {
     throw fileError(cause, file);
   });
   const [head = '', ...lines] = text.split('\n').filter((line) => line !== '');
-  const { offered, format, version, threshold, tokenTexts } = parse(head, file, 1);
+  const header = parse(head, file, 1);
+  const { offered, format, version, threshold, tokenTexts } = header;
   // Check the version first, because later versions may use another format of rows.
   if (format === FORMAT)
     checkFormatVersion({ file, what: 'The replay buffer', found: version, supported: FORMAT_VERSION });
@@ -136,10 +189,43 @@ export async function readBuffer(file: string, { vocabularySize, tokenizer }: Bu
       hint: 'Set another bufferFile, or give the earlier data as text with the option data.',
     });
   const keys = parsed.flatMap(({ key }) => (isKey(key) ? [key] : []));
-  if (typeof threshold !== 'number' || keys.length < rows.length) return bufferWithoutKeys(rows, offered);
+  if (typeof threshold !== 'number' || keys.length < rows.length)
+    return { ...emptyStoredBuffer, buffer: bufferWithoutKeys(rows, offered) };
   if (keys.some((key) => key > threshold))
     throw unreadable(file, 1, 'A key of the replay buffer is larger than its threshold.');
-  return { rows, keys, threshold, offered };
+  return withTasks({ rows, keys, threshold, offered }, header, file, vocabularySize);
+}
+
+/** Returns the contents of a file from its buffer and header. Files of older versions have no tasks. */
+function withTasks(
+  buffer: ReplayBuffer,
+  { tasks = [], before = null }: Readonly<Record<string, unknown>>,
+  file: string,
+  vocabularySize: number,
+): StoredBuffer {
+  const isHashes = (list: unknown): list is readonly string[] =>
+    Array.isArray(list) && list.every((item) => typeof item === 'string');
+  if (isHashes(tasks) && before === null) return { buffer, tasks, last: null };
+  if (!isHashes(tasks) || !isStoredBefore(before, buffer.rows.length))
+    throw unreadable(file, 1, 'The replay buffer does not describe its tasks.');
+  const rows = buffer.rows.slice(0, before.kept);
+  const keys = buffer.keys.slice(0, before.kept);
+  for (const { at, key, ...row } of before.dropped) {
+    rows.splice(at, 0, rowOf(row, file, 1, vocabularySize));
+    keys.splice(at, 0, key);
+  }
+  const { task, offered, threshold } = before;
+  const earlier = { buffer: { rows, keys, threshold, offered }, tasks: tasks.slice(0, before.tasks) };
+  return { buffer, tasks, last: { task, before: earlier } };
+}
+
+function isStoredBefore(value: unknown, rows: number): value is StoredBefore {
+  if (!isRecord(value)) return false;
+  const { task, tasks, offered, threshold, kept, dropped } = value;
+  const isCount = (count: unknown): count is number => Number.isInteger(count) && Number(count) >= 0;
+  if (typeof task !== 'string' || typeof threshold !== 'number' || !Array.isArray(dropped)) return false;
+  if (![tasks, offered, kept].every(isCount) || Number(kept) > rows) return false;
+  return dropped.every((row) => isRecord(row) && isKey(row['key']) && isCount(row['at']));
 }
 
 const isKey = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value < 1;

@@ -1,4 +1,4 @@
-import type { BatchSource, FromSchema } from '@whetstone/core/contract';
+import type { BatchSource, FromSchema, Logger } from '@whetstone/core/contract';
 
 /** The schema of the options. */
 export const configSchema = {
@@ -21,7 +21,8 @@ export const configSchema = {
       minLength: 1,
       description:
         'File with a sample of the data of all tasks. It is read at the start. It is written with the data of this ' +
-        'run after the first epoch, or after the last step if that is earlier, also if a callback stops the run.',
+        'run after the first epoch, or after the last step if that is earlier, also if a callback stops the run. If ' +
+        'the same data wrote it last, the run starts from the file before that.',
     },
     bufferSize: { type: 'integer', minimum: 1, default: 2000, description: 'Maximum number of samples in the buffer.' },
     priority: {
@@ -37,4 +38,5 @@ export const configSchema = {
 export interface ReplayOptions extends Partial<FromSchema<typeof configSchema>> {
   /** Batches to replay, instead of `data`. */
   readonly batches?: BatchSource;
+  readonly logger?: Logger;
 }

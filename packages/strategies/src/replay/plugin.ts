@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
 import { configSchema } from './options.js';
 
@@ -9,11 +8,13 @@ export const replay = definePlugin({
   name: 'replay',
   description: 'Mixes earlier or general data into training. Combines with any other strategy.',
   configSchema,
-  create: async ({ bufferFile, ...options }, { baseFolder }) => {
+  create: async ({ bufferFile, ...options }, { logger, ...context }) => {
     const { replayStrategy } = await import('./replay.js');
+    const { keptFile } = await import('../support/kept-file.js');
     return replayStrategy({
       ...options,
-      bufferFile: bufferFile === undefined ? undefined : resolve(baseFolder, bufferFile),
+      logger,
+      bufferFile: bufferFile === undefined ? undefined : keptFile('bufferFile', bufferFile, context),
     });
   },
 });

@@ -15,13 +15,15 @@ import { meanLoss, targetsOf } from '../support/batch-loss.js';
 import { createRandom } from '@whetstone/core/random';
 import { configSchema, type ReplayOptions } from './options.js';
 import {
-  emptyBuffer,
+  emptyStoredBuffer,
   openReservoir,
   readBuffer,
   writeBuffer,
+  type BufferOfTasks,
   type BufferVocabulary,
   type ReplayBuffer,
   type Reservoir,
+  type StoredBuffer,
 } from './buffer.js';
 import { ReplayedRows } from './replayed-rows.js';
 import { samplesOf, targetsIn, type ReplayRow } from './rows.js';
@@ -43,21 +45,45 @@ async function openBatches(options: ResolvedOptions, run: StrategyRun): Promise<
   return run.openData(options.data, { batchSize: 8, learned: true });
 }
 
-/** Returns the rows to replay: those of the buffer file and a sample of the configured data. */
-async function fillBuffer(
+/**
+ * Returns the contents of the buffer file before this task. An earlier run may have written the file with the same
+ * training data: an attempt of this run that was killed before its first checkpoint, or a run that this one repeats.
+ */
+async function readEarlierTasks(
+  { bufferFile, logger }: ResolvedOptions,
   run: StrategyRun,
-  options: ResolvedOptions,
   vocabulary: BufferVocabulary,
-): Promise<ReplayBuffer> {
-  const { bufferFile, bufferSize } = options;
-  const stored =
-    bufferFile !== undefined && exists(bufferFile) ? await readBuffer(bufferFile, vocabulary) : emptyBuffer;
-  const reservoir = openReservoir(stored, bufferSize, run.seed);
+): Promise<BufferOfTasks> {
+  if (bufferFile === undefined || !exists(bufferFile)) return emptyStoredBuffer;
+  const stored = await readBuffer(bufferFile, vocabulary);
+  const { last, tasks } = stored;
+  if (last !== null && last.task === run.dataHash) {
+    logger?.info('replay: the buffer has the samples of this data already; the run starts from those before them', {
+      bufferFile,
+    });
+    return last.before;
+  }
+  if (run.dataHash !== undefined && tasks.includes(run.dataHash))
+    run.warn?.(
+      `replay: ${bufferFile} contains samples of this training data, followed by those of other data. They are ` +
+        'replayed, and offered a second time. To begin anew, delete the file.',
+    );
+  return stored;
+}
+
+/** Returns the rows to replay: those of the buffer file and a sample of the configured data. */
+async function fillBuffer(run: StrategyRun, options: ResolvedOptions, earlier: BufferOfTasks): Promise<BufferOfTasks> {
+  const reservoir = openReservoir(earlier.buffer, options.bufferSize, run.seed);
   const batches = await openBatches(options, run);
-  if (batches !== null) for await (const batch of batches.epoch(0)) reservoir.offer(samplesOf(batch));
+  const tasks = [...earlier.tasks];
+  // The data of an earlier task is in the buffer already.
+  if (batches !== null && !tasks.includes(batches.summary.contentHash)) {
+    for await (const batch of batches.epoch(0)) reservoir.offer(samplesOf(batch));
+    tasks.push(batches.summary.contentHash);
+  }
   const buffer = reservoir.buffer();
-  if (buffer.rows.length === 0 && bufferFile === undefined) throw nothingToReplay();
-  return buffer;
+  if (buffer.rows.length === 0 && options.bufferFile === undefined) throw nothingToReplay();
+  return { buffer, tasks };
 }
 
 /**
@@ -121,9 +147,17 @@ export function replayStrategy(given: ReplayOptions): Strategy {
         ...(run.tokenizer === undefined ? {} : { tokenizer: run.tokenizer }),
       };
       if (bufferFile !== undefined && (run.worker?.rank ?? 0) === 0) await checkWritableFile(bufferFile);
-      const buffer = await fillBuffer(run, options, vocabulary);
+      const earlier = await readEarlierTasks(options, run, vocabulary);
+      const { buffer, tasks } = await fillBuffer(run, options, earlier);
       const replayed = new ReplayedRows(buffer, options.priority === 'loss' ? lossesOf(model, buffer.rows) : null);
-      const mixture = new Mixture(replayed, options, run, vocabulary);
+      const { dataHash } = run;
+      const ownTask: Omit<StoredBuffer, 'buffer'> =
+        dataHash === undefined
+          ? { tasks, last: null }
+          : { tasks: [...tasks, dataHash], last: { task: dataHash, before: earlier } };
+      const mixture = new Mixture(replayed, options, run, (file, buffer) =>
+        writeBuffer(file, { ...ownTask, buffer }, vocabulary),
+      );
       return {
         trainable: new Map(),
         beforeStep: ({ step }) => mixture.startStep(step),
@@ -145,7 +179,7 @@ class Mixture {
     private readonly replayed: ReplayedRows,
     private readonly options: ResolvedOptions,
     private readonly run: StrategyRun,
-    private readonly vocabulary: BufferVocabulary,
+    private readonly write: (file: string, buffer: ReplayBuffer) => Promise<void>,
   ) {}
 
   startStep(step: number): void {
@@ -168,8 +202,7 @@ class Mixture {
     } finally {
       // An interrupted run does not write the file; it offers its rows after it is resumed.
       const isEnd = isComplete || this.isLastStep || this.run.stopped === true;
-      if (target !== null && reservoir !== null && isEnd)
-        await writeBuffer(target, reservoir.buffer(), this.vocabulary);
+      if (target !== null && reservoir !== null && isEnd) await this.write(target, reservoir.buffer());
     }
   }
 
