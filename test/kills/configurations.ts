@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createTinyModel } from '../../packages/cli/src/tiny-model.js';
+import type { Victim } from './processes.js';
 
 /** A run that is killed. */
 export interface Configuration {
@@ -9,6 +10,8 @@ export interface Configuration {
   readonly evaluates: number;
   /** The number of processes; 1 by default. */
   readonly processes?: number;
+  /** Which of several processes are killed, each in turn; all of them by default. */
+  readonly victims?: readonly Victim[];
 }
 
 const row = (index: number, end = ''): string =>
@@ -80,6 +83,12 @@ const epochs = { maxSteps: -1, numTrainEpochs: 2, evalStrategy: 'epoch', saveStr
 /** One stage. The shared sections are those of {@link runOf}. */
 const stage = (name: string, strategy: unknown, train: string): object => ({ name, strategy, data: { train } });
 
+const twoProcesses = runOf({
+  strategy: lora(),
+  backend: 'whetstone',
+  callbacks: ['gradient-clipping', earlyStopping({ patience: 9 })],
+});
+
 /** Together they have every built-in strategy, callback and logger, packing, stages and several processes. */
 export const configurations: Readonly<Record<string, Configuration>> = {
   'all parameters, best model': runOf({ strategy: 'full', training: best }),
@@ -139,6 +148,23 @@ export const configurations: Readonly<Record<string, Configuration>> = {
     evaluates: 9,
     training: { ...epochs, saveStrategy: 'steps' },
   }),
+  // The buffer is written after six steps, the first checkpoint after nine.
+  'a replay buffer before the first checkpoint': runOf({
+    strategy: lora(),
+    companions: [{ use: 'replay', options: { ratio: 0.3, bufferFile: 'kept/buffer', bufferSize: 8 } }],
+    evaluates: 9,
+    training: { ...epochs, saveStrategy: 'steps', saveSteps: 9 },
+  }),
+  // In the second stage, the buffer has the rows of the first one, and in a resumed second stage no other rows.
+  'stages that share files of companions': runOf({
+    stages: [stage('one', lora(), 'old.jsonl'), stage('two', lora(), 'train.jsonl')],
+    companions: [
+      { use: 'replay', options: { ratio: 0.3, bufferFile: 'kept/buffer', bufferSize: 8 } },
+      { use: 'ewc', options: { data: 'eval.jsonl', lambda: 100, fisherFile: 'kept/fisher' } },
+    ],
+    data: { eval: null },
+    training: { maxSteps: -1, numTrainEpochs: 2, evalStrategy: 'no', saveSteps: 8 },
+  }),
   'hard samples': runOf({
     strategy: 'full',
     companions: [{ use: 'hard-samples', options: { ratio: 0.3, everyBatches: 2 } }],
@@ -164,12 +190,10 @@ export const configurations: Readonly<Record<string, Configuration>> = {
     stages: [stage('one', lora(), 'old.jsonl'), stage('two', 'full', 'train.jsonl')],
     training: { maxSteps: 4, saveSteps: 2 },
   }),
-  'two processes': {
-    ...runOf({
-      strategy: lora(),
-      backend: 'whetstone',
-      callbacks: ['gradient-clipping', earlyStopping({ patience: 9 })],
-    }),
+  'two processes': { ...twoProcesses, processes: 2 },
+  'one of two processes, or their launcher': {
+    ...twoProcesses,
     processes: 2,
+    victims: ['worker 1', 'launcher', 'worker 0'],
   },
 };

@@ -1,4 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { phases, type Phase } from './phases.js';
@@ -9,7 +10,11 @@ export interface Moment {
   /** The number of the line; -1: never. */
   readonly line: number;
   readonly milliseconds: number;
+  readonly victim: Victim;
 }
+
+/** Which processes of a run are killed: all, or one of those that the launcher and its two workers are. */
+export type Victim = 'all' | 'launcher' | 'worker 0' | 'worker 1';
 
 /** How a child ended. */
 export interface Ended {
@@ -18,17 +23,33 @@ export interface Ended {
   readonly lines: readonly string[];
   readonly errors: string;
   readonly phase: Phase;
+  /** The number of processes that had not ended {@link LIMIT_SECONDS} after another one was killed. */
+  readonly overdue: number;
 }
 
-/** Returns the ids of a process and all its descendants. */
+/** The time in which the other processes of a run must end, on a machine that is busy. */
+const LIMIT_SECONDS = 240;
+
+/** Returns the ids of a process and all its descendants. The workers of a launcher follow it, by their rank. */
 function familyOf(pid: number): readonly number[] {
   const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid=']).toString().trim().split('\n');
   const parents = table.map((line) => line.trim().split(/\s+/).map(Number));
   const family = [pid];
   for (const member of family)
-    family.push(...parents.flatMap(([child = 0, parent]) => (parent === member ? [child] : [])));
+    family.push(...parents.flatMap(([child = 0, parent]) => (parent === member ? [child] : [])).toSorted(byNumber));
   return family;
 }
+
+const byNumber = (one: number, other: number): number => one - other;
+
+/** Returns those of a launcher and its workers that are killed. */
+const victimsIn = ([launcher = 0, worker0 = 0, worker1 = 0, ...others]: readonly number[], victim: Victim): number[] =>
+  ({
+    all: [launcher, worker0, worker1, ...others].filter((pid) => pid > 0),
+    launcher: [launcher],
+    'worker 0': [worker0],
+    'worker 1': [worker1],
+  })[victim];
 
 const isAlive = (pid: number): boolean => {
   try {
@@ -59,11 +80,19 @@ function phaseAfter(line: string): Phase | null {
   return line.startsWith('written to') ? 'end' : null;
 }
 
-/** Runs a program of Node.js in a folder, and kills it and its descendants at a moment. */
+/** Waits until processes have ended. Kills those left after {@link LIMIT_SECONDS}, and returns their number. */
+async function endOf(pids: readonly number[]): Promise<number> {
+  for (let tries = 0; tries < LIMIT_SECONDS * 10 && pids.some(isAlive); tries++) await setTimeout(100);
+  const overdue = pids.filter(isAlive);
+  killAll(overdue);
+  return overdue.length;
+}
+
+/** Runs a program of Node.js in a folder, and kills it, its descendants or one of them at a moment. */
 export async function runUntil(
   parameters: readonly string[],
   cwd: string,
-  { line: lineOfKill, milliseconds }: Moment,
+  { line: lineOfKill, milliseconds, victim }: Moment,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<Ended> {
   const child = spawn(process.execPath, parameters, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -71,11 +100,10 @@ export async function runUntil(
   child.stderr.on('data', (chunk: Buffer) => {
     errors += chunk.toString();
   });
-  const ended = new Promise<readonly [number | null, NodeJS.Signals | null]>((resolve) => {
-    child.once('close', (code, signal) => resolve([code, signal]));
-  });
+  const ended = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
   const lines: string[] = [];
-  let family: readonly number[] = [];
+  let isKilled = false;
+  let overdue = Promise.resolve(0);
   let phase: Phase = 'start';
   for await (const line of createInterface(child.stdout)) {
     lines.push(line);
@@ -83,10 +111,13 @@ export async function runUntil(
     if (lines.length - 1 !== lineOfKill) continue;
     await setTimeout(milliseconds);
     if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) continue;
-    family = familyOf(child.pid);
-    killAll(family);
+    const family = familyOf(child.pid);
+    const chosen = victimsIn(family, victim).filter((pid) => pid > 0);
+    isKilled = chosen.length > 0;
+    killAll(chosen);
+    overdue = endOf(family);
   }
   const [code, signal] = await ended;
-  for (let tries = 0; tries < 1000 && family.some(isAlive); tries++) await setTimeout(10);
-  return { killed: signal === 'SIGKILL', code, lines, errors, phase };
+  const killed = signal === 'SIGKILL' || (isKilled && code !== 0);
+  return { killed, code, lines, errors, phase, overdue: await overdue };
 }
