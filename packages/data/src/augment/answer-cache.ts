@@ -7,6 +7,13 @@ import { messageOf } from '@whetstone/core/util';
 /** Returns a model's answer to a prompt, from the cache if the prompt was asked before. */
 export type Ask = (prompt: string) => Promise<string>;
 
+/** A model that answers prompts. What it needs for that is opened with the first prompt that is not in the cache. */
+export interface AnsweringModel {
+  readonly ask: Ask;
+  /** Ends all requests and disposes of what was opened; the next prompt opens it again. */
+  close(): void;
+}
+
 const hashOf = (...texts: readonly string[]): string => createHash('sha256').update(texts.join('\0')).digest('hex');
 
 /** What was reported already, so that a folder that cannot be used is reported once. */
@@ -19,13 +26,25 @@ function reportOnce(folder: string, what: string, reason: string): void {
   process.emitWarning(`${what} in ${folder}: ${reason}`);
 }
 
+/** The questions that are being answered, by the file of the answer. */
+const pending = new Map<string, Promise<string>>();
+
 /**
  * Returns the answer to a question from the cache folder; otherwise calls `ask` and stores the answer. A file holds the
  * hash of question and answer, then the answer. One that is damaged, or a folder that cannot be used, costs a request.
+ * A question that is asked again before it is answered waits for the same answer.
  */
-export async function answerFrom(folder: string, question: Json, ask: () => Promise<string>): Promise<string> {
+export function answerFrom(folder: string, question: Json, ask: () => Promise<string>): Promise<string> {
   const key = hashOf(JSON.stringify(question));
   const file = path.join(folder, `${key}.txt`);
+  const known = pending.get(file);
+  if (known !== undefined) return known;
+  const answer = findAnswer(folder, file, key, ask).finally(() => pending.delete(file));
+  pending.set(file, answer);
+  return answer;
+}
+
+async function findAnswer(folder: string, file: string, key: string, ask: () => Promise<string>): Promise<string> {
   const known = await readAnswer(folder, file, key);
   if (known !== null) return known;
   const answer = await ask();

@@ -1,6 +1,8 @@
 import type { Conversation, DataTransform, Message, TransformReport } from '@whetstone/core/contract';
 import { createRandom, type Random } from '@whetstone/core/random';
-import { createTransform, type TransformLog } from '../transforms/transform-log.js';
+import { hashText } from '../transforms/duplicates/fingerprint.js';
+import { HashMap } from '../transforms/duplicates/hash-map.js';
+import { createLog, type TransformLog } from '../transforms/transform-log.js';
 
 /** Returns the messages of new conversations that are derived from one conversation. */
 export type Augment = (
@@ -15,6 +17,16 @@ export interface AugmentTransform extends DataTransform {
   readonly report: TransformReport;
 }
 
+/** What a method of augmentation does in a pass. */
+export interface AugmentMethod {
+  /** Called at the start of a pass. */
+  begin(): Augment | Promise<Augment>;
+  /** Called at the end of a pass, also if the pass is abandoned. */
+  end?(log: TransformLog): void;
+  /** The conversations that are augmented at once; by default one after the other. */
+  readonly atOnce?: number;
+}
+
 /** Returns a derived conversation with the same origin and the column `augmentation`. */
 function augmented(original: Conversation, messages: readonly Message[], kind: string): Conversation {
   return { ...original, messages, columns: { ...original.columns, augmentation: kind } };
@@ -23,45 +35,75 @@ function augmented(original: Conversation, messages: readonly Message[], kind: s
 /** Returns whether a conversation is derived from another one; such conversations are not augmented again. */
 const isAugmented = ({ columns }: Conversation): boolean => typeof columns?.['augmentation'] === 'string';
 
+/** The conversations of a pass, to find copies that repeat one. */
+function createSeen(): { isNew(messages: readonly Message[]): boolean } {
+  const seen = new HashMap();
+  return {
+    isNew(messages) {
+      const { size } = seen;
+      seen.add(hashText(JSON.stringify(messages)), 0);
+      return seen.size > size;
+    },
+  };
+}
+
+/** Applies a function to the elements of a sequence, several at once, and yields the results in order. */
+async function* mapInOrder<T, R>(
+  values: AsyncIterable<T>,
+  atOnce: number,
+  map: (value: T) => R | Promise<R>,
+): AsyncGenerator<R> {
+  const started: Promise<R>[] = [];
+  for await (const value of values) {
+    const result = Promise.resolve(value).then(map);
+    // A failure is reported when its turn comes.
+    result.catch(() => {});
+    started.push(result);
+    if (started.length >= atOnce) yield await (started.shift() as Promise<R>);
+  }
+  for (const result of started) yield await result;
+}
+
 /**
- * Creates a transform that yields every conversation, followed by the conversations that are derived from it. The
- * random numbers depend on the index of the conversation, so that the result does not depend on other conversations.
- *
- * @param end called at the end of a pass, also if the pass is abandoned
+ * Creates a transform that yields every conversation, followed by the conversations that are derived from it, in the
+ * order of the data. The random numbers depend on the index of the conversation, so that the result does not depend on
+ * other conversations. A copy that equals an earlier conversation is left out and counted.
  */
-export function createAugmentTransform(
-  kind: string,
-  seed: number,
-  begin: () => Augment | Promise<Augment>,
-  end: () => void = () => {},
-): AugmentTransform {
-  const produced: Conversation[] = [];
-  // The log counts one output per input; derived conversations are counted as the change "added".
-  const inner = createTransform(`augment-${kind}`, async () => {
-    const augment = await begin();
-    return async (conversation, log) => {
-      if (isAugmented(conversation)) return conversation;
-      const made = await augment(conversation, createRandom(seed, 'augment', kind, conversation.origin.index), log);
-      for (const messages of made) produced.push(augmented(conversation, messages, kind));
-      log.changed('added', made.length);
-      return conversation;
-    };
-  });
+export function createAugmentTransform(kind: string, seed: number, method: AugmentMethod): AugmentTransform {
+  const name = `augment-${kind}`;
+  let log = createLog(name);
   return {
     trainOnly: true,
     async *transform(conversations) {
-      produced.length = 0;
+      const current = createLog(name);
+      log = current;
+      const seen = createSeen();
       try {
-        for await (const conversation of inner.transform(conversations)) {
+        const augment = await method.begin();
+        const derive = async (conversation: Conversation) => ({
+          conversation,
+          made: isAugmented(conversation)
+            ? []
+            : await augment(conversation, createRandom(seed, 'augment', kind, conversation.origin.index), current),
+        });
+        for await (const { conversation, made } of mapInOrder(conversations, method.atOnce ?? 1, derive)) {
+          current.in();
+          current.out();
+          seen.isNew(conversation.messages);
           yield conversation;
-          yield* produced.splice(0);
+          for (const messages of made) {
+            if (seen.isNew(messages)) {
+              current.changed('added');
+              yield augmented(conversation, messages, kind);
+            } else current.changed('refused: repeated');
+          }
         }
       } finally {
-        end();
+        method.end?.(current);
       }
     },
     get report() {
-      const { report } = inner;
+      const { report } = log;
       return { ...report, conversationsOut: report.conversationsOut + (report.changed['added'] ?? 0) };
     },
   };

@@ -2,25 +2,18 @@ import path from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
 import type { PluginContext, TextGenerator } from '@whetstone/core/contract';
 import { exists } from '@whetstone/core/files';
-import { answerFrom, type Ask } from './answer-cache.js';
+import { answerFrom, type AnsweringModel } from './answer-cache.js';
 import type { ParaphraseOptions } from './options.js';
 
-/** A model on this machine, which is loaded for the first prompt that is not in the cache. */
-export interface LocalModel {
-  readonly ask: Ask;
-  /** Disposes of the model; the next prompt loads it again. */
-  close(): void;
-}
-
 /**
- * Creates a function that asks a model on this machine.
+ * Creates a model on this machine. It answers one prompt after the other.
  *
  * @throws `PLUGIN_FAILED` from `ask`, if the program cannot load models
  */
 export function createLocalModel(
   { model, temperature, cacheFolder }: Pick<ParaphraseOptions, 'model' | 'temperature' | 'cacheFolder'>,
   { openGenerator, baseFolder, seed }: Pick<PluginContext, 'openGenerator' | 'baseFolder' | 'seed'>,
-): LocalModel {
+): AnsweringModel {
   const file = path.resolve(baseFolder, model);
   const source = exists(file) ? file : model;
   let opened: TextGenerator | null = null;

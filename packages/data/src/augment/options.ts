@@ -131,7 +131,22 @@ export const paraphraseSchema = {
       type: 'number',
       minimum: 0,
       default: 0.5,
-      description: 'Seconds between the first two attempts; doubled after each further attempt.',
+      description:
+        'Seconds between the first two attempts, unless the server names a time (Retry-After); doubled after each ' +
+        'further attempt.',
+    },
+    maxWaitSeconds: {
+      type: 'number',
+      minimum: 0,
+      default: 300,
+      description: 'The longest wait that a server may ask for (Retry-After), in seconds; a longer one is an error.',
+    },
+    concurrency: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 256,
+      default: 8,
+      description: 'The most requests to the endpoint at once.',
     },
   },
 } as const;

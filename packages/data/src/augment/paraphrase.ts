@@ -3,6 +3,7 @@ import { termsOf, unitsOf } from '../report/terms.js';
 import { slotsOf } from './entity-slots.js';
 import type { Ask } from './answer-cache.js';
 import type { ParaphraseOptions } from './options.js';
+import { unwrapReply, type Unwrapped } from './unwrap-reply.js';
 
 /** Why a paraphrase is rejected; null if it is accepted. */
 export type Rejection = 'unchanged' | 'length' | 'language' | 'lost-entity' | 'meaning' | null;
@@ -56,16 +57,21 @@ export function rejectParaphrase(
 
 const keep = 'Keep every number, every name and all text in brackets exactly. Answer with the text alone.';
 
-/** Asks a model for a paraphrase or a back-translation. The result is not checked: see {@link rejectParaphrase}. */
+/**
+ * Asks a model for a paraphrase or a back-translation, and removes the words around it. The result is not checked: see
+ * {@link rejectParaphrase}.
+ */
 export async function paraphrase(
   text: string,
   ask: Ask,
   { method, pivot }: Pick<ParaphraseOptions, 'method' | 'pivot'>,
-): Promise<string> {
+): Promise<Unwrapped> {
+  const unwrapped = async (prompt: string): Promise<Unwrapped> => unwrapReply(await ask(prompt), text);
   if (method === 'paraphrase')
-    return ask(`Say the following in other words, in the same language and tone. ${keep}\n\n${text}`);
-  const there = await ask(`Translate the following into ${pivot}. ${keep}\n\n${text}`);
+    return unwrapped(`Say the following in other words, in the same language and tone. ${keep}\n\n${text}`);
+  const translated = await unwrapped(`Translate the following into ${pivot}. ${keep}\n\n${text}`);
+  if ('refusal' in translated) return translated;
   const language = languageOf(text);
   const back = language.startsWith('other') || language === 'no letters' ? 'the language of the first text' : language;
-  return ask(`Translate the following into ${back}. ${keep}\n\n${there}`);
+  return unwrapped(`Translate the following into ${back}. ${keep}\n\n${translated.text}`);
 }

@@ -1,9 +1,10 @@
 import path from 'node:path';
 import { defaultsOf, type Message, type PluginContext } from '@whetstone/core/contract';
 import { mapText } from '../transforms/map-text.js';
-import { createAugmentTransform, type AugmentTransform } from './augment-transform.js';
+import type { TransformLog } from '../transforms/transform-log.js';
+import { createAugmentTransform, type Augment, type AugmentTransform } from './augment-transform.js';
 import type { Ask } from './answer-cache.js';
-import { createAsk } from './chat-endpoint.js';
+import { createEndpoint } from './chat-endpoint.js';
 import { readDictionary, readWordNet } from './dictionaries.js';
 import { createLocalModel } from './local-model.js';
 import {
@@ -15,6 +16,7 @@ import {
   type TurnOptions,
 } from './options.js';
 import { paraphrase, rejectParaphrase } from './paraphrase.js';
+import { createRequestProgress } from './request-progress.js';
 import { replaceSynonyms, type SynonymDictionary } from './synonyms.js';
 import { createJoiner, dropExchange, mergeExchanges } from './exchanges.js';
 
@@ -27,7 +29,7 @@ export function createSynonymTransform(
   { baseFolder = '.', seed = 42, words }: { baseFolder?: string; seed?: number; words?: SynonymDictionary } = {},
 ): AugmentTransform {
   const { dictionary, copies, rate, roles, protect } = { ...defaultsOf(synonymSchema), ...options };
-  return createAugmentTransform('synonyms', seed, async () => {
+  const begin = async (): Promise<Augment> => {
     const synonyms =
       words ?? (dictionary === null ? await readWordNet() : await readDictionary(path.resolve(baseFolder, dictionary)));
     const replaceOptions = { rate, protect: new Set(protect.map((word) => word.toLowerCase())) };
@@ -41,7 +43,8 @@ export function createSynonymTransform(
       }
       return [...made.values()];
     };
-  });
+  };
+  return createAugmentTransform('synonyms', seed, { begin });
 }
 
 /** Creates a transform that adds conversations with an exchange removed, two exchanges merged, or several joined. */
@@ -50,7 +53,7 @@ export function createTurnTransform(
   { seed = 42 }: { seed?: number } = {},
 ): AugmentTransform {
   const { methods, rate, column, turns } = { ...defaultsOf(turnSchema), ...options };
-  return createAugmentTransform('turns', seed, () => {
+  const begin = (): Augment => {
     const joiner = createJoiner(column, turns);
     return (conversation, random) => {
       if (conversation.form !== 'chat') return [];
@@ -66,12 +69,39 @@ export function createTurnTransform(
       }
       return made;
     };
-  });
+  };
+  return createAugmentTransform('turns', seed, { begin });
+}
+
+/** Paraphrases the messages of `roles`. Rejected ones stay as they are; null if none is changed. */
+async function paraphraseMessages(
+  messages: readonly Message[],
+  ask: Ask,
+  options: Pick<ParaphraseOptions, 'roles' | 'method' | 'pivot' | 'minSimilarity' | 'protect'>,
+  log: TransformLog,
+): Promise<Message[] | null> {
+  let taken = 0;
+  const changed = await Promise.all(
+    messages.map(async (message): Promise<Message> => {
+      const { role, content } = message;
+      if (!options.roles.includes(role) || typeof content !== 'string' || content.trim() === '') return message;
+      const reply = await paraphrase(content, ask, options);
+      const rejection = 'refusal' in reply ? reply.refusal : rejectParaphrase(content, reply.text, options);
+      if ('refusal' in reply || rejection !== null) {
+        log.changed(`rejected: ${rejection}`);
+        return message;
+      }
+      taken++;
+      return { ...message, content: reply.text };
+    }),
+  );
+  return taken > 0 ? changed : null;
 }
 
 /**
  * Creates a transform that adds conversations with paraphrased messages. Paraphrases that seem to change the meaning
- * are rejected and counted by reason; see {@link rejectParaphrase}.
+ * are rejected and counted by reason; see {@link rejectParaphrase}. A model behind an endpoint answers several prompts
+ * at once.
  */
 export function createParaphraseTransform(
   options: Pick<ParaphraseOptions, 'endpoint' | 'model' | 'cacheFolder'> & Partial<ParaphraseOptions>,
@@ -79,38 +109,33 @@ export function createParaphraseTransform(
     seed = 42,
     baseFolder = '.',
     openGenerator,
+    logger,
     ask,
-  }: Partial<Pick<PluginContext, 'seed' | 'baseFolder' | 'openGenerator'>> & { readonly ask?: Ask } = {},
+  }: Partial<Pick<PluginContext, 'seed' | 'baseFolder' | 'openGenerator' | 'logger'>> & { readonly ask?: Ask } = {},
 ): AugmentTransform {
   const all = { ...defaultsOf(paraphraseSchema), ...options };
   const { endpoint } = all;
-  const local = endpoint === null ? createLocalModel(all, { seed, baseFolder, openGenerator }) : null;
-  const asked = ask ?? local?.ask ?? createAsk({ ...all, endpoint: endpoint ?? '' });
-  return createAugmentTransform(
-    'paraphrase',
-    seed,
-    () =>
-      async ({ messages }, random, log) => {
-        if (random.uniform() >= all.rate) return [];
-        const changed: Message[] = [];
-        let taken = 0;
-        for (const message of messages) {
-          if (
-            !all.roles.includes(message.role) ||
-            typeof message.content !== 'string' ||
-            message.content.trim() === ''
-          ) {
-            changed.push(message);
-            continue;
-          }
-          const text = await paraphrase(message.content, asked, all);
-          const rejection = rejectParaphrase(message.content, text, all);
-          if (rejection) log.changed(`rejected: ${rejection}`);
-          else taken++;
-          changed.push(rejection ? message : { ...message, content: text });
-        }
-        return taken > 0 ? [changed] : [];
-      },
-    () => local?.close(),
-  );
+  const progress = createRequestProgress('augment-paraphrase', logger);
+  const model =
+    endpoint === null
+      ? createLocalModel(all, { seed, baseFolder, openGenerator })
+      : createEndpoint({ ...all, endpoint }, progress);
+  const asked = ask ?? model.ask;
+  return createAugmentTransform('paraphrase', seed, {
+    begin: () => {
+      progress.begin();
+      return async ({ messages }, random, log) => {
+        const made = random.uniform() < all.rate ? await paraphraseMessages(messages, asked, all, log) : null;
+        progress.conversationDone();
+        return made === null ? [] : [made];
+      };
+    },
+    end: () => {
+      model.close();
+      progress.end();
+    },
+    // Twice as many conversations as requests: those whose answers are cached, or that wait for their turn in the
+    // order of the data, leave no place empty.
+    atOnce: endpoint === null ? 1 : all.concurrency * 2,
+  });
 }
