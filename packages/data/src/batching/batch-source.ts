@@ -1,5 +1,6 @@
 import { WhetstoneError } from '@whetstone/core/contract';
 import type {
+  BalanceOptions,
   Batch,
   BatchSource,
   BatchSourceDependencies,
@@ -21,7 +22,7 @@ import { prepare, type Prepared, type PrepareInputs } from './prepare.js';
 import { remainingBatches } from './remaining.js';
 import { layOutRows, rowLengths, type RowTable } from './rows.js';
 import { sampleLosses } from './sample-losses.js';
-import type { SampleTraits } from './sample-traits.js';
+import { missingColumn, type SampleTraits } from './sample-traits.js';
 import type { BatchSourceSummary } from './summary.js';
 import type { TokenStore } from './token-store.js';
 
@@ -48,9 +49,27 @@ function conversationsRead(source: DataSource, conversations: number): number {
   return isTransformed(source) ? (source.reports[0]?.conversationsIn ?? conversations) : conversations;
 }
 
-/** Returns why the balance changes nothing. */
-const oneGroup = (by: string, name: string): string =>
-  name === '' ? `no conversation has the column ${JSON.stringify(by)}` : `all conversations are in the group ${name}`;
+/**
+ * Draws the samples of a balance.
+ *
+ * @throws `CONFIG_CONFLICT` if no conversation has the column, or the weights do not fit the groups
+ */
+function balancedSamples(
+  traits: SampleTraits,
+  balance: BalanceOptions,
+  seed: number,
+): ReturnType<typeof balanceSamples> {
+  const { groupNames, groups, columns } = traits;
+  const ungrouped = groupNames.indexOf('');
+  if (ungrouped !== -1 && groupNames.length === 1) throw missingColumn(balance.by, columns);
+  const balanced = balanceSamples({ names: groupNames, groupOf: groups }, balance, seed);
+  if (ungrouped === -1) return balanced;
+  const count = groups.filter((group) => group === ungrouped).length;
+  const warning =
+    `${count} of ${groups.length} conversations have no value in the column ${JSON.stringify(balance.by)}; ` +
+    'data.balance treats them as a group of their own, with the name "".';
+  return { ...balanced, warnings: [warning, ...balanced.warnings] };
+}
 
 /** @throws `DATA_UNREADABLE`, `DATA_EMPTY`, `DATA_NOTHING_TO_LEARN` */
 function checkPrepared({ summary, withoutTargets }: Prepared, read: number, options: BatchOptions): void {
@@ -138,6 +157,7 @@ async function measuredDifficulties(
  * @throws `DATA_NOTHING_TO_LEARN` if conversations have no target tokens
  * @throws `DATA_SUPERVISION` if the supervision proof fails
  * @throws `TEMPLATE_FAILED` if the chat template fails
+ * @throws `CONFIG_CONFLICT` if the column of a balance or curriculum is missing, or options do not fit the data
  * @throws `CONTEXT_EXCEEDED` if a conversation is too long and `truncationMode` is `error`
  * @throws any error of the source
  */
@@ -148,12 +168,8 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
   const { tokens, supervision, traits, leaks } = prepared;
   if (supervision && options.supervisionProof === 'error') checkSupervision(supervision);
   if (supervision) for (const warning of supervisionWarnings(supervision)) inputs.onWarning?.(warning);
-  const balanced =
-    options.balance === null
-      ? null
-      : balanceSamples({ names: traits.groupNames, groupOf: traits.groups }, options.balance, options.seed);
-  if (options.balance !== null && traits.groupNames.length === 1)
-    inputs.onWarning?.(`data.balance has no effect: ${oneGroup(options.balance.by, traits.groupNames[0] ?? '')}.`);
+  const balanced = options.balance === null ? null : balancedSamples(traits, options.balance, options.seed);
+  for (const warning of balanced?.warnings ?? []) inputs.onWarning?.(warning);
   const summary: BatchSourceSummary = {
     ...prepared.summary,
     groups: balanced?.shares,
@@ -167,6 +183,15 @@ export async function createBatchSource(inputs: BatchSourceInputs): Promise<Prep
     await tokens.read((store) => measuredDifficulties(store, traits, padTokenId, inputs, options)),
     options,
   );
+  if (
+    difficulties !== null &&
+    difficulties.length > 1 &&
+    Array.from(difficulties).every((each) => each === difficulties[0])
+  )
+    inputs.onWarning?.(
+      `data.curriculum by ${JSON.stringify(options.curriculum?.by)} has no effect: ` +
+        'all conversations have the same value.',
+    );
   const planOf = (epoch: number, sizes: Partial<OrderOptions> | null = null): EpochPlan => {
     const order = { ...options, ...sizes };
     return difficulties !== null && epoch < (options.curriculum?.epochs ?? 0)

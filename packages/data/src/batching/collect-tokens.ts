@@ -40,7 +40,7 @@ export interface TokenCollector {
 export function createTokenCollector(watch: LeakWatch | null, options: TokenStoreOptions = {}): TokenCollector {
   const store = createTokenStore(options);
   const hash = createHash('sha256');
-  const traits: SampleTraits = { groupNames: [], groups: [], difficulties: [] };
+  const traits: SampleTraits = { groupNames: [], groups: [], difficulties: [], columns: [] };
   const withoutTargets: SampleWithoutTargets[] = [];
   let supervision: SupervisionFindings | null = null;
   let turns: TurnCounts = noTurns;

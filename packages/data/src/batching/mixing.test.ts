@@ -88,19 +88,98 @@ test('a mixture of files in different layouts, balanced by source', async () => 
   expect(new Set(all.filter((text) => text.includes('general'))).size).toBe(3);
 });
 
-test.each([
-  ['topics', 'no conversation has the column "topics"'],
-  ['topic', 'all conversations are in the group law'],
-])('a balance by %s, which makes a single group, is reported', async (by, reason) => {
+/** Returns the warnings about conversations of these topics; undefined is a conversation without a topic. */
+async function warningsOf(
+  topics: readonly (string | undefined)[],
+  options: Partial<BatchOptions>,
+): Promise<readonly string[]> {
   const warnings: string[] = [];
   await createBatchSource({
-    source: sourceOf([{ ...chat('a', 'b'), columns: { topic: 'law' } }]),
+    source: sourceOf(
+      topics.map((topic, index) => ({
+        ...chat(`a${index}`, 'b'),
+        ...(topic === undefined ? {} : { columns: { topic } }),
+      })),
+    ),
     tokenizer: characterTokenizer,
     renderer: plainRenderer,
-    options: { balance: { by } },
+    options,
     onWarning: (message) => void warnings.push(message),
   });
-  expect(warnings).toEqual([`data.balance has no effect: ${reason}.`]);
+  return warnings;
+}
+
+const repeat = (count: number, topic: string): readonly string[] => Array.from({ length: count }, () => topic);
+/** 8 conversations about law, 2 about tax. */
+const law = [...repeat(8, 'law'), ...repeat(2, 'tax')];
+
+describe('a balance reports', () => {
+  test.each<readonly [string, readonly string[], BalanceOptions, string]>([
+    ['temperature 1', law, { by: 'topic' }, 'temperature 1 without weights keeps the shares'],
+    ['one group', repeat(3, 'law'), { by: 'topic', temperature: 2 }, 'all conversations are in the group "law"'],
+    ['one file', law, { by: 'file', temperature: 2 }, 'all conversations are in the group "memory.jsonl"'],
+    ['the shares of the data', law, { by: 'topic', weights: { tax: 0.2 } }, 'the weights are the shares of the data'],
+    ['groups of one size', ['law', 'tax'], { by: 'topic', temperature: 2 }, 'all groups have almost the same size'],
+  ])('no effect: %s', async (_, topics, balance, reason) => {
+    expect(await warningsOf(topics, { balance })).toEqual([expect.stringContaining(`has no effect: ${reason}`)]);
+  });
+
+  test('shares that cannot be met, with what it would take', async () => {
+    // Half of 10 is 5, but each of 2 conversations at most twice is 4: 4 of 9 is 44 %. 5 of 2 is 2.5 times.
+    expect(await warningsOf(law, { balance: { by: 'topic', weights: { tax: 0.5 }, maxRepeats: 2 } })).toEqual([
+      'data.balance by "topic" cannot be met: "tax" gets 44 % of an epoch instead of 50 %. maxRepeats 2 limits how ' +
+        'often a conversation occurs, and an epoch has 9 conversations instead of 10. Set maxRepeats to at least ' +
+        '2.5, lower the share, or add conversations.',
+    ]);
+    expect(await warningsOf(law, { balance: { by: 'topic', weights: { tax: 0.5 }, maxRepeats: 2.5 } })).toEqual([]);
+  });
+
+  test('weights that draw nothing, and a temperature that no group uses', async () => {
+    expect(await warningsOf(law, { balance: { by: 'topic', weights: { tax: 0.01 } } })).toEqual([
+      expect.stringContaining(
+        'draws no conversation of "tax": its weight is less than one of 10 conversations',
+      ) as string,
+    ]);
+    expect(await warningsOf(law, { balance: { by: 'topic', weights: { tax: 0 } } })).toEqual([]);
+    expect(await warningsOf(law, { balance: { by: 'topic', weights: { tax: 1, law: 1 }, temperature: 2 } })).toEqual([
+      expect.stringContaining('temperature 2 has no effect: all groups have a weight') as string,
+    ]);
+  });
+
+  test('conversations without a value', async () => {
+    expect(await warningsOf([...law, undefined], { balance: { by: 'topic', temperature: 2 } })).toEqual([
+      '1 of 11 conversations have no value in the column "topic"; data.balance treats them as a group of their own, ' +
+        'with the name "".',
+    ]);
+  });
+
+  test('a column that no conversation has, as an error with the column that was meant', async () => {
+    await expect(warningsOf(law, { balance: { by: 'topics' } })).rejects.toMatchObject({
+      code: 'CONFIG_CONFLICT',
+      place: { path: 'data.balance.by' },
+      expected: 'topic',
+      hint: "Did you mean 'topic'?",
+    });
+    await expect(warningsOf([undefined], { balance: { by: 'source' } })).rejects.toMatchObject({
+      code: 'CONFIG_CONFLICT',
+      hint: expect.stringContaining('"mixture"') as string,
+    });
+    await expect(warningsOf(law, { balance: { by: 'topic', weights: { taxx: 0.5 } } })).rejects.toMatchObject({
+      hint: "Did you mean 'tax'?",
+    });
+  });
+
+  test('nothing if it does what it says', async () => {
+    expect(await warningsOf(law, { balance: { by: 'topic', temperature: 2 } })).toEqual([]);
+  });
+});
+
+test('a curriculum in which all conversations are equal is reported', async () => {
+  const [warning] = await warningsOf(['1', '1', '1'], { curriculum: { by: 'topic', epochs: 1 } });
+  expect(warning).toContain('data.curriculum by "topic" has no effect');
+  await expect(warningsOf(['1'], { curriculum: { by: 'topics', epochs: 1 } })).rejects.toMatchObject({
+    hint: "Did you mean 'topic'?",
+  });
 });
 
 describe('curriculum', () => {
