@@ -4,6 +4,8 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { folderCheckpoints } from '@whetstone/core/checkpoint';
+import { writeCheckpointManifest } from '../../packages/core/src/checkpoint/manifest.js';
 import { withFault } from '../support/faulty-files.js';
 import {
   checkWritable,
@@ -42,6 +44,24 @@ describe('a folder that is written again', () => {
       expect(at).toBeGreaterThan(8);
       return;
     }
+  });
+
+  it('is a checkpoint that a resume finds whole after a kill at any operation, repaired or not', async () => {
+    const save = (text: string): Promise<void> =>
+      writeFolder(join(root, 'checkpoint-2'), async (temporary) => {
+        await writeFile(join(temporary, 'weights'), text);
+        await writeCheckpointManifest(temporary, 2);
+      });
+    const find = () => folderCheckpoints.find(true, root, (warning) => expect.unreachable(warning));
+    await save('old');
+    let failed: string | null = '';
+    for (let at = 0; failed !== null; at++) {
+      ({ failed } = await withFault(root, { kind: 'kill', at }, () => save('new')));
+      expect(await find(), `after ${failed}`).not.toBeNull();
+      await folderCheckpoints.clean(root);
+      expect(await find(), `after ${failed}`).toBe(join(root, 'checkpoint-2'));
+    }
+    expect(await readFile(join(root, 'checkpoint-2', 'weights'), 'utf8')).toBe('new');
   });
 
   it('is the old or the new one after an error at any operation, without temporary files', async () => {
