@@ -116,7 +116,7 @@ export interface TokenStoreOptions {
   /** Tokens that are kept in memory; by default {@link MEMORY_TOKENS}. */
   readonly memoryTokens?: number;
   readonly pageTokens?: number;
-  /** Is told once if further tokens stay in memory, because the temporary file cannot be written. */
+  /** Receives a note, once, if further tokens stay in memory, because the temporary file cannot be written. */
   readonly onNote?: (note: string) => void;
 }
 

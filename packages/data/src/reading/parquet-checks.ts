@@ -1,7 +1,15 @@
 /** Checks the metadata of a Parquet file, and the pages of its columns, before anything is allocated for them. */
 import { parquetSchema, type AsyncBuffer, type FileMetaData, type SchemaTree } from 'hyparquet';
 import type { Decompress } from './parquet-codecs.js';
-import { checkLevels, checkValues, pagesOf, type ColumnLevels, type Page } from './parquet-pages.js';
+import {
+  checkLevels,
+  checkValues,
+  pagesOf,
+  readLocations,
+  type ColumnLevels,
+  type Page,
+  type PageLocation,
+} from './parquet-pages.js';
 
 /** Maximum depth of nested columns. */
 const MAX_DEPTH = 64;
@@ -52,8 +60,11 @@ function checkGroup(group: RowGroup, leaves: ReadonlyMap<string, SchemaPath>, fi
   if (!isSize(group.num_rows, Number.MAX_SAFE_INTEGER) || !isSize(group.total_byte_size, Number.MAX_SAFE_INTEGER))
     throw new Error('the size of a row group is invalid');
   const seen = new Set<string>();
-  for (const { meta_data: column, file_path: other } of group.columns) {
+  for (const { meta_data: column, file_path: other, ...index } of group.columns) {
     if (column === undefined) throw new Error('the metadata of a column is missing');
+    const indexStart = Number(index.offset_index_offset ?? 0);
+    if (!isSize(indexStart, fileBytes) || !isSize(index.offset_index_length ?? 0, fileBytes - indexStart))
+      throw new Error('the page index of a column is outside of the file');
     if (other) throw new Error('a column is in another file');
     const key = JSON.stringify(column.path_in_schema);
     const path = leaves.get(key);
@@ -117,9 +128,14 @@ export interface CheckedFile {
 
 interface Column {
   readonly values: number;
+  readonly rows: number;
   readonly levels: ColumnLevels;
   readonly start: number;
   readonly end: number;
+  /** The start of its page index in the file. */
+  readonly indexStart: number | null;
+  /** Its pages by their offsets in the file, once the page index was read. */
+  readonly pages: Map<number, { readonly rows: number }>;
 }
 
 /**
@@ -151,6 +167,9 @@ export function checkedFile(
       columns.push({
         levels,
         values: Number(column.num_values),
+        rows: Number(group.num_rows),
+        indexStart: chunk.offset_index_offset ? Number(chunk.offset_index_offset) : null,
+        pages: new Map(),
         start,
         end: start + Number(column.total_compressed_size),
       });
@@ -162,23 +181,40 @@ export function checkedFile(
   return { file: checkedBuffer(file, columns), metadata: { ...metadata, row_groups }, compressors };
 }
 
-/** Returns a file that checks the headers and levels of the columns that are read completely. */
+/** Returns a file that checks the page indexes, and the headers and levels of the pages, that are read from it. */
 function checkedBuffer(file: AsyncBuffer, columns: readonly Column[]): AsyncBuffer {
   const sorted = columns.toSorted((a, b) => a.start - b.start);
+  const byIndex = new Map(
+    columns.flatMap((column) => (column.indexStart === null ? [] : [[column.indexStart, column]])),
+  );
   return {
     byteLength: file.byteLength,
     async slice(start, end = file.byteLength) {
+      if (!(start >= 0 && start <= end && end <= file.byteLength)) throw new Error('a page is outside of the file');
       const buffer = await file.slice(start, end);
-      for (let at = firstFrom(sorted, start); at < sorted.length; at++) {
+      const bytes = new Uint8Array(buffer);
+      const indexed = byIndex.get(start);
+      if (indexed !== undefined) {
+        checkIndex(readLocations(bytes), indexed);
+        return buffer;
+      }
+      const first = firstFrom(sorted, start);
+      for (let at = first; at < sorted.length; at++) {
         const column = sorted[at] as Column;
         if (column.start >= end) break;
         if (column.end <= end && column.end > column.start)
-          checkColumn(new Uint8Array(buffer, column.start - start, column.end - column.start), column);
+          checkColumn(bytes.subarray(column.start - start, column.end - start), column);
       }
+      // Some pages of a column, which are chosen by its page index.
+      const around = sorted.slice(Math.max(0, first - 1), first + 1).find((column) => isPart(start, end, column));
+      if (around !== undefined) checkPages(bytes, start, around);
       return buffer;
     },
   };
 }
+
+const isPart = (start: number, end: number, column: Column): boolean =>
+  column.start <= start && end <= column.end && end - start < column.end - column.start;
 
 /** Returns the index of the first column that starts at or after `start`. */
 function firstFrom(sorted: readonly Column[], start: number): number {
@@ -191,15 +227,43 @@ function firstFrom(sorted: readonly Column[], start: number): number {
   return low;
 }
 
-/** Checks what of a column is not decompressed, and that its pages have all values. */
-function checkColumn(bytes: Uint8Array, { levels, values }: Column): void {
-  let found = 0;
-  for (const page of pagesOf(bytes, levels)) {
-    checkLevels(bytes, page, levels);
-    if (!page.isCompressed) checkValues(bytes.subarray(page.body, page.end), page, levels);
-    if (!page.isDictionary) found += page.values;
+/** Throws unless the pages of an index lie in their column and have the rows of the group, in their order. */
+function checkIndex(locations: readonly PageLocation[], column: Column): void {
+  let [end, row] = [column.start, 0];
+  for (const [number, { offset, bytes, firstRow }] of locations.entries()) {
+    const next = locations[number + 1]?.firstRow ?? column.rows;
+    if (offset < end || !isSize(bytes, column.end - offset))
+      throw new Error('a page of a page index is outside of its column');
+    if (firstRow !== row || !isSize(next - firstRow, column.rows))
+      throw new Error('the rows of a page index are invalid');
+    column.pages.set(offset, { rows: next - firstRow });
+    [end, row] = [offset + bytes, next];
   }
-  if (found < values) throw new Error(`the pages of a column have ${found} of ${values} values`);
+  if (row !== column.rows) throw new Error('a page index has no pages');
+}
+
+/** Checks what of consecutive pages is not decompressed. Returns the number of their values. */
+function checkPages(bytes: Uint8Array, start: number, column: Column): number {
+  let found = 0;
+  for (const page of pagesOf(bytes, column.levels)) {
+    checkLevels(bytes, page, column.levels);
+    if (!page.isCompressed) checkValues(bytes.subarray(page.body, page.end), page, column.levels);
+    if (page.isDictionary) continue;
+    found += page.values;
+    const indexed = column.pages.get(start + page.header);
+    if (column.pages.size > 0 && (indexed === undefined || (isSimple(column) && page.values !== indexed.rows)))
+      throw new Error('a page is not as the page index says');
+  }
+  return found;
+}
+
+/** Returns whether a column has one value for each row. */
+const isSimple = ({ levels }: Column): boolean => levels.repetition === 0;
+
+/** Checks a complete column. @throws if its pages have not all of its values */
+function checkColumn(bytes: Uint8Array, column: Column): void {
+  const found = checkPages(bytes, column.start, column);
+  if (found < column.values) throw new Error(`the pages of a column have ${found} of ${column.values} values`);
 }
 
 function checkedCodec(decompress: Decompress | undefined, codec: string, column: ColumnLevels): Decompress {

@@ -1,6 +1,7 @@
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { decompress as unzstd } from 'fzstd';
 import { snappyUncompress, type FileMetaData } from 'hyparquet';
+import { decompressLz4, decompressLz4Raw } from './lz4.js';
 
 /** Decompresses a page to a known length. The output is never longer. */
 export type Decompress = (input: Uint8Array, length: number) => Uint8Array;
@@ -29,11 +30,9 @@ export async function loadCodecs({ row_groups: groups }: FileMetaData): Promise<
     ['GZIP', (input, length) => gunzipSync(input, { maxOutputLength: Math.max(1, length) })],
     ['BROTLI', (input, length) => brotliDecompressSync(input, { maxOutputLength: Math.max(1, length) })],
     ['ZSTD', (input, length) => unzstd(input, new Uint8Array(length))],
+    ['LZ4', decompressLz4],
+    ['LZ4_RAW', decompressLz4Raw],
   ]);
   if (used.has('SNAPPY')) codecs.set('SNAPPY', await loadSnappy());
-  if (used.has('LZ4') || used.has('LZ4_RAW')) {
-    const { decompressLz4, decompressLz4Raw } = await import('hyparquet-compressors');
-    codecs.set('LZ4', decompressLz4).set('LZ4_RAW', decompressLz4Raw);
-  }
   return codecs;
 }

@@ -1,19 +1,21 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { parquetMetadata } from 'hyparquet';
 import { describe, expect, test } from 'vitest';
 import { isWhetstoneError } from '@whetstone/core/contract';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
-import { checkValues, pagesOf } from './parquet-pages.js';
-import { readParquet } from './parquet.js';
+import { decompressLz4, decompressLz4Raw } from './lz4.js';
+import { checkThrift, checkValues, pagesOf } from './parquet-pages.js';
+import { readParquet, type GroupLimits } from './parquet.js';
 
 const folder = temporaryFolder();
 const testData = fileURLToPath(new URL('../../test-data/', import.meta.url));
 const fixtures = readdirSync(testData).filter((name) => name.endsWith('.parquet') && !name.startsWith('nested'));
 
 /** Reads a file; an error without a code fails the test. Vitest fails on a rejection that is not handled. */
-async function read(file: string): Promise<'rows' | 'error'> {
+async function read(file: string, limits: Partial<GroupLimits> = {}): Promise<'rows' | 'error'> {
   try {
-    await collect(readParquet(file));
+    await collect(readParquet(file, undefined, limits));
     return 'rows';
   } catch (error) {
     if (isWhetstoneError(error) && error.code === 'FILE_UNREADABLE') return 'error';
@@ -68,6 +70,43 @@ describe('a damaged Parquet file ends in an error with a code, or in rows', () =
     120_000,
   );
 
+  test.each([
+    ['pages.snappy.parquet', 20_000],
+    ['indexed.lz4.parquet', 2000],
+  ])(
+    '%s, by its page index',
+    async (name, decodedBytes) => {
+      const bytes = readFileSync(testData + name);
+      const next = random(11);
+      const found = { rows: 0, error: 0 };
+      for (let round = 0; round < 40; round++)
+        found[await read(writeInto(folder, 'damaged.parquet', damaged(bytes, next)), { decodedBytes })]++;
+      expect(found.error).toBeGreaterThan(0);
+    },
+    120_000,
+  );
+
+  // The offset index of the column n.
+  test.each([
+    [
+      'rows that are not those of the pages',
+      (index: Buffer) => index.writeUInt8((index.readUInt8(index.length - 3) ^ 2) & 0x7e, index.length - 3),
+    ],
+    ['an end before its end', (index: Buffer) => index.fill(0xff)],
+    ['ten million pages', (index: Buffer) => index.set([0x19, 0xfc, 0x80, 0xad, 0xe2, 0x04])],
+  ])('whose page index has %s', async (_, damage) => {
+    const bytes = readFileSync(`${testData}indexed.lz4.parquet`);
+    const metadata = parquetMetadata(Uint8Array.from(bytes).buffer);
+    const chunk = metadata.row_groups[0]?.columns.at(-2);
+    expect(chunk?.meta_data?.path_in_schema).toEqual(['n']);
+    const start = Number(chunk?.offset_index_offset);
+    damage(bytes.subarray(start, start + Number(chunk?.offset_index_length)));
+    const file = writeInto(folder, 'index.parquet', bytes);
+    expect(await read(file, { decodedBytes: 2000 })).toBe('error');
+    // Without the index, the file is read.
+    expect(await read(file)).toBe('rows');
+  });
+
   // Found by cutting: the footer is complete, and a column in it lies outside of the file.
   test('whose columns lie outside of the file', async () => {
     const bytes = readFileSync(`${testData}messages.snappy.parquet`);
@@ -75,6 +114,49 @@ describe('a damaged Parquet file ends in an error with a code, or in rows', () =
     const cut = Buffer.concat([bytes.subarray(0, 4), bytes.subarray(bytes.length - footer)]);
     expect(await read(writeInto(folder, 'cut.parquet', cut))).toBe('error');
   });
+});
+
+describe('what is compressed with LZ4', () => {
+  // One literal, then 4 + 15 + 0 bytes from one byte before: 20 times the letter a.
+  const block = [0x1f, 0x61, 1, 0, 0];
+  const expected = Buffer.from('a'.repeat(20));
+
+  test('is read as one block, and in the frames of Hadoop', () => {
+    expect(Buffer.from(decompressLz4Raw(Uint8Array.from(block), 20))).toEqual(expected);
+    expect(Buffer.from(decompressLz4(Uint8Array.from(block), 20))).toEqual(expected);
+    // The lengths of a frame have four bytes each, the highest first.
+    const frame = [0, 0, 0, 20, 0, 0, 0, 5, ...block];
+    expect(Buffer.from(decompressLz4(Uint8Array.from([...frame, ...frame]), 40)).toString()).toBe('a'.repeat(40));
+    // Five literals, and a match of 4 bytes that does not overlap its copy.
+    expect(Buffer.from(decompressLz4Raw(Uint8Array.from([0x50, 1, 2, 3, 4, 5, 5, 0]), 9))).toEqual(
+      Buffer.from([1, 2, 3, 4, 5, 1, 2, 3, 4]),
+    );
+    expect(decompressLz4Raw(Uint8Array.from([0]), 0)).toHaveLength(0);
+  });
+
+  test.each([
+    ['ends early', block.slice(0, -1), 20],
+    ['ends within an offset', block.slice(0, 3), 20],
+    ['is shorter than its page', block, 21],
+    ['is longer than its page', block, 19],
+    ['copies from before its start', [0x1f, 0x61, 2, 0, 0], 20],
+    ['copies from nowhere', [0x1f, 0x61, 0, 0, 0], 20],
+    ['has more literals than bytes', [0xf0, 255, 255, 0], 20],
+    ['expands without an end', [0x1f, 0x61, 1, 0, ...Array.from({ length: 1000 }, () => 255), 0], 20],
+    ['is missing', [], 20],
+  ])('is an error if it %s', (_, bytes, length) => {
+    for (const decompress of [decompressLz4Raw, decompressLz4])
+      expect(() => decompress(Uint8Array.from(bytes), length)).toThrow('damaged');
+  });
+});
+
+test('lists in the metadata are bounded before they are allocated', () => {
+  // Field 2, a list of 2^27 − 1 structs, of which there are two.
+  const list = [0x29, 0xfc, 0xff, 0xff, 0xff, 0x3f, 0, 0, 0];
+  expect(() => checkThrift(Uint8Array.from(list))).toThrow('too long');
+  const bytes = Buffer.from(readFileSync(`${testData}messages.zstd.parquet`));
+  const length = bytes.readUInt32LE(bytes.length - 8);
+  expect(() => checkThrift(bytes.subarray(bytes.length - 8 - length, bytes.length - 8))).not.toThrow();
 });
 
 // 400,000 values in ten lists each, by pyarrow: the lists would take 400,000 × 20 × 180 bytes = 1.3 GiB.

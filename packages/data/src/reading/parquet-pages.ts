@@ -15,15 +15,16 @@ export interface ColumnLevels {
 }
 
 type Fields = ReadonlyMap<number, Field>;
-type Field = number | boolean | Fields;
+type Field = number | boolean | Fields | readonly (Field | undefined)[];
 
 const MAX_DEPTH = 8;
 
-/** Reads the numbers and structs of Thrift's compact protocol; other values are skipped. */
+/** Reads the numbers, structs and, if they are kept, lists of Thrift's compact protocol; other values are skipped. */
 class Thrift {
   constructor(
     private readonly bytes: Uint8Array,
     public at: number,
+    private readonly keepsLists = false,
   ) {}
 
   private byte(): number {
@@ -49,7 +50,7 @@ class Thrift {
   }
 
   struct(depth = 0): Fields {
-    if (depth > MAX_DEPTH) throw new Error('a page header is nested too deeply');
+    if (depth > MAX_DEPTH) throw new Error('a structure of the metadata is nested too deeply');
     const fields = new Map<number, Field>();
     let id = 0;
     for (;;) {
@@ -62,14 +63,19 @@ class Thrift {
     }
   }
 
-  private skipList(depth: number): undefined {
+  private list(depth: number): readonly (Field | undefined)[] | undefined {
     const head = this.byte();
     const size = head >> 4 === 15 ? this.varint() : head >> 4;
-    if (depth > MAX_DEPTH || size > this.bytes.length - this.at) throw new Error('a list of a page header is too long');
+    // An item takes at least one byte.
+    if (depth > MAX_DEPTH || size > this.bytes.length - this.at) throw new Error('a list of the metadata is too long');
     const type = head & 0x0f;
-    // Booleans of a list take a byte each.
-    for (let item = 0; item < size; item++) this.value(type === 1 || type === 2 ? 3 : type, depth + 1);
-    return undefined;
+    const items: (Field | undefined)[] = [];
+    for (let item = 0; item < size; item++) {
+      // Booleans of a list take a byte each.
+      const value = this.value(type === 1 || type === 2 ? 3 : type, depth + 1);
+      if (this.keepsLists) items.push(value);
+    }
+    return this.keepsLists ? items : undefined;
   }
 
   private value(type: number, depth: number): Field | undefined {
@@ -92,16 +98,44 @@ class Thrift {
         return undefined;
       }
       case 9:
-        return this.skipList(depth);
+        return this.list(depth);
       case 12:
         return this.struct(depth + 1);
       default:
-        throw new Error(`a page header has a value of the type ${type}`);
+        throw new Error(`the metadata has a value of the type ${type}`);
     }
   }
 }
 
+/** Checks the lengths in metadata that the decoder would trust. @throws if a list is longer than the metadata */
+export function checkThrift(bytes: Uint8Array): void {
+  new Thrift(bytes, 0).struct();
+}
+
+/** Where a page is, by the page index of its column. */
+export interface PageLocation {
+  readonly offset: number;
+  readonly bytes: number;
+  /** The number of its first row in the group. */
+  readonly firstRow: number;
+}
+
+/** Reads an offset index of Parquet. @throws if it is damaged */
+export function readLocations(bytes: Uint8Array): readonly PageLocation[] {
+  const list = new Thrift(bytes, 0, true).struct().get(1);
+  if (!Array.isArray(list)) throw new Error('a page index has no pages');
+  return (list as readonly Field[]).map((item) => {
+    const fields = item instanceof Map ? (item as Fields) : undefined;
+    const [offset, size, firstRow] = [1, 2, 3].map((id) => fields?.get(id));
+    if (typeof offset !== 'number' || typeof size !== 'number' || typeof firstRow !== 'number')
+      throw new Error('a page of a page index is incomplete');
+    return { offset, bytes: size, firstRow };
+  });
+}
+
 export interface Page {
+  /** The start of its header. */
+  readonly header: number;
   /** The range of the page without its header. */
   readonly start: number;
   readonly end: number;
@@ -137,6 +171,7 @@ function readPage(bytes: Uint8Array, at: number): Page {
       ? null
       : { definition: numberOf(second, 5), repetition: numberOf(second, 6), nulls: numberOf(second, 2) };
   return {
+    header: at,
     start: thrift.at,
     body: thrift.at + (levels === null ? 0 : levels.repetition + levels.definition),
     isCompressed: second?.get(7) !== false,

@@ -3,6 +3,7 @@ import {
   parquetMetadataAsync,
   parquetReadObjects,
   parquetSchema,
+  type AsyncBuffer,
   type FileMetaData,
 } from 'hyparquet';
 
@@ -11,6 +12,7 @@ import { checkRegular } from '@whetstone/core/files';
 import { DEFAULT_MAX_GROUP_BYTES } from '../choices.js';
 import type { OnBytes } from './bytes.js';
 import { checkedFile, checkMetadata, decodedBytesOf, type CheckedFile } from './parquet-checks.js';
+import { checkThrift } from './parquet-pages.js';
 import { loadCodecs } from './parquet-codecs.js';
 import { converterOf, jsonFromBytes, withRawDecimals } from './parquet-values.js';
 import type { Row } from './row.js';
@@ -88,12 +90,21 @@ interface OpenParquet {
   readonly source: CheckedFile;
 }
 
+/** Reads the metadata of a file, once the lengths in it are checked. */
+async function readMetadata(buffer: AsyncBuffer): Promise<FileMetaData> {
+  // At the end of a file: the metadata, its length in four bytes, and four letters.
+  const end = Math.max(0, buffer.byteLength - 8);
+  const length = end === 0 ? 0 : new DataView(await buffer.slice(end, end + 4)).getUint32(0, true);
+  if (length > 0 && length <= end) checkThrift(new Uint8Array(await buffer.slice(end - length, end)));
+  return parquetMetadataAsync(buffer);
+}
+
 /** Opens a file and checks its metadata. @throws `FILE_UNREADABLE` */
 async function openParquet(file: string, { maxGroupBytes }: GroupLimits): Promise<OpenParquet> {
   try {
     await checkRegular(file);
     const buffer = await asyncBufferFromFile(file);
-    const metadata = await parquetMetadataAsync(buffer);
+    const metadata = await readMetadata(buffer);
     checkMetadata(metadata, buffer.byteLength);
     const toRow = converterOf(parquetSchema(metadata));
     const limits = { maxPageBytes: Math.max(maxGroupBytes, DECODED_BYTES), maxValues: MAX_PAGE_VALUES };

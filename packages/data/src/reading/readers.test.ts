@@ -169,6 +169,23 @@ describe('Parquet', () => {
       expect(await collect(readParquet(fixture(name), undefined, { decodedBytes: bytes }))).toEqual(rows);
   });
 
+  // By pyarrow 26: LZ4_RAW, pages of version 2, lists of structs beside flat columns, one with a dictionary.
+  test('pages that are compressed with LZ4, complete and by their page index', async () => {
+    const expected = Array.from({ length: 120 }, (_, row) => ({
+      messages: [
+        { role: 'user', content: `q${row} ${'ab'.repeat(row % 9)}` },
+        { role: 'assistant', content: `a${row}` },
+      ],
+      n: row,
+      text: `t${row % 7}`,
+    }));
+    for (const decodedBytes of [undefined, 500, 1500]) {
+      const limits = decodedBytes === undefined ? {} : { decodedBytes };
+      const rows = await collect(readParquet(fixture('indexed.lz4.parquet'), undefined, limits));
+      expect(rows).toEqual(expected.map((value, index) => ({ line: index + 1, value })));
+    }
+  });
+
   test('a large group that cannot be decoded in steps is an error with its size; nothing is decoded', async () => {
     const nested = fixture('messages.snappy.parquet');
     const rows = await collect(readParquet(nested));
