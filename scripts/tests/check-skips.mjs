@@ -10,9 +10,15 @@ import { judgeSkips, readReport, repository } from './report.mjs';
 
 const list = 'test/allowed-skips.json';
 
+const succeeds = (command, parameters, options) => spawnSync(command, parameters, options).status === 0;
+
 /** Returns what this user may do on this machine, as `needs` in the list. */
-const permissions = () =>
-  spawnSync('unshare', ['--net', 'ip', 'link', 'set', 'lo', 'up']).status === 0 ? ['network namespaces'] : [];
+const permissions = () => [
+  ...(succeeds('unshare', ['--net', 'ip', 'link', 'set', 'lo', 'up']) ? ['network namespaces'] : []),
+  ...(process.getuid?.() === 0 && succeeds(process.execPath, ['--version'], { cwd: '/', uid: 54_321, gid: 54_321 })
+    ? ['processes of another user']
+    : []),
+];
 
 /** Prints what is wrong with the skipped tests of a report. @returns whether nothing is */
 export function checkSkips(report, provided) {
