@@ -84,7 +84,6 @@ const CREATED: readonly (readonly [start: string, bound: string])[] = [
   ['new RegExp(`(?<![\\\\p{L}\\\\p{N}_])${literal(name)}', 'a literal text, and the characters around it'],
   ['new RegExp(`^${name}:?\\\\s+', 'a line of a file of the kernel'],
   ['new RegExp(`^${name}\\\\s+', 'a line of a file of the kernel'],
-  ['new RegExp(`(${String.fromCharCode(27)}', 'at most three digits'],
 ];
 
 /** Searches as `pattern.exec(text)` does. In contrast to it, it can be ended while it runs. */

@@ -1,6 +1,6 @@
 import type { InstallOptions, InstallProgress } from '@whetstone/backend/install';
 import type { EvaluationReport, Logger, RunInfo, StepReport } from '@whetstone/core/contract';
-import { formatBytes } from '@whetstone/core/util';
+import { formatBytes, visibleText } from '@whetstone/core/util';
 import { MultiBar, type SingleBar } from 'cli-progress';
 import { duration, loss, rate } from './format.js';
 import type { Terminal } from './terminal.js';
@@ -69,7 +69,7 @@ export function installProgress(terminal: Terminal, signal?: AbortSignal): Insta
         else
           bar = drawBar(
             terminal.stream,
-            `${title.padEnd(32)} {bar} {percentage} %  {done}`,
+            `${visibleText(title).padEnd(32)} {bar} {percentage} %  {done}`,
             progress.totalBytes ?? 0,
             0,
             { done: '' },

@@ -1,6 +1,6 @@
 import { formatError, isWhetstoneError, type Json, type Logger, type Problem } from '@whetstone/core/contract';
-import colors from 'picocolors';
-import { messageOf, visibleStyledText, visibleText } from '@whetstone/core/util';
+import { messageOf, visibleText } from '@whetstone/core/util';
+import { createPaint, styledText, type Paint } from './styles.js';
 
 /** The output of a command: text for people, and one JSON object for programs. */
 export interface Terminal {
@@ -10,16 +10,19 @@ export interface Terminal {
   readonly interactive: boolean;
   /** The stream for text. */
   readonly stream: NodeJS.WriteStream;
-  readonly paint: ReturnType<typeof colors.createColors>;
-  /** Writes a line of text. Control characters are shown as symbols; colours are kept if `paint` has colours. */
+  readonly paint: Paint;
+  /**
+   * Writes a line of text. A terminal and standard error show control characters as symbols, and the colours of
+   * `paint`; a pipe or file on standard output receives exactly the text.
+   */
   line(text?: string): void;
-  /** Writes text of others without a line end, for streaming. Control characters are shown as symbols. */
+  /** Writes text without a line end, for streaming, as `line` does. */
   write(text: string): void;
   /** Replaces the line at the cursor by text. Does nothing unless a line can be redrawn. */
   redraw(text: string): void;
   /** Prints the JSON object. Does nothing without `--json`. */
   result(value: unknown): void;
-  /** Writes an error or warning to standard error. */
+  /** Writes an error or warning to standard error. Control characters are shown as symbols, also in a log file. */
   complain(text: string): void;
 }
 
@@ -27,22 +30,23 @@ export interface Terminal {
 export function createTerminal(json: boolean): Terminal {
   const stream = json ? process.stderr : process.stdout;
   const interactive = stream.isTTY === true && process.env['TERM'] !== 'dumb';
-  const paint = colors.createColors(interactive && !process.env['NO_COLOR']);
-  const shown = (text: string): string => (paint.isColorSupported ? visibleStyledText : visibleText)(text);
+  const paint = createPaint(interactive && !process.env['NO_COLOR']);
+  const isExact = !json && stream.isTTY !== true;
+  const shown = (text: string): string => (isExact ? text : styledText(text));
   return {
     json,
     interactive,
     stream,
     paint,
     line: (text = '') => void stream.write(`${shown(text)}\n`),
-    write: (text) => void stream.write(visibleText(text)),
+    write: (text) => void stream.write(shown(text)),
     redraw: (text) => {
       if (interactive) stream.write(`\r\u001B[K${visibleText(text)}`);
     },
     result: (value) => {
       if (json) process.stdout.write(`${JSON.stringify(value)}\n`);
     },
-    complain: (text) => void process.stderr.write(`${shown(text)}\n`),
+    complain: (text) => void process.stderr.write(`${styledText(text)}\n`),
   };
 }
 
@@ -73,7 +77,7 @@ function plainDetails(details: unknown): Json | null {
 }
 
 /** Formats an error for people. Only an unexpected error is shown with its stack. */
-export function errorAsText(error: unknown, paint: Terminal['paint']): string {
+export function errorAsText(error: unknown, paint: Paint): string {
   if (isWhetstoneError(error)) {
     const text = visibleText(formatError(error));
     const cause =

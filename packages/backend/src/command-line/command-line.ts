@@ -41,10 +41,14 @@ function parse(parameters: readonly string[]) {
   }
 }
 
-/** Text goes to standard error if standard output is for JSON. */
+/** Text goes to standard error if standard output is for JSON. Otherwise a pipe or file receives it exactly. */
 function createOutput(json: boolean): Output {
   return {
-    line: (text) => void (json ? process.stderr : process.stdout).write(`${visibleText(text)}\n`),
+    line: (text) => {
+      const stream = json ? process.stderr : process.stdout;
+      const isExact = !json && stream.isTTY !== true;
+      stream.write(`${isExact ? text : visibleText(text)}\n`);
+    },
     result: (value) => {
       if (json) process.stdout.write(`${JSON.stringify(value)}\n`);
     },

@@ -4,6 +4,7 @@ import { generateReply } from '@whetstone/models';
 import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, type OpenModel, type OpenModelOptions } from '../open-model.js';
 import { generationOptions, type SamplingOptions } from '../sampling.js';
+import { styledText } from '../styles.js';
 import { createTerminal, errorAsText, type Terminal } from '../terminal.js';
 
 export interface ChatOptions extends OpenModelOptions, PluginOptions, SamplingOptions {
@@ -38,7 +39,7 @@ async function converse(terminal: Terminal, opened: OpenModel, options: ChatOpti
     input: process.stdin,
     output: terminal.interactive ? process.stdout : undefined,
     terminal: terminal.interactive && process.stdin.isTTY,
-    prompt: terminal.paint.bold('> '),
+    prompt: styledText(terminal.paint.bold('> ')),
   });
   const interrupted = (): void => {
     if (replying !== null && !replying.signal.aborted) replying.abort();

@@ -315,7 +315,7 @@ async function inspectStage(
     const inspection = inspectConversation(conversation, tokenizing, batching);
     inspections.push({ stage, origin: conversation.origin, ...inspection });
     terminal.line(terminal.paint.bold(`${conversation.origin.file ?? ''}:${conversation.origin.line ?? 0}`));
-    terminal.line(formatInspection(inspection, { colors: terminal.paint.isColorSupported }));
+    terminal.line(formatInspection(inspection, terminal.paint));
   }
   if (inspections.length > 0) printLegend(terminal);
   const proof = await proveSupervision({

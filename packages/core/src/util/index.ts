@@ -18,7 +18,7 @@ export { isNestedDeeper, isRecord, MAX_JSON_DEPTH, ownValue, sortKeys } from './
 export { withoutContents, withoutCredentials } from './redact.js';
 export { sameShape, sizeOfShape } from './shape.js';
 export { testRandom } from './test-random.js';
-export { publicUrl, visibleStyledText, visibleText } from './visible-text.js';
+export { publicUrl, visibleText } from './visible-text.js';
 export { boundedPattern, TookTooLong, withinTime, type Pattern } from './within-time.js';
 export {
   floatValue,

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { publicUrl, visibleStyledText, visibleText } from './visible-text.js';
+import { publicUrl, visibleText } from './visible-text.js';
 
 it('shows control characters as symbols', () => {
   // Unicode: the control pictures U+2400 to U+2421 are in the order of the controls.
@@ -8,10 +8,11 @@ it('shows control characters as symbols', () => {
   expect(visibleText('tab\tline\nend 世界 👩‍👩‍👧 é')).toBe('tab\tline\nend 世界 👩‍👩‍👧 é');
 });
 
-it('keeps colours, but no other sequence', () => {
-  expect(visibleStyledText('\x1b[31mred\x1b[39m \x1b[2J\x1b]0;title\x07')).toBe(
-    '\x1b[31mred\x1b[39m \u241b[2J\u241b]0;title\u2407',
-  );
+it('keeps what ordinary text needs', () => {
+  // Marks of Arabic and Hebrew, the non-joiner of Persian, joiners of emoji, variation selectors, line ends of Windows.
+  const text = 'مرحبا\u061c! שלום\u200f (a)\u200e می\u200cخواهم 👩‍👩‍👧 ❤\ufe0f\r\nend';
+  expect(visibleText(text)).toBe(text);
+  expect(visibleText('over\rwritten\r\r\n')).toBe('over\u240dwritten\u240d\r\n');
 });
 
 it('leaves no credentials in a URL', () => {

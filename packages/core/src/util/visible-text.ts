@@ -1,8 +1,9 @@
 /**
- * Control characters except tabs and line breaks, marks that change the direction of text, and line separators. A
- * terminal obeys them: text of others could hide, overwrite or reorder what is shown.
+ * Control characters except tabs and line ends, characters that embed, override or isolate a direction of text, and
+ * line separators. A terminal obeys them: text of others could hide, overwrite or reorder what is shown. Marks of one
+ * direction, joiners and variation selectors, which ordinary text needs, change nothing beside them.
  */
-const CONTROLS = /(?![\t\n])\p{Cc}|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+const CONTROLS = /(?![\t\n]|\r\n)\p{Cc}|[\u2028-\u202e\u2066-\u2069]/gu;
 
 /** Returns the symbol of a control character: `␛`, or its code point in angle brackets. */
 function symbolOf(control: string): string {
@@ -11,18 +12,8 @@ function symbolOf(control: string): string {
   return point === 0x7f ? '\u2421' : `<U+${point.toString(16).toUpperCase().padStart(4, '0')}>`;
 }
 
-/** Replaces control characters in text of others by symbols, for a terminal. Tabs and line breaks are kept. */
+/** Replaces control characters in text of others by symbols, for a terminal. Tabs and line ends are kept. */
 export const visibleText = (text: string): string => text.replace(CONTROLS, symbolOf);
-
-/** The sequences that set a colour or style. */
-const STYLES = new RegExp(`(${String.fromCharCode(27)}\\[\\d{1,3}m)`);
-
-/** Like {@link visibleText}, but keeps the sequences that set a colour or style. */
-export const visibleStyledText = (text: string): string =>
-  text
-    .split(STYLES)
-    .map((part, at) => (at % 2 === 1 ? part : visibleText(part)))
-    .join('');
 
 /** Returns a URL without its user name, password, query and fragment, for messages: these may hold credentials. */
 export function publicUrl(url: string): string {

@@ -1,6 +1,5 @@
-import { createColors } from 'picocolors';
+import type { createColors } from 'picocolors';
 import type { ChatRenderer, Conversation, Tokenizer } from '@whetstone/core/contract';
-import { visibleText } from '@whetstone/core/util';
 import type { BatchOptions } from '../batching/options.js';
 import { defaultBatchOptions } from '../batching/options.js';
 import { createTokenize, type Tokenized } from '../examples/tokenize.js';
@@ -59,17 +58,15 @@ export function inspectConversation(
 }
 
 /**
- * Formats an inspection for a terminal: target tokens on a green background, context dim, truncated text red and struck
+ * Formats an inspection: target tokens on a green background, context dim, truncated text red and struck
  * through. Without colours, target tokens are in ⟦…⟧ and truncated text in ⟨…⟩.
  */
 export function formatInspection(
   { stretches, tokens, supervisedTokens }: Inspection,
-  { colors }: { readonly colors: boolean },
+  paint: ReturnType<typeof createColors>,
 ): string {
-  const paint = createColors(colors);
-  const body = stretches.map(({ text: raw, state }) => {
-    const text = visibleText(raw);
-    if (!colors) return state === 'learned' ? `⟦${text}⟧` : state === 'cut' ? `⟨${text}⟩` : text;
+  const body = stretches.map(({ text, state }) => {
+    if (!paint.isColorSupported) return state === 'learned' ? `⟦${text}⟧` : state === 'cut' ? `⟨${text}⟩` : text;
     // Colours are set per line, so that the background does not extend to the edge of the screen.
     const style = (line: string): string =>
       state === 'learned'

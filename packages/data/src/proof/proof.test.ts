@@ -4,6 +4,7 @@ import { createBatchSource } from '../batching/batch-source.js';
 import type { BatchOptions } from '../batching/options.js';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { chat, sourceOf } from '../testing/sources.js';
+import { createColors } from 'picocolors';
 import { formatInspection, inspectConversation } from './inspect.js';
 
 const build = (renderer: ChatRenderer, options: Partial<BatchOptions> = {}, onWarning?: (message: string) => void) =>
@@ -72,7 +73,7 @@ describe('inspection', () => {
       { tokenizer: characterTokenizer, renderer: plainRenderer },
       { maxLength: 30 },
     );
-    expect(formatInspection(inspection, { colors: false })).toBe(
+    expect(formatInspection(inspection, createColors(false))).toBe(
       'user:Hi<eos>\nassistant:⟦Hello<eos>⟧\nuser⟨:Bye<eos>\nassistant:Soon<eos>\n⟩\n6 of 30 tokens are ' +
         'target tokens (20.0 %)\n',
     );
@@ -81,19 +82,20 @@ describe('inspection', () => {
   test('in colours, line by line', () => {
     const text = formatInspection(
       inspectConversation(conversation, { tokenizer: characterTokenizer, renderer: plainRenderer }),
-      { colors: true },
+      createColors(true),
     );
     expect(text).toContain('\u001b[42m\u001b[30mHello<eos>'.slice(0, 5));
     expect(text).toContain('Hello<eos>');
   });
 });
 
-test('control characters in the data are replaced by symbols', () => {
-  const conversation: Conversation = { ...chat('ring \u0007 \u001b[31mred', 'tab\there\u007f'), origin: { index: 0 } };
+test('without colours, a sample is its text, unchanged', () => {
+  const hostile = 'ring \u0007 \u001b[31mred \u202e \u200f';
+  const conversation: Conversation = { ...chat(hostile, 'tab\there\u007f'), origin: { index: 0 } };
   const text = formatInspection(
     inspectConversation(conversation, { tokenizer: characterTokenizer, renderer: plainRenderer }),
-    { colors: false },
+    createColors(false),
   );
-  expect(text).toContain('ring ␇ ␛[31mred');
-  expect(text).toContain('tab\there␡');
+  expect(text).toContain(hostile);
+  expect(text).toContain('tab\there\u007f');
 });
