@@ -163,6 +163,36 @@ const faults: Readonly<Record<string, Fault>> = {
     check: SHAPES,
     message: /^shape of the gradient a from transformGradients: /,
   },
+  'removes a gradient from the map that it is given': {
+    plugin: changed(() => ({
+      transformGradients: (gradients) => {
+        (gradients as Map<string, Tensor>).delete('a');
+        return gradients;
+      },
+    })),
+    check: SHAPES,
+    message: /^the gradients that transformGradients was given: /,
+  },
+  'changes the loss of a report': {
+    plugin: changed((sound) => ({
+      onStep: (report, control) => {
+        (report as { loss: number }).loss = 0;
+        return call(sound, 'onStep')(report, control);
+      },
+    })),
+    check: SHAPES,
+    message: /^the report that onStep was given: /,
+  },
+  'changes the metrics of an evaluation': {
+    plugin: changed((sound) => ({
+      onEvaluate: (report, control) => {
+        (report.metrics as Record<string, number>)['mine'] = 1;
+        return call(sound, 'onEvaluate')(report, control);
+      },
+    })),
+    check: SHAPES,
+    message: /^the report that onEvaluate was given: /,
+  },
   'changes its options': {
     plugin: creating((sound, options) => {
       (options.ignored as number[]).push(5);
@@ -196,6 +226,35 @@ const faults: Readonly<Record<string, Fault>> = {
     check: RESUME,
     message: /^what it does in a resumed run: /,
   },
+  'does not save what its loss depends on': {
+    plugin: changed(() => {
+      let calls = 0;
+      return { addLoss: () => scalar(++calls) };
+    }),
+    check: RESUME,
+    message: /^what it does in a resumed run: /,
+  },
+  'does not save what its logits depend on': {
+    plugin: changed(() => {
+      let calls = 0;
+      return { transformLogits: (logits) => mul(logits, 1 / ++calls) };
+    }),
+    check: RESUME,
+    message: /^what it does in a resumed run: /,
+  },
+  'does not save what its batches depend on': {
+    plugin: changed(() => {
+      let calls = 0;
+      return {
+        transformBatch: (batch) => {
+          calls++;
+          return { ...batch, ids: batch.ids.map((id) => (id + calls) % 12) };
+        },
+      };
+    }),
+    check: RESUME,
+    message: /^what it does in a resumed run: /,
+  },
   'ignores the state of a rollback': {
     plugin: changed((sound) => {
       let steps = 0;
@@ -226,6 +285,26 @@ const faults: Readonly<Record<string, Fault>> = {
     }),
     check: ROLLBACK,
     message: /^tensors after a rollback: /,
+  },
+  'leaks a tensor when its state is saved': {
+    plugin: changed((sound) => ({
+      saveState: async () => {
+        keep(scalar(1));
+        return stateOf(sound);
+      },
+    })),
+    check: 'disposes every tensor that it makes',
+    message: /^tensors left over after dispose: /,
+  },
+  'leaks a tensor when a run is resumed': {
+    plugin: changed((sound) => ({
+      loadState: (state) => {
+        keep(scalar(1));
+        sound.loadState?.(state);
+      },
+    })),
+    check: 'disposes every tensor that it makes',
+    message: /^tensors left over after the dispose of a resumed run: /,
   },
   'sets a learning rate that is not finite': {
     plugin: changed((sound) => ({

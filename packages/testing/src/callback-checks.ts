@@ -129,8 +129,14 @@ const disposesTensors = onBench('disposes every tensor that it makes', async (be
   const before = memory().numTensors;
   const callback = await bench.start();
   await bench.play(callback, 0, 3);
+  const saved = throughJson((await callback.saveState?.()) ?? null);
   bench.dispose(callback);
   expect(memory().numTensors, 'tensors left over after dispose').toBe(before);
+  const resumed = await bench.start();
+  resumed.loadState?.(saved);
+  await bench.play(resumed, 3, 4);
+  bench.dispose(resumed);
+  expect(memory().numTensors, 'tensors left over after the dispose of a resumed run').toBe(before);
 });
 
 const readsItsState = onBench('reads the state that it writes', async (bench) => {

@@ -35,8 +35,16 @@ export const startOf = (folder: string | null, loaded: LoadedModel | undefined):
   ...(loaded === undefined ? {} : { loaded }),
 });
 
-/** Calls the hooks of one microbatch with random logits; fails if a result has the wrong shape. */
-function playMicrobatch(callback: Callback, original: Batch, context: StepContext, vocabularySize: number): void {
+/**
+ * Calls the hooks of one microbatch with random logits; fails if a result has the wrong shape. Returns the batch, the
+ * values of the logits, and the added loss as text.
+ */
+function playMicrobatch(
+  callback: Callback,
+  original: Batch,
+  context: StepContext,
+  vocabularySize: number,
+): readonly string[] {
   const untouched = structuredClone(original);
   const batch = hookOf(callback, 'transformBatch')?.(original, context) ?? original;
   expect(original, 'the batch that transformBatch was given').toEqual(untouched);
@@ -55,6 +63,12 @@ function playMicrobatch(callback: Callback, original: Batch, context: StepContex
   expect(replaced.shape, 'shape of the logits from transformLogits').toEqual(logits.shape);
   const added = hookOf(callback, 'addLoss')?.(replaced, microbatch);
   expect(added?.shape ?? [], 'shape of the loss from addLoss').toEqual([]);
+  const { ids, labels, segmentIds, positionIds, weights } = batch;
+  return [
+    `batch ${[ids, labels, segmentIds, positionIds, weights ?? []].map((values) => values.join(' ')).join(', ')}`,
+    `logits ${replaced.dataSync().join(' ')}`,
+    `loss ${added?.dataSync()[0] ?? 'not changed'}`,
+  ];
 }
 
 /** The shapes of the parameters whose gradients `transformGradients` receives. */
@@ -62,6 +76,13 @@ export const parameterShapes: ReadonlyMap<string, readonly number[]> = new Map([
   ['a', [2]],
   ['b', [2, 2]],
 ]);
+
+/** Calls a hook; fails if it changes the report that it is given. */
+async function unchanged(what: string, report: object, call: () => unknown): Promise<void> {
+  const before = structuredClone(report);
+  await call();
+  expect(report, what).toEqual(before);
+}
 
 /** Calls `transformGradients` with gradients of two parameters; returns the result's values as text. */
 function playGradients(callback: Callback, context: StepContext, control: RecordedControl): string[] {
@@ -73,7 +94,9 @@ function playGradients(callback: Callback, context: StepContext, control: Record
     ['a', tensor([1, 1])],
     ['b', tensor([1, 0, 0, 1], [2, 2])],
   ]);
-  const changed = hookOf(callback, 'transformGradients')?.(gradients, { ...context, parameters }, control) ?? gradients;
+  const given = new Map(gradients);
+  const changed = hookOf(callback, 'transformGradients')?.(given, { ...context, parameters }, control) ?? given;
+  expect([...given], 'the gradients that transformGradients was given').toEqual([...gradients]);
   expect([...changed.keys()], 'names of the gradients from transformGradients').toEqual([...gradients.keys()]);
   return [...changed].map(([name, gradient]) => {
     expect(gradient.shape, `shape of the gradient ${name} from transformGradients`).toEqual(gradients.get(name)?.shape);
@@ -83,7 +106,8 @@ function playGradients(callback: Callback, context: StepContext, control: Record
 
 /**
  * Calls the hooks of steps `from` to `to`, without `to`, with tensors that depend on the step alone. Returns the
- * gradients, the recorded metrics and the requests, as text. Fails if a hook returns a value of the wrong shape.
+ * batches, the logits, the added losses, the gradients, the recorded metrics and the requests, as text. Fails if a hook
+ * returns a value of the wrong shape, or changes a report.
  */
 export async function playSteps(
   callback: Callback,
@@ -102,13 +126,16 @@ export async function playSteps(
     };
     await hookOf(callback, 'onStepStart')?.(step + 1, control);
     tidy(() => {
-      playMicrobatch(callback, batchOf(randomRows(4, vocabularySize, step)), context, vocabularySize);
+      results.push(...playMicrobatch(callback, batchOf(randomRows(4, vocabularySize, step)), context, vocabularySize));
       results.push(...playGradients(callback, context, control));
     });
-    await hookOf(callback, 'onStep')?.(stepReport(step + 1, { metrics }), control);
+    const report = stepReport(step + 1, { metrics });
+    await unchanged('the report that onStep was given', report, () => hookOf(callback, 'onStep')?.(report, control));
     const loss = 2 + ((step * 7) % 5) / 10;
     const evaluation = evaluationReport(step + 1, { loss, metrics: { ...settings.evaluationMetrics } });
-    await hookOf(callback, 'onEvaluate')?.(evaluation, control);
+    await unchanged('the report that onEvaluate was given', evaluation, () =>
+      hookOf(callback, 'onEvaluate')?.(evaluation, control),
+    );
     results.push(JSON.stringify(metrics));
   }
   return [...results, ...control.asked];
@@ -126,6 +153,7 @@ export async function playRun(
   await hookOf(callback, 'onRunStart')?.(startOf(folder, loaded), control);
   await hookOf(callback, 'onEpochStart')?.(0, control);
   await playSteps(callback, 0, 3, settings);
+  await callback.saveState?.();
   await hookOf(callback, 'onSave')?.({ step: 3, folder }, control);
   if (fails) return hookOf(callback, 'onRunError')?.(new Error('a run that failed'));
   await hookOf(callback, 'onEpochEnd')?.(0, control);
