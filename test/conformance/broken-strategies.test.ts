@@ -5,11 +5,13 @@ import {
   keep,
   mean,
   mul,
+  norm,
   ones,
   randomUniform,
   scalar,
   sub,
   variable,
+  zerosLike,
   type GradSaveFunc,
   type Scalar,
   type Tensor,
@@ -221,6 +223,16 @@ const faults: Readonly<Record<string, Fault>> = {
     check: 'does what it plans, if it makes a plan',
     message: /^planned shape of \S+lora_A\.weight: /,
   },
+  'plans a parameter that it never trains': {
+    plugin: changed((sound) => ({
+      plan: async (model, owner) => {
+        const plan = await sound.plan?.(model, owner);
+        return { trainable: new Map([...(plan?.trainable ?? []), ['model.norm.weight', [8]]]) };
+      },
+    })),
+    check: 'does what it plans, if it makes a plan',
+    message: /^planned parameters that the attachment does not train: .*'model\.norm\.weight'/,
+  },
   'trains a frozen weight': {
     plugin: attaching((sound, model) => ({
       afterUpdate: () => {
@@ -291,6 +303,13 @@ const faults: Readonly<Record<string, Fault>> = {
   },
   'has a gradient in one layer that is 1 % too large': {
     plugin: attaching(withOutputGradient((gradient) => mul(gradient, 1.01))),
+    check: 'has the gradients of its loss',
+    message: /q_proj\.lora_[AB]\.weight: slope \S+ in a random direction, by its gradient /,
+  },
+  'has a gradient in training that is 1 % too large': {
+    plugin: attaching((sound, model) =>
+      withOutputGradient((gradient) => mul(gradient, model.training ? 1.01 : 1))(sound, model),
+    ),
     check: 'has the gradients of its loss',
     message: /q_proj\.lora_[AB]\.weight: slope \S+ in a random direction, by its gradient /,
   },
@@ -522,6 +541,31 @@ const faults: Readonly<Record<string, Fault>> = {
     })),
     check: 'exports an adapter that gives the same logits when merged',
     message: /^difference of a logit between the trained model and the merged adapter: /,
+  },
+  'exports a matrix of its least trained layer as it was at the start': {
+    plugin: attaching((sound) => ({
+      exportAdapter: () => {
+        const { config: own, tensors } = sound.exportAdapter?.() ?? expect.fail('no adapter');
+        const sizeOf = (value: Tensor): number => norm(value).dataSync()[0] ?? NaN;
+        const [least] = [...tensors]
+          .filter(([name]) => name.endsWith('.lora_B.weight'))
+          .toSorted(([, one], [, other]) => sizeOf(one) - sizeOf(other));
+        const [name, value] = least ?? expect.fail('no matrix');
+        return { tensors: new Map([...tensors, [name, zerosLike(value)]]), config: own };
+      },
+    })),
+    check: 'exports an adapter that gives the same logits when loaded',
+    message: /^difference of a logit between the trained model and the loaded adapter: /,
+  },
+  'exports a configuration that JSON does not keep': {
+    plugin: attaching((sound) => ({
+      exportAdapter: () => {
+        const { config: own, tensors } = sound.exportAdapter?.() ?? expect.fail('no adapter');
+        return { tensors, config: { ...(own as Readonly<Record<string, Json>>), anchor_weight: Infinity } };
+      },
+    })),
+    check: 'exports an adapter that gives the same logits when loaded',
+    message: /^exportAdapter returned values that JSON does not keep: /,
   },
   'exports no adapter': {
     plugin: changed((sound) => ({

@@ -43,12 +43,16 @@ export function expectCoded(error: unknown): void {
   expect(isWhetstoneError(error), `the error has no code, it is not a WhetstoneError: ${messageOf(error)}`).toBe(true);
 }
 
-/** Returns the saved values as a checkpoint gives them back; fails if JSON does not keep them as they are. */
-export function throughJson<T>(values: T): T {
+/**
+ * Returns values as a file gives them back; fails if JSON does not keep them as they are.
+ *
+ * @param from the function that returned them
+ */
+export function throughJson<T>(values: T, from = 'saveState'): T {
   const text = JSON.stringify(values) as string | undefined;
-  expect(text, 'saveState returned a value that JSON cannot hold').toBeDefined();
+  expect(text, `${from} returned a value that JSON cannot hold`).toBeDefined();
   const read = JSON.parse(text ?? 'null') as T;
-  expect(read, 'saveState returned values that JSON does not keep').toStrictEqual(values);
+  expect(read, `${from} returned values that JSON does not keep`).toStrictEqual(values);
   return read;
 }
 

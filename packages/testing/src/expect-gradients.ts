@@ -2,7 +2,7 @@ import { add, clone, dispose, div, mul, sqrt, square, sum, tensor, tidy, type Te
 import { expect } from 'vitest';
 import type { Attachment, Batch, LanguageModel } from '@whetstone/core/contract';
 import { testRandom } from '@whetstone/core/util';
-import { gradientsOf, lossOf } from './steps.js';
+import { gradientsOf, lossOf, type NamedGradients } from './steps.js';
 
 interface TrainedModel {
   readonly model: LanguageModel;
@@ -11,6 +11,8 @@ interface TrainedModel {
 
 /** Directions are the same in every run, so that a suite that passes passes again. */
 const DIRECTION_SEED = 23;
+/** The step whose gradients are compared. */
+const STEP = 2;
 /** A difference of this share of the gradient's norm is a fault. Rounding and curvature stay below a third of it. */
 const TOLERANCE = 0.005;
 
@@ -28,6 +30,52 @@ function directionOf(gradient: Tensor, norm: number, random: () => number): Tens
   });
 }
 
+/** Computes the loss and its gradients in one of the modes of a model. */
+interface Slopes {
+  loss(): number;
+  gradients(): NamedGradients;
+}
+
+const slopesOf = ({ model, attachments }: TrainedModel, batches: readonly Batch[]): Slopes => ({
+  loss: () => tidy(() => lossOf(model, attachments, batches, STEP).dataSync()[0] ?? NaN),
+  gradients: () => gradientsOf(model, attachments, batches, STEP),
+});
+
+/** As {@link slopesOf}, but as a step of training computes them: with dropout, for example. */
+function trainingSlopesOf(work: TrainedModel, batches: readonly Batch[]): Slopes {
+  const { loss, gradients } = slopesOf(work, batches);
+  const training = <T>(compute: () => T): T => {
+    work.model.training = true;
+    try {
+      for (const attachment of work.attachments) attachment.beforeStep?.({ step: STEP, record: () => {} });
+      return compute();
+    } finally {
+      work.model.training = false;
+    }
+  };
+  return { loss: () => training(loss), gradients: () => training(gradients) };
+}
+
+/**
+ * Compares the gradients in training with the derivative of the loss in training, if they differ from those in
+ * evaluation. A strategy whose loss in training differs from call to call is not compared.
+ */
+export function expectTrainingGradients(
+  work: TrainedModel,
+  batches: readonly Batch[],
+  isExact: (name: string) => boolean,
+): void {
+  const training = trainingSlopesOf(work, batches);
+  if (training.loss() !== training.loss()) return;
+  const [own, evaluated] = [training.gradients(), slopesOf(work, batches).gradients()];
+  const isSame = [...own].every(([name, gradient]) => {
+    const other = evaluated.get(name)?.dataSync();
+    return gradient.dataSync().every((value, index) => Math.fround(value) === other?.[index]);
+  });
+  dispose([...own.values(), ...evaluated.values()]);
+  if (!isSame) expectGradients(work, batches, isExact, training);
+}
+
 /**
  * Compares each parameter's gradient g with the derivative of the loss in a direction d: (L(θ + h·d) − L(θ − h·d)) / 2h
  * must be g·d. Float32 rounding of the loss sets the absolute tolerance. Calls vitest's `expect`; the parameters end as
@@ -36,13 +84,15 @@ function directionOf(gradient: Tensor, norm: number, random: () => number): Tens
  * @param isExact whether a parameter's gradient is that of the loss
  */
 export function expectGradients(
-  { model, attachments }: TrainedModel,
+  work: TrainedModel,
   batches: readonly Batch[],
   isExact: (name: string) => boolean,
+  slopes: Slopes = slopesOf(work, batches),
 ): void {
+  const { attachments } = work;
   const random = testRandom(DIRECTION_SEED);
-  const gradients = gradientsOf(model, attachments, batches, 2);
-  const lossNow = (): number => tidy(() => lossOf(model, attachments, batches, 2).dataSync()[0] ?? NaN);
+  const gradients = slopes.gradients();
+  const lossNow = slopes.loss;
   const rounding = 1e-6 * Math.max(1, lossNow());
   const trainable = new Map(attachments.flatMap((attachment) => [...attachment.trainable]));
   expect([...gradients.keys()].sort(), 'parameters that have a gradient').toEqual([...trainable.keys()].sort());

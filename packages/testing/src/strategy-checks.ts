@@ -1,9 +1,10 @@
-import { clone, dispose, memory, type Tensor } from '@tensorflow/tfjs-core';
+import { add, clone, dispose, memory, tensor, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
 import type { Attachment, ExportedAdapter, LanguageModel } from '@whetstone/core/contract';
+import { testRandom } from '@whetstone/core/util';
 import { batchOf } from './batches.js';
-import { expectCoded, expectDeclaration, expectReadable, type Check, type Checks } from './check.js';
-import { expectGradients } from './expect-gradients.js';
+import { expectCoded, expectDeclaration, expectReadable, throughJson, type Check, type Checks } from './check.js';
+import { expectGradients, expectTrainingGradients } from './expect-gradients.js';
 import { resolveOptions, testContext } from './options.js';
 import { gradientsOf, valuesOf } from './steps.js';
 import {
@@ -21,6 +22,9 @@ import {
   type StrategyBench,
 } from './strategy-bench.js';
 import type { DescribeStrategyOptions, StrategySubject } from './strategy-subject.js';
+
+/** The seed and the size of the last change to what is trained, before it is exported. */
+const [SCATTER_SEED, SCATTER] = [29, 0.05];
 
 type StrategyCheck = Check<StrategySubject>;
 
@@ -94,10 +98,13 @@ const doesWhatItPlans = onBench('does what it plans, if it makes a plan', async 
   const model = await bench.model();
   const { trainable: planned } = await strategy.plan(model, null);
   const { attachment } = await bench.attach({ model });
-  for (const [name, { shape }] of attachment.trainable)
-    expect(planned.get(name), `planned shape of ${name}`).toEqual(shape);
   // Gradual unfreezing begins with a part of what is planned.
-  expect(planned.size, 'number of planned parameters').toBeGreaterThanOrEqual(attachment.trainable.size);
+  const trainPresent = attachment.trainAll?.();
+  const shapes = new Map([...attachment.trainable].map(([name, { shape }]) => [name, shape] as const));
+  trainPresent?.();
+  for (const [name, shape] of shapes) expect(planned.get(name), `planned shape of ${name}`).toEqual(shape);
+  const untrained = [...planned.keys()].filter((name) => !shapes.has(name));
+  expect(untrained, 'planned parameters that the attachment does not train').toEqual([]);
 });
 
 /** Values of what the optimizer updates: float32 copies if a parameter is stored in fewer bytes. */
@@ -166,7 +173,9 @@ const disposesTensors = onBench('disposes every tensor that it makes', async (be
 const hasItsGradients = onBench('has the gradients of its loss', async (bench, { settings }) => {
   const work = await bench.attach();
   work.train(0, 2);
-  expectGradients(work, [batchOf(rowsOf(work.model))], settings.exactGradients ?? (() => true));
+  const batches = [batchOf(rowsOf(work.model))];
+  expectGradients(work, batches, settings.exactGradients ?? (() => true));
+  expectTrainingGradients(work, batches, settings.exactGradients ?? (() => true));
 });
 
 const addsMicrobatchesUp = onBench('gives 1×8, 2×4 and 4×2 microbatches the same gradients', async (bench) => {
@@ -277,14 +286,30 @@ const sharesNothing = onBench('shares nothing with another attachment', async (b
   expect(other.trained(), 'parameters of the attachment that was trained second').toEqual(one.trained());
 });
 
-/** Trains three steps and detaches; returns the logits of the trained model, and a copy of the exported adapter. */
+/** Changes every element of what is trained, so that an export that lacks one of them has other logits. */
+function scatter({ attachment: { masters, trainable } }: AttachedStrategy): void {
+  if (masters !== undefined) return; // The parameters are rounded copies, which a step would overwrite.
+  const random = testRandom(SCATTER_SEED);
+  for (const parameter of new Set(trainable.values())) {
+    const values = Float32Array.from({ length: parameter.size }, () => SCATTER * (2 * random() - 1));
+    const next = tidy(() => add(parameter, tensor(values, parameter.shape)));
+    parameter.assign(next as typeof parameter);
+    next.dispose();
+  }
+}
+
+/**
+ * Trains three steps, changes all that is trained once more, and detaches; returns the logits of the trained model, and
+ * a copy of the exported adapter.
+ */
 function exportAfterTraining(work: AttachedStrategy): { logits: Float32Array; adapter: ExportedAdapter } {
   work.train(0, 3);
+  scatter(work);
   const logits = logitsOf(work.model);
   const adapter = work.attachment.exportAdapter?.();
   if (adapter === undefined) expect.fail('the attachment exports no adapter');
   const tensors = new Map([...adapter.tensors].map(([name, value]) => [name, clone(value)] as const));
-  const config = structuredClone(adapter.config);
+  const config = throughJson(adapter.config, 'exportAdapter');
   work.detach();
   return { logits, adapter: { config, tensors } };
 }
