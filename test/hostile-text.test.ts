@@ -129,7 +129,7 @@ describe.skipIf(process.platform === 'win32')('text of others', () => {
       // As symbols, or as JSON writes it.
       expect(text).toMatch(/ev(?:␛|\\u001b)\[2J/);
     },
-    120_000,
+    240_000,
   );
 
   it.each([

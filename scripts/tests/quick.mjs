@@ -42,6 +42,7 @@ const slow = [
   'test/engine/resume-lineage.test.ts',
   'test/engine/resume.test.ts',
   'test/engine/rollback.test.ts',
+  'test/hostile-text.test.ts',
   'test/large-data.test.ts',
   'test/numerics/chat-templates.test.ts',
   'test/numerics/ewc.test.ts',
