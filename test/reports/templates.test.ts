@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CLOCK, type Conversation, type Tokenizer } from '@whetstone/core/contract';
 import { createConversationSource } from '@whetstone/data';
@@ -13,6 +15,8 @@ import { savedTemplateTime, saveTemplateTime } from '../../packages/core/src/tra
 import { createRenderer } from '../../packages/models/src/chat-template/renderer.js';
 import { readTemplates } from '../../packages/models/src/chat-template/template-files.js';
 import { casePath, fixture, readCase, renderedCases, rendererOf } from './support.js';
+
+const golden = fileURLToPath(new URL('../golden/chat-templates', import.meta.url));
 
 let folder: string;
 beforeAll(async () => {
@@ -54,6 +58,85 @@ it('reasoning that a template does not write is reported', async () => {
   expect(await prove(fixture.templates['kw'] ?? '')).toEqual([
     expect.stringMatching(/does not write the reasoning of 4 of 4 turns.* message 2 of .*, line 1\./) as string,
   ]);
+});
+
+describe('reasoning that a template does not write is reported', () => {
+  const qwen3 = fixture.templates['qwen3'] ?? '';
+  const answering = (reply: object): Conversation => ({
+    messages: [
+      { role: 'user', content: 'q' },
+      { role: 'assistant', content: '4', ...reply },
+    ],
+    form: 'chat',
+    origin: { file: 'rows.jsonl', line: 1, index: 0 },
+  });
+  const warned = async (reply: object, template: string): Promise<boolean> => {
+    const { messages } = answering(reply);
+    const file = join(folder, 'reasoning.jsonl');
+    await writeFile(file, `${JSON.stringify({ messages })}\n`);
+    const source = await createConversationSource({ path: file }, '.');
+    const renderer = createRenderer(template, { specialTokens: {}, tokenizer: characters });
+    const proof = await proveSupervision({ source, tokenizer: characters, renderer });
+    return proof.findings.withoutReasoning.count > 0;
+  };
+  const dropping = "{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }}<end>{% endfor %}";
+
+  it.each([
+    ['another name is empty', { reasoning_content: '', thinking: 'add' }, qwen3],
+    ['a list of parts', { reasoning_content: [{ type: 'text', text: 'add' }] }, qwen3],
+    ['a name that templates do not read', { reasoning_details: [{ type: 'reasoning.text', text: 'add' }] }, qwen3],
+    ['within the content', { content: '<think>\nadd\n</think>\n\n4' }, dropping],
+    ['within the content, without its start', { content: 'add</think>4' }, dropping],
+  ])('%s', async (_name, reply, template) => {
+    expect(await warned(reply, template)).toBe(true);
+  });
+
+  it.each([
+    ['empty', { reasoning_content: '' }],
+    ['under its name', { thinking: 'add' }],
+    ['within the content', { content: '<think>\nadd\n</think>\n\n4' }],
+    [
+      'in a part with a list, as Mistral writes it',
+      {
+        content: [
+          { type: 'thinking', thinking: [{ type: 'text', text: 'add' }] },
+          { type: 'text', text: '4' },
+        ],
+      },
+    ],
+  ])('but not if the template writes it: %s', async (_name, reply) => {
+    expect(await warned(reply, qwen3)).toBe(false);
+  });
+
+  it('and a template that reads the parts itself sees them', () => {
+    const parts =
+      '{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}' +
+      "{% if p.type == 'thinking' %}[THINK]{{ p.thinking }}[/THINK]{% else %}{{ p.text }}{% endif %}{% endfor %}" +
+      '{% endif %}{% endfor %}';
+    const { messages } = answering({
+      content: [
+        { type: 'thinking', thinking: 'add' },
+        { type: 'text', text: '4' },
+      ],
+    });
+    expect(rendererOf(parts).render(messages).text).toBe('q[THINK]add[/THINK]4');
+  });
+});
+
+it('fields of turns with "from" and "value" reach the template', async () => {
+  const file = join(folder, 'sharegpt.jsonl');
+  const turns = [
+    { from: 'human', value: 'q' },
+    { from: 'gpt', value: '4', reasoning_content: 'add', name: null, tool_calls: [{ function: { name: 'f' } }] },
+  ];
+  await writeFile(file, `${JSON.stringify({ conversations: turns })}\n`);
+  const [read] = (await readCase(file)).conversations;
+  expect(read?.messages[1]).toEqual({
+    role: 'assistant',
+    content: '4',
+    reasoning_content: 'add',
+    tool_calls: [{ function: { name: 'f' } }],
+  });
 });
 
 describe('variables of a row', () => {
@@ -142,6 +225,91 @@ it('results of tools within a turn of the assistant are not learned', () => {
     const learned = Array.from(labels, (label) => (label < 0 ? '' : String.fromCharCode(label))).join('');
     expect(learned).toBe('call done<end>');
   }
+});
+
+describe('what the template writes around results of tools is not learned', () => {
+  const call = (name: string, id: string) => ({ id, function: { name, arguments: { city: 'Oslo' } } });
+  const result = (id: string, content: string) => ({ role: 'tool', tool_call_id: id, content });
+  const learnedOf = (template: string, messages: Conversation['messages']): string => {
+    const makeExample = createExampleMaker({ tokenizer: characters, renderer: rendererOf(template) });
+    const { labels } = makeExample({ messages, form: 'chat', origin: { index: 0 } });
+    return Array.from(labels, (label) => (label < 0 ? '' : String.fromCharCode(label))).join('');
+  };
+  const gemma = (version: string): string =>
+    (JSON.parse(readFileSync(join(golden, `gemma4${version}.json`), 'utf8')) as { template: string }).template;
+  const quote = '<|"|>';
+  const written = (name: string): string => `<|tool_call>call:${name}{city:${quote}Oslo${quote}}<tool_call|>`;
+
+  it.each(['', '_v3', '_v4', '_v5'])('Gemma 4%s: two results, then text of the same turn', (version) => {
+    const learned = learnedOf(gemma(version), [
+      { role: 'user', content: 'q' },
+      { role: 'assistant', content: 'then', tool_calls: [call('f', 'a'), call('g', 'b')] },
+      result('a', 'SECRET'),
+      result('b', 'HIDDEN'),
+      { role: 'assistant', content: 'done' },
+    ]);
+    const end = version === '_v5' ? '' : '<turn|>';
+    expect(learned).toBe(`${written('f')}${written('g')}then${end}done<turn|>`);
+  });
+
+  it('Gemma 4: a call that continues the turn is learned from its start', () => {
+    const learned = learnedOf(gemma('_v5'), [
+      { role: 'user', content: 'q' },
+      { role: 'assistant', content: null, tool_calls: [call('f', 'a')] },
+      result('a', 'SECRET'),
+      { role: 'assistant', content: null, tool_calls: [call('g', 'b')] },
+      result('b', 'HIDDEN'),
+      { role: 'assistant', content: 'done' },
+    ]);
+    expect(learned).toBe(`${written('f')}${written('g')}done<turn|>`);
+  });
+
+  const within = (around: string): string =>
+    "{% for m in messages if m.role != 'tool' %}<|im_start|>{{ m.role }}\n{{ m.content }}" +
+    '{% for c in m.tool_calls or [] %}<call>{{ c.function.name }}</call>' +
+    `${around}{% endfor %}` +
+    '{{ m.rest }}<|im_end|>\n{% endfor %}' +
+    '{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}';
+  const found = '{% set i = loop.index0 %}{{ messages[2 + i].content }}';
+  const conversation = [
+    { role: 'user', content: 'q' },
+    { role: 'assistant', content: 'look', rest: 'done', tool_calls: [call('f', 'a'), call('g', 'b')] },
+    result('a', 'SECRET'),
+    result('b', 'HIDDEN'),
+  ];
+
+  it.each([
+    ['markers', `<result>${found}</result>`, '<call>f</call><call>g</call>'],
+    ['nested markers', `<outputs><output>${found}</output></outputs>`, '<call>f</call><call>g</call>'],
+    ['DeepSeek', `<｜tool▁output▁begin｜>${found}<｜tool▁output▁end｜>`, '<call>f</call><call>g</call>'],
+    ['Mistral', `[TOOL_RESULTS]{"content": "${found}"}[/TOOL_RESULTS]`, '<call>f</call><call>g</call>'],
+    ['a repeated name', `<result>{{ c.function.name }}: ${found}</result>`, '<call>f</call><call>g</call>'],
+    [
+      'turns',
+      `<|im_end|>\n<|im_start|>tool\n${found}<|im_end|>\n<|im_start|>assistant\n`,
+      '<call>f</call><|im_end|><call>g</call><|im_end|>',
+    ],
+  ])('%s', (_name, around, calls) => {
+    expect(learnedOf(within(around), conversation)).toBe(`look${calls}done<|im_end|>`);
+  });
+
+  it('results in the message of the assistant itself', () => {
+    const template =
+      '{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls or [] %}' +
+      '<call>{{ c.function.name }}</call><result>{{ c.result }}</result>{% endfor %}' +
+      '{% for r in m.tool_responses or [] %}<response>{{ r.response }}</response>{% endfor %}<|im_end|>\n{% endfor %}';
+    expect(
+      learnedOf(template, [
+        { role: 'user', content: 'q' },
+        {
+          role: 'assistant',
+          content: 'look',
+          tool_calls: [Object.assign(call('f', 'a'), { result: 'SECRET' })],
+          tool_responses: [{ name: 'f', response: 'HIDDEN' }],
+        },
+      ]),
+    ).toBe('look<call>f</call><|im_end|>');
+  });
 });
 
 describe('tables', () => {

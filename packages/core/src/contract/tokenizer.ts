@@ -59,8 +59,8 @@ export interface RenderedConversation {
   /** The ranges that the template marks with `{% generation %}` tags, in order; absent if it has no such tags. */
   readonly generationSpans?: readonly TextSpan[];
   /**
-   * The ranges within turns of the assistant that came from other messages, such as results of tools; absent if there
-   * are none. They are never target tokens.
+   * The ranges within turns of the assistant that it did not write, such as results of tools with the markers around
+   * them; absent if there are none. They are never target tokens.
    */
   readonly foreignSpans?: readonly TextSpan[];
 }

@@ -14,6 +14,7 @@ export {
   type ModuleSelection,
 } from './module-selection.js';
 export { jsonProblem } from './plain-json.js';
+export { isReasoningPart, REASONING_FIELDS, reasoningBesideText, reasoningOf, reasoningText } from './reasoning.js';
 export { isNestedDeeper, isRecord, MAX_JSON_DEPTH, ownValue, sortKeys } from './records.js';
 export { withoutContents, withoutCredentials } from './redact.js';
 export { sameShape, sizeOfShape } from './shape.js';

@@ -1,4 +1,11 @@
-import type { ContentPart, Conversation, Message, TemplateVariables, ToolDefinition } from '@whetstone/core/contract';
+import type {
+  ContentPart,
+  Conversation,
+  Json,
+  Message,
+  TemplateVariables,
+  ToolDefinition,
+} from '@whetstone/core/contract';
 import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type DataRecord, type LayoutOptions } from './layout.js';
 import { checkJson, checkText, listFromText } from './values.js';
@@ -18,7 +25,12 @@ function readContent(content: unknown, hasCalls: boolean, path: string): Message
   return checkJson(content, path) as unknown as readonly ContentPart[];
 }
 
-function readToolCalls(calls: unknown, path: string): Message['tool_calls'] {
+/**
+ * Reads the tool calls of a turn.
+ *
+ * @throws `RowProblem` if they are not a list of calls with names
+ */
+export function readToolCalls(calls: unknown, path: string): Message['tool_calls'] {
   if (calls === undefined || calls === null) return undefined;
   if (!Array.isArray(calls)) throw new RowProblem(`${path} is ${describeValue(calls)}; expected a list`);
   for (const [index, call] of calls.entries()) {
@@ -50,6 +62,17 @@ export function readOverrides(
   return { ...(typeof train === 'boolean' ? { train } : {}), ...(typeof weight === 'number' ? { weight } : {}) };
 }
 
+/**
+ * Returns the fields of a message that no layout knows, as templates may use them. In Parquet files every message has
+ * every field; templates must not see the null ones.
+ *
+ * @throws `RowProblem` if a text is damaged
+ */
+export function furtherFields(fields: Readonly<Record<string, unknown>>, path: string): Record<string, Json> {
+  const given = Object.fromEntries(Object.entries(fields).filter(([, field]) => field !== null));
+  return checkJson(given, path) as Record<string, Json>;
+}
+
 /** Reads one `{role, content, tool_calls?, train?, …}`; unknown keys are kept, as templates may use them. */
 function readMessage(value: unknown, path: string, options: LayoutOptions): Message {
   if (!isRecord(value))
@@ -57,14 +80,10 @@ function readMessage(value: unknown, path: string, options: LayoutOptions): Mess
   const roleKey = keyOf('role', options);
   const contentKey = keyOf('content', options);
   const { [roleKey]: rawRole, [contentKey]: rawContent, tool_calls: rawCalls, train, weight, ...further } = value;
-  // In Parquet files every message has every field; templates must not see the null ones.
-  const others = Object.values(further).includes(null)
-    ? Object.fromEntries(Object.entries(further).filter(([, field]) => field !== null))
-    : further;
+  const others = furtherFields(further, path);
   const named = checkText(rawRole, `${path}.${roleKey}`);
   if (named === '') throw new RowProblem(`${path}.${roleKey} is empty`);
   const calls = readToolCalls(rawCalls, `${path}.tool_calls`);
-  checkJson(others, path);
   return {
     ...others,
     role: ownValue(options.roles ?? {}, named) ?? named,

@@ -1,7 +1,14 @@
 import type { Json, Message } from '@whetstone/core/contract';
 import { describeValue, RowProblem } from '../reading/row.js';
 import { keyOf, valueOf, type Layout, type LayoutOptions } from './layout.js';
-import { readMessages, readOverrides, readTemplateVariables, readTools } from './message-list.js';
+import {
+  furtherFields,
+  readMessages,
+  readOverrides,
+  readTemplateVariables,
+  readToolCalls,
+  readTools,
+} from './message-list.js';
 import { checkText, listFromText, optionalText } from './values.js';
 import { isRecord, ownValue, parseExact } from '@whetstone/core/util';
 
@@ -38,12 +45,19 @@ function readTurn(value: unknown, path: string, options: LayoutOptions): Message
   if (!isRecord(value)) throw new RowProblem(`${path} is ${describeValue(value)}; expected a turn {"from", "value"}`);
   const from = checkText(value[keyOf('from', options)], `${path}.${keyOf('from', options)}`);
   const content = checkText(value[keyOf('value', options)], `${path}.${keyOf('value', options)}`);
-  const overrides = readOverrides(value, path);
+  const named = [keyOf('from', options), keyOf('value', options), 'train', 'weight', 'tool_calls'];
+  const further = Object.fromEntries(Object.entries(value).filter(([key]) => !named.includes(key)));
+  const written = readToolCalls(value['tool_calls'], `${path}.tool_calls`);
+  const fields = {
+    ...furtherFields(further, path),
+    ...(written === undefined ? {} : { tool_calls: written }),
+    ...readOverrides(value, path),
+  };
   if (from === 'function_call') {
     const calls = parseCalls(content);
     return calls === null || calls === undefined
-      ? { role: 'assistant', content, ...overrides }
-      : { role: 'assistant', content: null, tool_calls: calls, ...overrides };
+      ? { ...fields, role: 'assistant', content }
+      : { ...fields, role: 'assistant', content: null, tool_calls: calls };
   }
   const role = ownValue(options.roles ?? {}, from) ?? ownValue(ROLES, from);
   if (role === undefined) {
@@ -52,7 +66,7 @@ function readTurn(value: unknown, path: string, options: LayoutOptions): Message
         '"roles" maps',
     );
   }
-  return { role, content, ...overrides };
+  return { ...fields, role, content };
 }
 
 /**

@@ -1,5 +1,6 @@
 import { isWhetstoneError } from '@whetstone/core/contract';
-import type { ContentPart, Conversation, Message, Origin } from '@whetstone/core/contract';
+import type { Conversation, Origin } from '@whetstone/core/contract';
+import { reasoningOf } from '@whetstone/core/util';
 import type { Tokenized, Tokenizing } from '../examples/tokenize.js';
 
 /** A problem with a turn. */
@@ -34,20 +35,6 @@ const isCompared = ({ line, index }: Origin): boolean => {
  */
 const COMPARED_TURNS = 4;
 const KEPT_FINDINGS = 10;
-
-/** Returns the reasoning of a message, under any of its names; see docs/data.md. */
-function reasoningOf(message: Message | undefined): string | undefined {
-  if (message === undefined) return undefined;
-  const field = [message['reasoning_content'], message['thinking'], message['reasoning']].find(
-    (value) => typeof value === 'string',
-  );
-  if (typeof field === 'string') return field;
-  if (!Array.isArray(message.content)) return undefined;
-  const parts = (message.content as readonly ContentPart[]).filter(
-    ({ type }) => type === 'thinking' || type === 'reasoning',
-  );
-  return parts.length === 0 ? undefined : parts.map((part) => String(part[part.type] ?? part.text ?? '')).join('');
-}
 
 class Findings {
   count = 0;
@@ -150,11 +137,13 @@ class Observer implements SupervisionObserver {
 
   /** @param turn the tokens of the turn */
   private checkReasoning({ messages, origin }: Conversation, message: number, turn: readonly number[]): void {
-    const reasoning = reasoningOf(messages[message])?.trim();
-    if (reasoning === undefined || reasoning === '') return;
     const withoutSpace = (text: string): string => text.replace(/\s+/g, '');
-    if (withoutSpace(this.tokenizing.tokenizer.decode(turn)).includes(withoutSpace(reasoning))) return;
-    const start = JSON.stringify(reasoning.slice(0, 40));
+    const reasoning = reasoningOf(messages[message] ?? {});
+    if (reasoning.length === 0) return;
+    const written = withoutSpace(this.tokenizing.tokenizer.decode(turn));
+    const missing = reasoning.find((text) => !written.includes(withoutSpace(text)));
+    if (missing === undefined) return;
+    const start = JSON.stringify(missing.slice(0, 40));
     this.withoutReasoning.add({ origin, message, detail: `the template does not write the reasoning ${start}` });
   }
 

@@ -1,15 +1,9 @@
 import { WhetstoneError, type ContentPart, type Message } from '@whetstone/core/contract';
-import { isRecord, parseExact } from '@whetstone/core/util';
+import { isReasoningPart, isRecord, parseExact, REASONING_FIELDS, reasoningText } from '@whetstone/core/util';
 import { rethrowLimit } from './limit.js';
 
 /** Keys of a message that control training; templates do not see them. */
 const trainingKeys: readonly string[] = ['train', 'weight', 'isPrompt'] satisfies (keyof Message)[];
-
-/** The names of a message's reasoning. Templates read the first, or `thinking`. */
-const REASONING = ['reasoning_content', 'thinking', 'reasoning'] as const;
-
-/** The types of content parts that are reasoning, and the keys of their text. */
-const REASONING_PARTS: readonly string[] = ['thinking', 'reasoning'];
 
 /**
  * Returns a message as templates see it: without the keys that control training, with its reasoning under the names
@@ -17,28 +11,35 @@ const REASONING_PARTS: readonly string[] = ['thinking', 'reasoning'];
  *
  * @throws `TEMPLATE_FAILED` if the arguments are text that is not a JSON object, and the template expects a mapping
  */
-export function forTemplate(message: Message, expectsMapping: () => boolean): Readonly<Record<string, unknown>> {
+export function forTemplate(message: Message, { expectsMapping, readsParts }: Expectations): Fields {
   const fields = Object.fromEntries(Object.entries(message).filter(([key]) => !trainingKeys.includes(key)));
-  return withArguments(withReasoning(fields), expectsMapping);
+  return withArguments(withReasoning(fields, readsParts), expectsMapping);
+}
+
+/** What a template expects of messages; probed when a message needs it. */
+export interface Expectations {
+  /** Returns whether the arguments of tools must be a mapping. */
+  readonly expectsMapping: () => boolean;
+  /** Returns whether parts of a content that are reasoning are written by the template itself, as Magistral's does. */
+  readonly readsParts: () => boolean;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function withReasoning(given: Fields): Fields {
-  const fields = withoutReasoningParts(given);
-  const name = REASONING.find((key) => fields[key] !== undefined && fields[key] !== null);
+function withReasoning(given: Fields, readsParts: () => boolean): Fields {
+  const fields = withoutReasoningParts(given, readsParts);
+  const name = REASONING_FIELDS.find((key) => fields[key] !== undefined && fields[key] !== null);
   return name === undefined ? fields : { thinking: fields[name], ...fields, reasoning_content: fields[name] };
 }
 
 /** Moves parts of the content that are reasoning into a field. If only text remains, it is joined. */
-function withoutReasoningParts(fields: Fields): Fields {
+function withoutReasoningParts(fields: Fields, readsParts: () => boolean): Fields {
   const { content } = fields;
   if (!Array.isArray(content)) return fields;
   const parts = content as readonly ContentPart[];
-  const isReasoning = ({ type }: ContentPart): boolean => REASONING_PARTS.includes(type);
-  if (!parts.some(isReasoning)) return fields;
-  const rest = parts.filter((part) => !isReasoning(part));
-  const reasoning = parts.filter(isReasoning).map((part) => String(part[part.type] ?? part.text ?? ''));
+  if (!parts.some(isReasoningPart) || readsParts()) return fields;
+  const rest = parts.filter((part) => !isReasoningPart(part));
+  const reasoning = parts.filter(isReasoningPart).map(reasoningText);
   const isPlain = rest.every(({ type }) => type === 'text');
   return {
     ...fields,
@@ -83,19 +84,33 @@ function parseArguments(written: string): unknown {
 }
 
 const PROBE = '{"whetstone_probe":"y"}';
+const THOUGHT = 'whetstone_thought';
+
+type Render = (messages: readonly Message[]) => string;
 
 /** Returns whether a template expects the arguments of tools as a mapping: it fails for text, or quotes it again. */
-export function probeExpectsMapping(render: (messages: readonly Message[]) => string): boolean {
+export function probeExpectsMapping(render: Render): boolean {
   const call = { type: 'function', function: { name: 'f', arguments: PROBE } } as const;
-  const text = (messages: readonly Message[]): string | null => {
-    try {
-      return render(messages);
-    } catch (error) {
-      rethrowLimit(error);
-      return null;
-    }
-  };
-  const user: Message = { role: 'user', content: 'a' };
   const calling: Message = { role: 'assistant', content: '', tool_calls: [call] };
-  return text([user, calling])?.includes(PROBE) !== true;
+  return rendered(render, calling)?.includes(PROBE) !== true;
+}
+
+/** Returns whether a template writes the reasoning in parts of a content, and not the list of the parts. */
+export function probeReadsParts(render: Render): boolean {
+  const parts = [
+    { type: 'thinking', thinking: THOUGHT },
+    { type: 'text', text: 'b' },
+  ];
+  const text = rendered(render, { role: 'assistant', content: parts });
+  return text?.includes(THOUGHT) === true && !text.includes("'type'") && !text.includes('"type"');
+}
+
+/** Renders a reply to a question; null if the template fails. */
+function rendered(render: Render, reply: Message): string | null {
+  try {
+    return render([{ role: 'user', content: 'a' }, reply]);
+  } catch (error) {
+    rethrowLimit(error);
+    return null;
+  }
 }

@@ -4,14 +4,15 @@ import { isList, isText, printed, type Value } from './values.js';
 
 /**
  * A range of a text that relates to a message, in UTF-16 units with an exclusive end. `content`: text of the message
- * (content, tool calls and so on). `role`: its role. `turn`: output of a loop iteration over the message. `generation`:
- * output between generation tags in such an iteration; message -1 means outside of any.
+ * (content, tool calls and so on). `result`: a result of a tool that a message of the assistant holds. `role`: its
+ * role. `turn`: output of a loop iteration over the message. `generation`: output between generation tags in such an
+ * iteration; message -1 means outside of any.
  */
 export interface Trace {
   readonly start: number;
   readonly end: number;
   readonly message: number;
-  readonly kind: 'content' | 'role' | 'turn' | 'generation';
+  readonly kind: 'content' | 'result' | 'role' | 'turn' | 'generation';
 }
 
 /**

@@ -15,7 +15,7 @@ import { rethrowLimit } from './limit.js';
 import { findStopTokens } from './stop-tokens.js';
 import { compileTemplate, withinBounds, type CompiledTemplate, type TemplateOutput } from './template.js';
 import { readTemplates } from './template-files.js';
-import { forTemplate, probeExpectsMapping } from './message-fields.js';
+import { forTemplate, probeExpectsMapping, probeReadsParts, type Expectations } from './message-fields.js';
 import { findTurns, foreignSpans, generationSpans, regionStart } from './turns.js';
 
 export interface RendererOptions {
@@ -81,7 +81,7 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
     variables: TemplateVariables = {},
   ): TemplateOutput =>
     choose(tools).run({
-      messages: messages.map((message) => forTemplate(message, () => expectsMapping(tools))),
+      messages: messages.map((message) => forTemplate(message, expectations(tools))),
       variables: {
         ...options.specialTokens,
         ...variables,
@@ -91,15 +91,15 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
       },
       now,
     });
-  const mappings = new Map<CompiledTemplate, boolean>();
-  const expectsMapping = (tools: readonly ToolDefinition[] | undefined): boolean => {
+  const probed = new Map<CompiledTemplate, Expectations>();
+  const expectations = (tools: readonly ToolDefinition[] | undefined): Expectations => {
     const key = choose(tools);
-    let expects = mappings.get(key);
-    if (expects === undefined) {
-      mappings.set(key, (expects = false)); // The probe itself has text arguments.
-      mappings.set(key, (expects = probeExpectsMapping((messages) => run(messages, tools, false).text)));
-    }
-    return expects;
+    const known = probed.get(key) ?? {
+      expectsMapping: once(false, () => probeExpectsMapping((messages) => run(messages, tools, false).text)),
+      readsParts: once(true, () => probeReadsParts((messages) => run(messages, tools, false).text)),
+    };
+    probed.set(key, known);
+    return known;
   };
 
   const prompts = new Map<CompiledTemplate, string>();
@@ -117,7 +117,7 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
     const prompt = tagged && messages.every(({ role }) => role !== 'assistant') ? '' : generationPrompt(tools);
     const { turns, foreign } = withinBounds(options.file, () => {
       const found = findTurns({ output, messages, tagged, generationPrompt: prompt });
-      return { turns: found, foreign: foreignSpans(output, messages, found) };
+      return { turns: found, foreign: foreignSpans({ output, messages, generationPrompt: prompt }, found) };
     });
     return {
       text: output.text,
@@ -138,6 +138,18 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
     get stopTokenIds() {
       return (stops ??= findStopTokens(render, options.tokenizer));
     },
+  };
+}
+
+/** Returns a function that probes a template at its first call; the probe itself sees `during`. */
+function once(during: boolean, probe: () => boolean): () => boolean {
+  let known: boolean | undefined;
+  return () => {
+    if (known === undefined) {
+      known = during;
+      known = probe();
+    }
+    return known;
   };
 }
 

@@ -21,6 +21,7 @@ import {
   missing,
   printed,
   text,
+  type DictValue,
   type Value,
 } from './values.js';
 
@@ -200,12 +201,48 @@ function toValue(data: unknown): Value {
 const writtenValue = (written: string): Value =>
   /^-?\d+$/.test(written) ? integer(BigInt(written)) : { type: 'float', value: Number(written), written };
 
+type Origin = Extract<Trace['kind'], 'content' | 'result' | 'role'>;
+
+/** Keys of a message of the assistant, and types of parts of its content, that hold results of tools. */
+const RESULTS: readonly string[] = [
+  'tool_response',
+  'tool_responses',
+  'tool_result',
+  'tool_results',
+  'tool_output',
+  'tool_outputs',
+  'observation',
+  'observations',
+];
+
+/** Keys of a tool call that hold its result. */
+const RESULTS_OF_CALL: readonly string[] = ['output', 'response', 'result', ...RESULTS];
+
 /** Marks a message and all values in it as coming from this message. */
-function markOrigin(value: Value, message: number, provenance: Provenance, kind: 'content' | 'role' = 'content'): void {
-  // Other values have no characters until they are printed.
-  if (!isMissing(value))
-    provenance.set(value, [{ start: 0, end: isText(value) ? value.value.length : 0, message, kind }]);
-  if (isList(value)) for (const item of value.value) markOrigin(item, message, provenance, kind);
-  if (isMapping(value))
-    for (const [key, item] of value.value) markOrigin(item, message, provenance, key === 'role' ? 'role' : kind);
+function markOrigin(value: Value, message: number, provenance: Provenance): void {
+  const byAssistant = isMapping(value) && textIn(value, 'role') === 'assistant';
+  const mark = (item: Value, kind: Origin, results: readonly string[]): void => {
+    // Other values have no characters until they are printed.
+    if (!isMissing(item))
+      provenance.set(item, [{ start: 0, end: isText(item) ? item.value.length : 0, message, kind }]);
+    if (isList(item)) for (const inner of item.value) mark(inner, kind, results);
+    if (!isMapping(item)) return;
+    const inside = kind === 'content' && results.includes(textIn(item, 'type') ?? '') ? 'result' : kind;
+    for (const [key, inner] of item.value) mark(inner, ...originOf(key, inside, results));
+  };
+  mark(value, 'content', byAssistant ? RESULTS : []);
+}
+
+/** Returns the origin of the value of a key, and the keys below it that hold results. */
+function originOf(key: string, kind: Origin, results: readonly string[]): [Origin, readonly string[]] {
+  if (kind === 'content' && results.includes(key)) return ['result', []];
+  // The arguments of a call may have any key.
+  if (key === 'arguments') return [kind, []];
+  if (key === 'tool_calls' && results.length > 0) return [kind, RESULTS_OF_CALL];
+  return [key === 'role' ? 'role' : kind, results];
+}
+
+function textIn(value: DictValue, key: string): string | undefined {
+  const found = value.value.get(key);
+  return found !== undefined && isText(found) ? found.value : undefined;
 }

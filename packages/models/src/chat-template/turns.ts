@@ -2,6 +2,7 @@ import type { Message, TextSpan } from '@whetstone/core/contract';
 import { lastPositionOf } from './bounded-text.js';
 import { countItems, countRead } from './bounds.js';
 import type { Trace } from './provenance.js';
+import { frameResults } from './result-frames.js';
 import type { TemplateOutput } from './template.js';
 import { firstFrom, indexTraces, type TraceIndex } from './trace-index.js';
 
@@ -22,32 +23,52 @@ export function generationSpans({ traces }: TemplateOutput): TextSpan[] {
 }
 
 /**
- * Returns the spans within the assistant's turns that came from messages of other roles, such as results of tools. What
- * a loop wrote for such a message belongs to it completely.
+ * Returns the spans within the assistant's turns that the assistant did not write: what came from messages of other
+ * roles and from results of tools that its own message holds, with what the template writes around them. What a loop
+ * wrote for a message of another role belongs to it completely.
  */
 export function foreignSpans(
-  { traces }: TemplateOutput,
-  messages: readonly Message[],
+  { output, messages, generationPrompt }: Omit<TurnInputs, 'tagged'>,
   turns: readonly (TextSpan | null)[],
 ): TextSpan[] {
+  const { text, traces } = output;
   const isOther = ({ message, kind, start, end }: Trace): boolean =>
     end > start &&
     message >= 0 &&
-    messages[message]?.role !== 'assistant' &&
-    (kind === 'turn' || kind === 'content' || kind === 'role');
+    (kind === 'result' ||
+      (messages[message]?.role !== 'assistant' && (kind === 'turn' || kind === 'content' || kind === 'role')));
   if (!traces.some(isOther)) return [];
   const index = indexTraces(traces);
   const spans = turns.flatMap((turn, position) => {
-    if (turn === null || messages[position]?.role !== 'assistant') return [];
+    const message = messages[position];
+    if (turn === null || message?.role !== 'assistant') return [];
     // A text that was made from both cannot be told apart; it belongs to the assistant.
     const own = index.of(position).filter((trace) => isContent(trace) && contains(turn, trace));
     const others = index.within(turn).filter(isOther);
     countItems(own.length * others.length);
-    return others
-      .filter((trace) => !own.some(({ start, end }) => start < trace.end && end > trace.start))
-      .map(({ start, end }) => ({ start, end }));
+    const results = merged(
+      others.filter((trace) => !own.some(({ start, end }) => start < trace.end && end > trace.start)),
+    );
+    const sorted = own.toSorted((a, b) => a.start - b.start);
+    countItems((sorted.length + 1) * results.length);
+    return frameResults({
+      text,
+      turn,
+      results,
+      own: sorted,
+      repeated: namesOfCalls(message),
+      header: generationPrompt,
+    });
   });
   return merged(spans);
+}
+
+/** Returns the names and ids of the calls of a message, which templates repeat with the results. */
+function namesOfCalls({ tool_calls: calls = [] }: Message): string[] {
+  return calls.flatMap((call) => {
+    const { id, name, function: target } = call as { id?: unknown; name?: unknown; function?: { name?: unknown } };
+    return [id, name, target?.name].filter((text) => typeof text === 'string');
+  });
 }
 
 /** Joins spans that overlap or touch, in the order of the text. */
@@ -217,6 +238,9 @@ function assistantStart(inputs: IndexedInputs, index: number, region: Region): n
   // space.
   while (shared > 0 && !isBoundary(generationPrompt, shared)) shared--;
   if (shared > 0 && generationPrompt.slice(0, shared).trim() !== '') return region.start + shared;
+  // If the header is only in front of earlier text, this turn continues that one and has none.
+  if (region.looped && generationPrompt.trim() !== '' && lastPositionOf(text, generationPrompt, region.start) >= 0)
+    return region.start;
   // Without a header, the text starts with the region, including white space.
   return region.looped && text.slice(region.start, limit).trim() === '' ? region.start : limit;
 }

@@ -1,4 +1,5 @@
 import type { Conversation } from '@whetstone/core/contract';
+import { reasoningBesideText } from '@whetstone/core/util';
 import { textOf } from '../../examples/message-text.js';
 import { createConversationSource } from '../../sources/conversations.js';
 import { checkUnreadable } from '../../sources/unreadable.js';
@@ -22,7 +23,8 @@ function runsOf(text: string, size: number): number[] {
   );
 }
 
-const texts = ({ messages }: Conversation): string[] => messages.map((message) => textOf(message));
+const texts = ({ messages }: Conversation): string[] =>
+  messages.flatMap((message) => [...reasoningBesideText(message), textOf(message)]);
 
 /**
  * Creates a transform that removes conversations with a message that has `words` consecutive words in common with a

@@ -120,6 +120,16 @@ describe('the transform', () => {
   });
 });
 
+test('replies with other reasoning are not duplicates', () => {
+  const fingerprint = (reasoning: string) =>
+    fingerprintOf(
+      { ...text('4'), messages: [{ role: 'assistant', content: '4', reasoning_content: reasoning }] },
+      defaultDuplicateOptions,
+    );
+  expect(fingerprint('add them')).not.toEqual(fingerprint('count upwards'));
+  expect(fingerprint('add them')).toEqual(fingerprint('Add them.'));
+});
+
 test('decontamination finds a sequence of words of a benchmark, in English and Chinese', async () => {
   const folder = temporaryFolder();
   writeInto(

@@ -1,4 +1,5 @@
 import type { Conversation } from '@whetstone/core/contract';
+import { reasoningBesideText } from '@whetstone/core/util';
 import { textOf } from '../../examples/message-text.js';
 import type { DuplicatePart } from '../../choices.js';
 
@@ -20,8 +21,8 @@ export function comparableText(text: string): string {
 }
 
 /**
- * Returns the normalized text of the compared part of a conversation, with one line per turn. System messages and tool
- * results are ignored.
+ * Returns the normalized text of the compared part of a conversation, with one line per turn. Reasoning is compared,
+ * too; system messages and tool results are ignored.
  */
 export function comparablePart({ messages }: Conversation, part: DuplicatePart): string {
   const turns = messages.filter(({ role }) => role !== 'system' && role !== 'tool');
@@ -32,7 +33,9 @@ export function comparablePart({ messages }: Conversation, part: DuplicatePart):
       : part === 'prompt'
         ? turns.slice(0, lastReply === -1 ? turns.length : lastReply)
         : turns.slice(lastReply, lastReply + 1);
-  return compared.map((message) => comparableText(textOf(message))).join('\n');
+  return compared
+    .map((message) => comparableText([...reasoningBesideText(message), textOf(message)].join(' ')))
+    .join('\n');
 }
 
 /** Returns a 53-bit hash of a text. Source: the cyrb53 construction, two cross-mixed multiplicative 32-bit hashes. */

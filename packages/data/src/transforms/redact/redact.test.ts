@@ -101,6 +101,28 @@ test('equal values have the same placeholder in a conversation', async () => {
   expect(transform.report).toMatchObject({ conversationsIn: 1, conversationsOut: 1, changed: { phone: 3, email: 1 } });
 });
 
+test('personal data in reasoning is replaced, in fields and in parts', async () => {
+  const parts = [
+    { type: 'thinking', thinking: [{ type: 'text', text: 'Write to a@example.com.' }] },
+    { type: 'text', text: 'I write to a@example.com.' },
+  ];
+  const source = applyTransforms(
+    sourceOf([
+      {
+        form: 'chat',
+        messages: [
+          { role: 'assistant', content: 'Done.', reasoning_content: 'The address is a@example.com.' },
+          { role: 'assistant', content: parts },
+        ],
+      },
+    ]),
+    [createRedactTransform()],
+  );
+  const [conversation] = await collect(source.conversations());
+  expect(JSON.stringify(conversation)).not.toContain('a@example.com');
+  expect(conversation?.messages[0]?.['reasoning_content']).toBe('The address is [EMAIL_1].');
+});
+
 test('the action "drop" removes the conversation, with the reason', async () => {
   const transform = createRedactTransform({ action: 'drop' });
   const source = applyTransforms(
