@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isWhetstoneError, type Json, type LanguageModel } from '@whetstone/core/contract';
-import { openSafetensors, writeWeights, type TensorToWrite } from '@whetstone/core/safetensors';
+import { openSafetensors, writeSafetensors, writeWeights, type TensorToWrite } from '@whetstone/core/safetensors';
 import { importGguf, loadLanguageModel, readOutline, saveModelFolder } from '@whetstone/models';
 import { modelAsGguf } from '../support/model-as-gguf.js';
 import { forwardInputOf, largestDifference } from '../support/model-numbers.js';
@@ -98,6 +98,44 @@ describe('a tied head', () => {
     await saveModelFolder(model, saved);
     model.dispose();
     expect(await expectLogits(saved, name)).toEqual([]);
+  });
+});
+
+describe('shards with a tensor that the index does not list', () => {
+  /** Writes a case in two shards; the head is in one or in both, and not in the index. */
+  const sharded = async (both: boolean): Promise<string> => {
+    const path = await changed('tied-other-head', (tensors) => tensors);
+    const single = join(path, 'model.safetensors');
+    const reader = await openSafetensors(single);
+    const all: TensorToWrite[] = [];
+    for (const [name, { shape }] of reader.tensors)
+      all.push({ name, dtype: 'F32', shape, data: await reader.readFloat32(name) });
+    await reader.close();
+    await rm(single);
+    const shardOf = ({ name }: TensorToWrite): string => (name.includes('layers') ? 'a.safetensors' : 'b.safetensors');
+    for (const shard of ['a.safetensors', 'b.safetensors'])
+      await writeSafetensors(
+        join(path, shard),
+        all.filter((one) => shardOf(one) === shard || (both && one.name === 'lm_head.weight')),
+      );
+    const listed = all.filter(({ name }) => name !== 'lm_head.weight').map((one) => [one.name, shardOf(one)]);
+    await writeFile(
+      join(path, 'model.safetensors.index.json'),
+      JSON.stringify({ weight_map: Object.fromEntries(listed) as Json }),
+    );
+    return path;
+  };
+
+  it('are read completely', async () => {
+    expect(await expectLogits(await sharded(false), 'tied-other-head')).toEqual([
+      expect.stringContaining('tie_word_embeddings'),
+    ]);
+  });
+
+  it('are refused if two shards contain it', async () => {
+    const { code, text } = await rejection(await sharded(true));
+    expect(code).toBe('SAFETENSORS_INVALID');
+    expect(text).toContain('lm_head.weight');
   });
 });
 

@@ -66,6 +66,32 @@ async function readIndex(index: string): Promise<ReadonlyMap<string, string>> {
   return result;
 }
 
+/**
+ * Adds the tensors of the shards that the index does not list: as in transformers, the index only names the shards.
+ * Returns a problem for each that is in several shards.
+ */
+function addUnlisted(
+  index: string,
+  shardNames: ReadonlyMap<string, string>,
+  shards: ReadonlyMap<string, TensorReader>,
+  tensors: Map<string, TensorEntry>,
+  owners: Map<string, TensorReader>,
+): readonly Problem[] {
+  const problems: Problem[] = [];
+  for (const [shard, reader] of shards)
+    for (const [name, entry] of reader.tensors) {
+      if (shardNames.has(name)) continue;
+      if (owners.has(name))
+        problems.push({
+          message: `Several shards contain the tensor, which the index does not list. One of them is ${shard}.`,
+          place: { file: index, tensor: name },
+        });
+      tensors.set(name, entry);
+      owners.set(name, reader);
+    }
+  return problems;
+}
+
 function joinShards(
   index: string,
   shardNames: ReadonlyMap<string, string>,
@@ -87,6 +113,7 @@ function joinShards(
       owners.set(name, reader);
     }
   }
+  problems.push(...addUnlisted(index, shardNames, shards, tensors, owners));
   if (problems.length > 0) {
     throw new WhetstoneError('SAFETENSORS_INVALID', `The index and the shards differ in ${problems.length} tensors.`, {
       place: { file: index },
