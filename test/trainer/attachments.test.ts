@@ -67,6 +67,15 @@ const faults: Readonly<Record<string, readonly [change: (norm: tf.Variable) => o
     () => ({ trainable: new Map([['norm', tf.ones([2])]]) }),
     /trainable contains a value that is not one of the variables/,
   ],
+  'a variable with two names': [
+    (norm) => ({
+      trainable: new Map([
+        ['model.norm.weight', norm],
+        ['again', norm],
+      ]),
+    }),
+    /a variable has two names.*model\.norm\.weight and again/is,
+  ],
   'an unknown dtype': [() => ({ savedAs: 'float16' }), /savedAs.*'float32' or 'bfloat16'.*"float16"/s],
   'an export without anything': [() => ({ exportAdapter: () => undefined }), /did not return an adapter.*nothing/s],
   'an export that is a promise': [() => ({ exportAdapter: async () => ({}) }), /did not return an adapter.*a promise/s],
@@ -117,6 +126,16 @@ const faults: Readonly<Record<string, readonly [change: (norm: tf.Variable) => o
     /tensor gone.*contains a disposed tensor/s,
   ],
   'a file that leaves the folder': [adapter({ files: { '../other.json': {} } }), /invalid file name.*other\.json/s],
+  'an adapter that is not finite': [
+    () => adapter({ tensors: new Map([['norm', tf.tensor1d([1, NaN])]]) })(tf.variable(tf.ones([1]))),
+    /exportAdapter\(\)\.tensors.*not finite.*NaN at index 1/s,
+  ],
+  'a tensor with the name of the header': [
+    (norm) => adapter({ tensors: new Map([['__metadata__', norm]]) })(norm),
+    /invalid name.*a name other than __metadata__/s,
+  ],
+  'a file that names the plugin': [adapter({ files: { 'whetstone.json': {} } }), /invalid file name.*whetstone\.json/s],
+  'a file that differs in case': [adapter({ files: { 'Adapter_Config.json': {} } }), /invalid file name/],
   'a file of the adapter itself': [adapter({ files: { 'adapter_config.json': {} } }), /invalid file name/],
   'a state that is a number': [() => ({ saveState: () => 3 }), /did not return a state.*a number/s],
   'a state without values': [
@@ -125,6 +144,19 @@ const faults: Readonly<Record<string, readonly [change: (norm: tf.Variable) => o
   ],
   'a state with NaN': [() => state({ averages: [1, NaN] }), /averages\[1\].*NaN/s],
   'a state with a Map': [() => state(new Map([['a', 1]])), /not plain JSON.*an instance of Map/s],
+  'a state that is nested too deeply to be read again': [
+    () => {
+      let values: unknown = 1;
+      for (let level = 0; level < 20_000; level++) values = [values];
+      return state(values);
+    },
+    /not plain JSON.*nested deeper than \d+ levels/s,
+  ],
+  'a state with a symbol as key': [() => state({ a: { [Symbol('best')]: 1 } }), /values\.a.*a key that is a symbol/s],
+  'a state with a named member of a list': [
+    () => state(Object.assign([1], { best: 2 })),
+    /not plain JSON.*a list with the member best/s,
+  ],
   'a state with a function': [() => state({ read: () => 1 }), /values\.read.*a function/s],
   'a state that contains itself': [
     () => {
@@ -232,6 +264,107 @@ describe('a run fails rather than write', () => {
     expect(String(error)).toMatch(says);
     expect(String(error)).toContain("'norm'");
     expect(steps).toBe(1);
+  });
+});
+
+describe('a run fails instead of training other numbers, if', () => {
+  const results: Readonly<Record<string, readonly [change: () => object, says: RegExp]>> = {
+    'a penalty is a number': [() => ({ penalty: () => 0.5 }), /penalty.*a float32 scalar.*0\.5/s],
+    'a penalty is a vector': [() => ({ penalty: () => tf.ones([2]) }), /penalty.*a float32 scalar/s],
+    'a penalty is a promise': [() => ({ penalty: async () => tf.scalar(0) }), /penalty.*a promise/s],
+    'a penalty throws': [
+      () => ({
+        penalty: () => {
+          throw new TypeError('no mean');
+        },
+      }),
+      /penalty of strategy 'norm' failed: no mean/,
+    ],
+    'a scale of the learning rate is NaN': [() => ({ learningRateScale: () => NaN }), /learningRateScale.*NaN/s],
+    'a scale of the learning rate is negative': [() => ({ learningRateScale: () => -1 }), /learningRateScale.*-1/s],
+    'a scale of the learning rate is text': [() => ({ learningRateScale: () => '2' }), /learningRateScale.*"2"/s],
+    'beforeStep is async': [
+      () => ({
+        beforeStep: async () => {
+          throw new TypeError('lost');
+        },
+      }),
+      /beforeStep.*it is not awaited.*a promise/s,
+    ],
+    'afterUpdate is async': [() => ({ afterUpdate: async () => {} }), /afterUpdate.*a promise/s],
+    'wrapData returns nothing': [() => ({ wrapData: () => undefined }), /wrapData.*a source of batches.*nothing/s],
+    'wrapData is async': [() => ({ wrapData: async (source: object) => source }), /wrapData.*a promise/s],
+  };
+
+  it.each(Object.entries(results))('%s', async (_name, [change, says]) => {
+    const { error, steps, folder } = await train(change);
+    expect(error.code).toBe('PLUGIN_FAILED');
+    expect(String(error)).toMatch(says);
+    expect(String(error)).toContain("'norm'");
+    expect(steps).toBe(0);
+    expect(readdirSync(folder)).not.toContain('model');
+  });
+
+  it('a dispose fails, which does not replace the error of the run', async () => {
+    const dispose = () => {
+      throw new TypeError('gone');
+    };
+    expect(String((await train(() => ({ dispose }))).error)).toMatch(/dispose of strategy 'norm' failed: gone/);
+    const { error } = await train(() => ({ dispose, learningRateScale: () => NaN }));
+    expect(String(error)).toMatch(/learningRateScale/);
+  });
+});
+
+describe('a run fails with the name of the hook, if', () => {
+  type Tensors = ReadonlyMap<string, tf.Tensor>;
+  const gradients = (change: (name: string, gradient: tf.Tensor) => readonly [string, unknown]) => ({
+    transformGradients: (given: Tensors) => new Map([...given].map(([name, gradient]) => change(name, gradient))),
+  });
+  const batch = (change: (given: { readonly labels: Int32Array }) => object) => ({
+    transformBatch: (given: { readonly labels: Int32Array }) => ({ ...given, ...change(given) }),
+  });
+  const hooks: Readonly<Record<string, readonly [object, RegExp]>> = {
+    'a batch is a number': [{ transformBatch: () => 3 }, /transformBatch must return a batch, not the number 3/],
+    'labels are missing for tokens': [
+      batch(({ labels }) => ({ labels: labels.slice(1) })),
+      /labels is not an Int32Array/,
+    ],
+    'labels are not integers': [batch(({ labels }) => ({ labels: Array.from(labels) })), /labels is not an Int32Array/],
+    'weights are NaN': [
+      batch(({ labels }) => ({ weights: new Float32Array(labels.length).fill(NaN) })),
+      /weights are not a Float32Array of \d+ finite/,
+    ],
+    'logits lack part of the vocabulary': [
+      { transformLogits: (logits: tf.Tensor2D) => tf.slice(logits, [0, 0], [-1, 3]) },
+      /transformLogits must return float32 logits of shape/,
+    ],
+    'a loss is a number': [{ addLoss: () => 0.5 }, /addLoss must return a scalar.*the number 0\.5/],
+    'a loss is an integer': [{ addLoss: () => tf.scalar(1, 'int32') }, /addLoss must return a scalar.*int32/],
+    'gradients are an object': [
+      { transformGradients: (given: Tensors) => Object.fromEntries(given) },
+      /transformGradients must return a Map/,
+    ],
+    'there are no gradients': [{ transformGradients: () => new Map() }, /no gradient: call control\.skipUpdate/],
+    'a gradient has an unknown name': [gradients((name, gradient) => [`${name}.x`, gradient]), /which is not trained/],
+    'a gradient has another shape': [gradients((name) => [name, tf.ones([1])]), /not a float32 tensor of shape/],
+    'a gradient is a number': [gradients((name) => [name, 1]), /the number 1 as the gradient of/],
+  };
+
+  it.each(Object.entries(hooks))('%s', async (_name, [callback, says]) => {
+    const plugin = definePlugin({
+      apiVersion: 2,
+      kind: 'callback',
+      name: 'mine',
+      configSchema: { type: 'object', additionalProperties: false },
+      create: () => callback as never,
+    });
+    const trainer = tinyTrainer(
+      { callbacks: ['mine'], training: { maxSteps: 1, saveStrategy: 'no' } },
+      { plugins: [...builtIns, plugin] },
+    );
+    const error: unknown = await trainer.run().catch((failure: unknown) => failure);
+    expect(error).toMatchObject({ code: 'HOOK_FAILED', details: { plugin: 'mine' } });
+    expect(String(error)).toMatch(says);
   });
 });
 

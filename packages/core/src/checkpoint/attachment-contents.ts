@@ -2,12 +2,22 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { ErrorCode } from '../contract/error-codes.js';
 import { WhetstoneError, type Problem } from '../contract/errors.js';
 import type { ExportedAdapter, SavedState } from '../contract/strategy.js';
-import { didYouMean, isRecord, jsonProblem } from '../util/index.js';
+import { didYouMean, isRecord, isTensorLike, jsonProblem } from '../util/index.js';
 import { exportMismatches } from './export-mismatches.js';
 import type { ExportedModel } from './exported-shapes.js';
 
-/** The files of an adapter folder that are not written from `files` of an exported adapter. */
-const reservedFiles = ['adapter_config.json', 'adapter_model.safetensors', 'README.md', 'manifest.json'];
+/** The JSON files of an adapter folder that are not written from `files` of an exported adapter. */
+const reservedFiles = [
+  'adapter_config.json',
+  'manifest.json',
+  'whetstone.json',
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+];
 /** The dtypes that a safetensors file of Whetstone contains. */
 const savedDtypes = ['float32', 'int32', 'bool'];
 
@@ -36,8 +46,7 @@ const unknownKeys = (
       hint: didYouMean(key, known) ?? `Known keys: ${known.join(', ')}.`,
     }));
 
-const isTensor = (value: unknown): value is Tensor =>
-  isRecord(value) && Array.isArray(value['shape']) && typeof value['dataSync'] === 'function';
+const isTensor = (value: unknown): value is Tensor => isTensorLike(value);
 
 /** Returns the problems of a map of tensors that are to be written to a file. */
 export function tensorProblems(tensors: unknown, path: string, kind: 'tensors' | 'variables'): readonly Problem[] {
@@ -51,9 +60,15 @@ export function tensorProblems(tensors: unknown, path: string, kind: 'tensors' |
       },
     ];
   return [...tensors].flatMap(([name, value]: readonly [unknown, unknown]): readonly Problem[] => {
-    if (typeof name !== 'string' || name === '')
+    // The header of a safetensors file has this name for what is no tensor.
+    if (typeof name !== 'string' || name === '' || name === '__metadata__')
       return [
-        { message: `${path} has an invalid name.`, place: { path }, expected: 'a name', found: describeFound(name) },
+        {
+          message: `${path} has an invalid name.`,
+          place: { path },
+          expected: 'a name other than __metadata__',
+          found: describeFound(name),
+        },
       ];
     const place = { path, tensor: name };
     if (!isTensor(value) || (kind === 'variables' && typeof (value as { assign?: unknown }).assign !== 'function'))
@@ -191,7 +206,7 @@ function fileProblems(files: unknown): readonly Problem[] {
       },
     ];
   return Object.entries(files).flatMap(([name, content]): readonly Problem[] => [
-    ...(/^[\w-][\w.-]*\.json$/.test(name) && !reservedFiles.includes(name)
+    ...(/^[\w-][\w.-]*\.json$/.test(name) && !reservedFiles.includes(name.toLowerCase())
       ? []
       : [
           {
@@ -242,4 +257,10 @@ export function savedState(plugin: string, object: { saveState(): SavedState }):
 export function checkFinite(plugin: string, tensor: string, values: ArrayLike<number>): void {
   const problem = finiteProblem(tensor, values, 'saveState().tensors');
   throwContentProblems('PLUGIN_FAILED', `'${plugin}' returned an invalid state`, problem === null ? [] : [problem]);
+}
+
+/** Checks the values of a tensor of an exported adapter. @throws `PLUGIN_FAILED` if one is not finite */
+export function checkExported(tensor: string, values: ArrayLike<number>): void {
+  const problem = finiteProblem(tensor, values, 'exportAdapter().tensors');
+  throwContentProblems('PLUGIN_FAILED', 'The strategy exported an invalid adapter', problem === null ? [] : [problem]);
 }

@@ -17,7 +17,7 @@ import {
 } from '../files/index.js';
 import { storageOf, storeBfloat16 } from '../ops/storage.js';
 import { openSafetensors, openWeights, writeWeights, type TensorReader } from '../safetensors/index.js';
-import { exportedAdapter } from './attachment-contents.js';
+import { checkExported, exportedAdapter } from './attachment-contents.js';
 import { assignStored } from './host-tensors.js';
 import { verifyCheckpoint, writeJson } from './manifest.js';
 import { loadTensors, saveTensors, tensorsToWrite } from './saved-tensors.js';
@@ -50,7 +50,7 @@ export async function writeModel(
 export async function writeTrained(folder: string, model: LanguageModel, owner: Attachment): Promise<void> {
   const adapter = exportedAdapter(owner, model);
   if (adapter === undefined) return writeModel(folder, model, owner.savedAs);
-  await saveTensors(join(folder, ADAPTER_WEIGHTS_FILE), adapter.tensors);
+  await saveTensors(join(folder, ADAPTER_WEIGHTS_FILE), adapter.tensors, checkExported);
   await writeText(join(folder, ADAPTER_CONFIG_FILE), pythonJson(adapter.config));
   for (const [name, content] of Object.entries(adapter.files ?? {}))
     await writeText(join(folder, name), pythonJson(content));

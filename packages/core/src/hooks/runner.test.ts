@@ -338,4 +338,13 @@ describe('createHookRunner', () => {
     expect(calls).toEqual(['c', 'a']);
     expect(error.code).toBe('PLUGIN_FAILED');
   });
+
+  it('reports a dispose that is async, whose rejection would end the process', async () => {
+    const dispose = async () => {
+      throw new Error('late');
+    };
+    const error = await failureOf(() => runner({ dispose }).dispose());
+    expect(error.code).toBe('PLUGIN_FAILED');
+    expect(error.message).toMatch(/dispose of 'callback-0' failed: it returned a promise/);
+  });
 });

@@ -8,6 +8,7 @@ import {
   type HookOrder,
   type Json,
 } from '../contract/index.js';
+import { resultProblem } from './check-result.js';
 import { createControlState, type ControlState } from './control-state.js';
 import { mayRequest } from './may-request.js';
 import type { HookMethods, HookRunner } from './types.js';
@@ -102,6 +103,18 @@ function callSync({ hook, fail }: HookCalls, entry: Entry, values: readonly unkn
   return result;
 }
 
+/** Fails if a handler returned something else than the result of its hook. */
+function checkResult(
+  { hook, fail }: HookCalls,
+  entry: Entry,
+  result: unknown,
+  given?: unknown,
+  rest: readonly unknown[] = [],
+): void {
+  const problem = resultProblem(hook, result, given, rest);
+  if (problem !== null) fail(entry, new TypeError(`${hook} ${problem}`));
+}
+
 /** The method of the runner for each kind of hook. */
 const methodOf: Readonly<
   Record<(typeof hookTable)[HookName]['kind'], (calls: HookCalls) => (...values: unknown[]) => unknown>
@@ -123,18 +136,18 @@ const methodOf: Readonly<
       calls.entries.reduce((current: unknown, entry) => {
         const result = callSync(calls, entry, [current, ...rest]);
         const nothing = `${calls.hook} returned nothing: it must return its first argument or a replacement`;
-        return result ?? calls.fail(entry, new TypeError(nothing));
+        if (result === undefined || result === null) return calls.fail(entry, new TypeError(nothing));
+        checkResult(calls, entry, result, current, rest);
+        return result;
       }, value),
   add:
     (calls) =>
     (...values) => {
       const terms = calls.entries.flatMap((entry): Tensor[] => {
-        const result = callSync(calls, entry, values) as Tensor | null | undefined;
+        const result = callSync(calls, entry, values);
         if (result === undefined || result === null) return [];
-        if (result.rank === 0) return [result];
-        const shape = `[${String(result.shape)}]`;
-        const message = `${calls.hook} must return a scalar or nothing, not a tensor of shape ${shape}`;
-        return calls.fail(entry, new TypeError(message));
+        checkResult(calls, entry, result);
+        return [result as Tensor];
       });
       return terms.length <= 1 ? terms[0] : addN(terms);
     },
@@ -189,10 +202,13 @@ const memberFailed = (plugin: string, member: string, cause: unknown): Whetstone
     cause,
   });
 
-/** Calls `action` and converts its error to `PLUGIN_FAILED`. */
-function attempt(plugin: string, member: string, action: () => void): void {
+/** Calls `action` and converts its error to `PLUGIN_FAILED`. A promise is an error, too, because it is not awaited. */
+function attempt(plugin: string, member: string, action: () => unknown): void {
   try {
-    action();
+    const result = action();
+    if (!isPromise(result)) return;
+    void Promise.resolve(result).catch(() => undefined);
+    throw new TypeError('it returned a promise, which is not awaited');
   } catch (cause) {
     throw memberFailed(plugin, member, cause);
   }

@@ -11,7 +11,13 @@ import { readExported, validateAttachment } from './validate-attachment.js';
 export interface Attached {
   /** All attachments; the owner is the first. */
   readonly all: readonly [Named<Attachment>, ...Named<Attachment>[]];
-  dispose(): void;
+  /**
+   * Disposes all attachments, the last first.
+   *
+   * @param failed whether an error is already reported, so that one of a `dispose` must not replace it
+   * @throws `PLUGIN_FAILED` if a `dispose` throws; all others are called
+   */
+  dispose(failed: boolean): void;
 }
 
 /**
@@ -25,9 +31,16 @@ export async function attachStrategies(
   strategyRun: StrategyRun,
 ): Promise<Attached> {
   const attached: Named<Attachment>[] = [];
-  const dispose = (): void => {
-    for (const { instance } of attached.toReversed()) instance.dispose();
-    attached.length = 0;
+  const dispose = (failed: boolean): void => {
+    const failures: unknown[] = [];
+    for (const { instance } of attached.splice(0).toReversed()) {
+      try {
+        instance.dispose();
+      } catch (failure) {
+        failures.push(failure);
+      }
+    }
+    if (failures.length > 0 && !failed) throw failures[0];
   };
   try {
     const ownerAttachment = await attach(owner, loaded, strategyRun);
@@ -39,7 +52,7 @@ export async function attachStrategies(
       attached.push(await attach(companion, loaded, forCompanion(strategyRun, ownerAttachment.instance)));
     return { all: [ownerAttachment, ...attached.slice(1)], dispose };
   } catch (error) {
-    dispose();
+    dispose(true);
     throw error;
   }
 }

@@ -78,6 +78,7 @@ export const runTraining: RunTraining = async function* (run) {
     ...(run.openData === undefined ? {} : { openData: run.openData }),
     worker: { rank: workers.rank, count: workers.count },
   });
+  let failed = true;
   try {
     const loop = await prepare(run, attached.all);
     current.loop = loop;
@@ -87,9 +88,11 @@ export const runTraining: RunTraining = async function* (run) {
       await endOwedEpoch(loop);
       await evaluateAtEnd(loop);
     } while (await rollBackIfRequested(loop));
-    return await finish(loop);
+    const result = await finish(loop);
+    failed = false;
+    return result;
   } finally {
-    attached.dispose();
+    attached.dispose(failed);
   }
 };
 

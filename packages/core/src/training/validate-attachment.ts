@@ -1,3 +1,4 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
 import {
   WhetstoneError,
   isWhetstoneError,
@@ -6,6 +7,7 @@ import {
   type Optimizer,
   type Problem,
 } from '../contract/index.js';
+import { callMember, guardAttachment } from './guard-attachment.js';
 import type { Named, Owner } from './named.js';
 import {
   adapterProblems,
@@ -85,25 +87,14 @@ const keyProblems = (attachment: object): readonly Problem[] =>
     hint,
   }));
 
-/** Calls a member; its error becomes a `PLUGIN_FAILED` that names the member. */
-function call(plugin: string, member: string, action: () => unknown): unknown {
-  try {
-    return action();
-  } catch (cause) {
-    throw new WhetstoneError('PLUGIN_FAILED', `${member} of strategy '${plugin}' failed: ${messageOf(cause)}`, {
-      details: { plugin },
-      cause,
-    });
-  }
-}
-
-async function numberProblems(state: unknown): Promise<readonly Problem[]> {
+/** Returns the problems of the numbers in the tensors of a state or an adapter. */
+async function numberProblems(member: string, tensors: ReadonlyMap<string, Tensor>): Promise<readonly Problem[]> {
   let read = 0;
   const problems: Problem[] = [];
-  for (const [name, value] of (state as ReturnType<Attachment['saveState']>).tensors) {
+  for (const [name, value] of tensors) {
     read += sizeOfShape(value.shape);
     if (read > CHECKED_NUMBERS) break;
-    const problem = finiteProblem(name, await value.data(), 'saveState().tensors');
+    const problem = finiteProblem(name, await value.data(), `${member}().tensors`);
     if (problem !== null) problems.push(problem);
   }
   return problems;
@@ -112,7 +103,7 @@ async function numberProblems(state: unknown): Promise<readonly Problem[]> {
 /**
  * Checks what `attach` of a strategy returned: its keys, their types, its state, and the adapter that it exports, whose
  * configuration must select the modules of its tensors by PEFT's rules. Saves and exports once without writing, so that
- * a run does not end in a result that cannot be written.
+ * a run does not end in a result that cannot be written. The attachment that it returns checks what its members return.
  *
  * @throws `PLUGIN_INVALID` with all problems
  * @throws `PLUGIN_FAILED` if `saveState` or `exportAdapter` throws
@@ -140,24 +131,25 @@ export async function validateAttachment(
   if (!isRecord(value)) return refuseAll(plugin, value);
   refuse([...keyProblems(value), ...known.flatMap((name) => memberProblems(name, value[name]))]);
   const attachment = value as unknown as Attachment;
-  const state = call(plugin, 'saveState', () => attachment.saveState());
-  const problems = [...roleProblems(attachment, role), ...masterProblems(attachment), ...stateProblems(state)];
-  if (attachment.exportAdapter !== undefined)
-    problems.push(
-      ...adapterProblems(
-        model,
-        call(plugin, 'exportAdapter', () => attachment.exportAdapter?.()),
-      ),
-    );
+  const state = callMember(plugin, 'saveState', () => attachment.saveState());
+  const problems = [
+    ...roleProblems(attachment, role),
+    ...sharedProblems(attachment),
+    ...masterProblems(attachment),
+    ...stateProblems(state),
+  ];
+  const exported = callMember(plugin, 'exportAdapter', () => attachment.exportAdapter?.());
+  if (attachment.exportAdapter !== undefined) problems.push(...adapterProblems(model, exported));
   refuse(problems);
-  refuse(await numberProblems(state));
+  refuse(await numberProblems('saveState', state.tensors));
+  if (exported !== undefined) refuse(await numberProblems('exportAdapter', exported.tensors));
   if (role === 'owner' && attachment.trainable.size === 0)
     throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', `Strategy '${plugin}' trains no parameter.`, {
       place: { path: 'strategy' },
       expected: 'at least one variable in trainable of the attachment',
       details: { plugin, kind: 'strategy' },
     });
-  return attachment;
+  return guardAttachment(plugin, attachment, known);
 }
 
 function refuseAll(plugin: string, value: unknown): never {
@@ -199,6 +191,25 @@ function roleProblems({ trainable, exportAdapter }: Attachment, role: 'owner' | 
         },
       ]
     : [];
+}
+
+/** A variable with two names would be updated twice in each step. */
+function sharedProblems({ trainable }: Attachment): readonly Problem[] {
+  const names = new Map<unknown, string>();
+  return [...trainable].flatMap(([name, variable]) => {
+    const other = names.get(variable);
+    names.set(variable, name);
+    return other === undefined
+      ? []
+      : [
+          {
+            message: 'A variable has two names.',
+            place: { path: 'trainable', tensor: name },
+            expected: 'each variable once',
+            found: `${other} and ${name}`,
+          },
+        ];
+  });
 }
 
 function masterProblems({ trainable, masters }: Attachment): readonly Problem[] {

@@ -17,7 +17,7 @@ export { jsonProblem } from './plain-json.js';
 export { isReasoningPart, REASONING_FIELDS, reasoningBesideText, reasoningOf, reasoningText } from './reasoning.js';
 export { isNestedDeeper, isRecord, MAX_JSON_DEPTH, ownValue, sortKeys } from './records.js';
 export { withoutContents, withoutCredentials } from './redact.js';
-export { sameShape, sizeOfShape } from './shape.js';
+export { isTensorLike, sameShape, sizeOfShape } from './shape.js';
 export { testRandom } from './test-random.js';
 export { publicUrl, visibleText } from './visible-text.js';
 export { boundedPattern, TookTooLong, withinTime, type Pattern } from './within-time.js';

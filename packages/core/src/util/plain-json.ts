@@ -1,4 +1,8 @@
+import { MAX_JSON_DEPTH } from './records.js';
 import { isWrittenNumber } from './written-number.js';
+
+/** How deep a value may be nested, so that the files that contain it can be read again. */
+const DEEPEST = MAX_JSON_DEPTH - 20;
 
 /** A value that JSON does not keep as it is. */
 export interface JsonProblem {
@@ -25,15 +29,21 @@ function describe(value: unknown): string {
 
 /**
  * Returns the first value that JSON would drop or change: undefined, a number that is not finite, a function, a symbol,
- * a BigInt, an instance of a class such as Date or Map, or an object that contains itself. Null if there is none.
+ * a BigInt, an instance of a class such as Date or Map, a key that is a symbol, a named member of a list, an object
+ * that contains itself, or one that is nested too deeply to be read again. Null if there is none.
  */
 export function jsonProblem(value: unknown, path = '', parents: readonly object[] = []): JsonProblem | null {
   if (value === null || typeof value === 'string' || typeof value === 'boolean' || isWrittenNumber(value)) return null;
   if (typeof value === 'number') return Number.isFinite(value) ? null : { path, found: describe(value) };
   if (typeof value !== 'object') return { path, found: describe(value) };
   if (parents.includes(value)) return { path, found: 'an object that contains it' };
+  if (parents.length >= DEEPEST)
+    return { path: `${path.slice(0, 80)}…`, found: `a value nested deeper than ${DEEPEST} levels` };
+  if (Object.getOwnPropertySymbols(value).length > 0) return { path, found: 'a key that is a symbol' };
   const inside = [...parents, value];
   if (Array.isArray(value)) {
+    const named = Object.keys(value).find((key) => !/^\d+$/.test(key));
+    if (named !== undefined) return { path, found: `a list with the member ${named}` };
     // An index instead of entries(), so that holes are found.
     for (let index = 0; index < value.length; index++) {
       const problem = jsonProblem(value[index], `${path}[${index}]`, inside);
