@@ -2,8 +2,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Json } from '@whetstone/core/contract';
-import { findModelFolder, Trainer } from 'whetstone';
+import { findModelFolder, Trainer, type TrainerConfig } from 'whetstone';
 import { numberOf, runOnce, runPeer, toParameters } from './peer.js';
 import { median, medianOf, report, spread, summarize, type Summary } from './report.js';
 
@@ -26,10 +25,10 @@ export interface StrategiesBenchOptions {
 }
 
 interface Contender {
-  readonly strategy: Json;
+  readonly strategy: NonNullable<TrainerConfig['strategy']>;
   /** The method of `peers/peer_strategies.py` that does the same; absent where PEFT and TRL have none. */
   readonly peer?: string;
-  readonly companions?: readonly Json[];
+  readonly companions?: NonNullable<TrainerConfig['companions']>;
   readonly learningRate: number;
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { isWhetstoneError, type PluginKind } from '@whetstone/core/contract';
 import { parse, printParseErrorCode, type ParseError } from 'jsonc-parser';
 import { builtInPlugins } from '../../packages/cli/src/built-ins.js';
-import { Trainer } from '../../packages/cli/src/trainer.js';
+import { Trainer, untypedConfig } from '../../packages/cli/src/trainer.js';
 import type { CodeBlock, DocumentationProblem, Page } from './markdown.js';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -69,7 +69,7 @@ export async function configurationProblems(
   folder: string = tmpdir(),
 ): Promise<readonly string[]> {
   try {
-    await new Trainer(merged(minimal, fragment), { baseFolder: folder, overrides }).resolve();
+    await new Trainer(untypedConfig(merged(minimal, fragment)), { baseFolder: folder, overrides }).resolve();
     return [];
   } catch (error) {
     return problemsOf(error).map(({ message }) => message);

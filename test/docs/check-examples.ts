@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { isWhetstoneError, type PluginKind } from '@whetstone/core/contract';
 import { transform } from 'esbuild';
-import { Trainer } from '../../packages/cli/src/trainer.js';
+import { Trainer, untypedConfig } from '../../packages/cli/src/trainer.js';
 import { execute, repository } from '../support/execute.js';
 import { tinyConfig, tinyServices } from '../trainer/support.js';
 import { fileOfBlock } from './check-types.js';
@@ -109,11 +109,11 @@ async function trainWith(kind: PluginKind, file: string, world: string): Promise
   }[kind as string];
   if (slot === undefined) return [`A plugin of kind ${kind} is not tried yet: say in check-examples.ts how.`];
   const trainer = new Trainer(
-    {
+    untypedConfig({
       ...tinyConfig,
       ...slot,
       training: { maxSteps: 2, saveStrategy: 'no', evalStrategy: kind === 'metric' ? 'ends' : 'no' },
-    },
+    }),
     kind === 'metric' ? {} : { services: tinyServices() },
   );
   const warnings: string[] = [];

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import '@whetstone/core/tfjs-gradients';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createTinyModel, findModelFolder, Trainer } from 'whetstone';
+import { createTinyModel, findModelFolder, Trainer, untypedConfig } from 'whetstone';
 import { provide } from '@whetstone/core';
 import {
   isWhetstoneError,
@@ -111,7 +111,7 @@ describe('options that do not match the model', () => {
     );
     // Adapters and a Fisher file of the smaller model.
     const made = (name: string, more: object): Promise<unknown> =>
-      new Trainer(configOf('small', { ...more, output: { folder: join(folder, name) } })).run();
+      new Trainer(untypedConfig(configOf('small', { ...more, output: { folder: join(folder, name) } }))).run();
     await made('adapter-run', { strategy: { use: 'lora', options: { rank: 2 } } });
     await made('prefix-run', { strategy: { use: 'p-tuning-v2', options: { virtualTokens: 3 } } });
     await made('fisher-run', {
@@ -219,7 +219,7 @@ describe('options that do not match the model', () => {
         load: async (path: string) => ((loaded = true), loadModel(path)),
         outline: async (path: string) => readOutline(await findModelFolder(path)),
       };
-      const trainer = new Trainer(configOf('tiny', { ...more, output: { folder: null } }), {
+      const trainer = new Trainer(untypedConfig(configOf('tiny', { ...more, output: { folder: null } })), {
         services: [provide(MODEL_LOADER, loader)],
       });
       const outcome = await trainer.run().then(
@@ -230,9 +230,12 @@ describe('options that do not match the model', () => {
     }
     let loaded = false;
     const loader = { load: async (path: string) => ((loaded = true), loadModel(path)), outline: readOutline };
-    await new Trainer(configOf('tiny', { strategy: { use: 'lora', options: { rank: 2 } }, output: { folder: null } }), {
-      services: [provide(MODEL_LOADER, loader)],
-    }).run();
+    await new Trainer(
+      untypedConfig(configOf('tiny', { strategy: { use: 'lora', options: { rank: 2 } }, output: { folder: null } })),
+      {
+        services: [provide(MODEL_LOADER, loader)],
+      },
+    ).run();
     expect(loaded, 'what fits is loaded').toBe(true);
   }, 240_000);
 });

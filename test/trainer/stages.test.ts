@@ -350,6 +350,49 @@ describe('a staged run', () => {
     });
   });
 
+  it('reports the errors of the list, of the options and of the data of all stages together', async () => {
+    const error = await trainerOf({
+      strategy: lora,
+      data: data(1),
+      stages: [
+        { name: 'a', strategy: { use: 'lora', options: { rnk: 2 } } },
+        { name: 'a', data: { train: 'missing.jsonl' } },
+        { name: 'b', data: { train: 'missing.jsonl' } },
+      ],
+    })
+      .run()
+      .catch((reason: unknown) => reason);
+    expect(error).toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: 'The stages have 3 problems.',
+      problems: [
+        { message: "Two stages have the name 'a'." },
+        { message: expect.stringMatching(/^Stage 'a': .*rnk/) as string },
+        { message: expect.stringMatching(/^Stage 'a': .*missing.jsonl does not exist/) as string },
+      ],
+    });
+  });
+
+  it('reports one problem of several stages as one', async () => {
+    await expect(
+      trainerOf({ strategy: lora, data: data(1), backnd: 'cpu', stages: [{ name: 'a' }, { name: 'b' }] }).run(),
+    ).rejects.toMatchObject({ message: 'The stages have 1 problem.', problems: [{}] });
+  });
+
+  it('begins each stage before its data is read', async () => {
+    const order: string[] = [];
+    const factory = { create: async () => (order.push('data'), shuffledSource(6, 2, 1)) };
+    const trainer = trainerOf(
+      { strategy: lora, stages: twoStages, training: { maxSteps: 1, saveStrategy: 'no' } },
+      [],
+      [provide(BATCH_SOURCE_FACTORY, factory)],
+    );
+    trainer.on('stage:start', ({ name, index, count }) => order.push(`${name} ${index} of ${count}`));
+    trainer.on('run:start', () => order.push('start'));
+    await trainer.run();
+    expect(order).toEqual(['general 0 of 2', 'data', 'start', 'domain 1 of 2', 'data', 'start']);
+  });
+
   it('names the stage of a mistake before any stage is trained', async () => {
     await expect(
       trainerOf({

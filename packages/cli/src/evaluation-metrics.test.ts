@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { definePlugin, type EvaluationReport } from '@whetstone/core/contract';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTinyModel } from './tiny-model.js';
-import { Trainer } from './trainer.js';
+import { Trainer, untypedConfig } from './trainer.js';
 
 let folder: string;
 const asked: { readonly prediction: string; readonly reference: string }[][] = [];
@@ -82,7 +82,7 @@ async function train(
 ) {
   const reports: EvaluationReport[] = [];
   const trainer = new Trainer(
-    {
+    untypedConfig({
       model: join(folder, 'tiny'),
       backend: 'cpu',
       data: { train: join(folder, 'train.jsonl'), eval: join(folder, 'eval.jsonl') },
@@ -91,7 +91,7 @@ async function train(
       callbacks,
       training: { perDeviceTrainBatchSize: 2, saveStrategy: 'no', ...training },
       output: { folder: join(folder, 'run'), overwrite: true },
-    },
+    }),
     { plugins: [scripted(values)] },
   );
   trainer.on('evaluate', (report) => void reports.push(report));
@@ -189,7 +189,7 @@ describe('metrics of the configuration', () => {
       strategy: 'lora',
       ...more,
     };
-    const error: unknown = await new Trainer(config).run().catch((reason: unknown) => reason);
+    const error: unknown = await new Trainer(untypedConfig(config)).run().catch((reason: unknown) => reason);
     expect(String(error)).toMatch(expected);
     expect(error).toMatchObject({ exitCode: 2 });
   });

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isWhetstoneError, type WhetstoneError } from '@whetstone/core/contract';
 import { describe, expect, it } from 'vitest';
-import { Trainer } from './trainer.js';
+import { Trainer, untypedConfig } from './trainer.js';
 
 interface Field {
   readonly type: string;
@@ -16,7 +16,7 @@ const minimal = { model: 'm', data: { train: 'train.jsonl', eval: 'eval.jsonl' }
 
 async function refusal(config: object): Promise<WhetstoneError | null> {
   try {
-    await new Trainer(config).resolve();
+    await new Trainer(untypedConfig(config)).resolve();
     return null;
   } catch (error) {
     if (isWhetstoneError(error)) return error;
@@ -48,7 +48,7 @@ describe('the fields of TRL, transformers and PEFT', () => {
       ),
     );
     const { packing: _packing, seed: _seed, ...flat } = defaults;
-    const resolved = await new Trainer({ ...minimal, strategy: 'full', ...flat }).resolve();
+    const resolved = await new Trainer(untypedConfig({ ...minimal, strategy: 'full', ...flat })).resolve();
     expect(resolved.training).toMatchObject({ numTrainEpochs: 3, perDeviceTrainBatchSize: 8, loggingSteps: 10 });
     expect(resolved.optimizer).toEqual({
       use: 'adamw',
@@ -95,7 +95,8 @@ describe('the fields of TRL, transformers and PEFT', () => {
 });
 
 describe('fields that mean another option', () => {
-  const resolve = (fields: object, base: object = minimal) => new Trainer({ ...base, ...fields }).resolve();
+  const resolve = (fields: object, base: object = minimal) =>
+    new Trainer(untypedConfig({ ...base, ...fields })).resolve();
 
   // Several fields together, because each configuration takes a while to validate.
   it.each<[object, object]>([

@@ -12,4 +12,5 @@ export { fetchModel, findModelFolder } from './fetched-models.js';
 export { evaluate, generateReply, generateText } from './on-demand.js';
 export { openModel, putAdapter } from './open-model.js';
 export { createTinyModel } from './tiny-model.js';
-export { Trainer } from './trainer.js';
+export type { TrainerConfig } from './config-types.js';
+export { defineConfig, Trainer, untypedConfig } from './trainer.js';

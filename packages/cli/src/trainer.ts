@@ -6,6 +6,7 @@ import {
   type TrainerOptions,
 } from '@whetstone/core';
 import { builtInPlugins, builtInServices } from './built-ins.js';
+import type { TrainerConfig } from './config-types.js';
 import { importedNames } from './imported-names.js';
 
 /**
@@ -46,10 +47,25 @@ function withBuiltIns(options: TrainerOptions = {}): TrainerOptions {
   };
 }
 
+/**
+ * Returns the configuration unchanged, so that editors complete and check its keys:
+ *
+ * ```ts
+ * export default defineConfig({ model: 'smollm2-135m', data: { train: 'train.jsonl' }, strategy: 'lora' });
+ * ```
+ */
+export const defineConfig = (config: TrainerConfig): TrainerConfig => config;
+
+/**
+ * Returns a configuration that the compiler does not check, for example one that a program read from JSON. It is
+ * validated when a run starts, like all others.
+ */
+export const untypedConfig = (config: object): TrainerConfig => config as TrainerConfig;
+
 /** Core's Trainer with all built-in plugins and services. */
 export class Trainer extends CoreTrainer {
-  /** @param config a configuration, or the path of a file that holds one */
-  constructor(config: string | object, options: TrainerOptions = {}) {
+  /** @param config a configuration, or the path of a file that holds one: JSON, TypeScript or JavaScript */
+  constructor(config: string | TrainerConfig, options: TrainerOptions = {}) {
     super(config, withBuiltIns(options));
   }
 }

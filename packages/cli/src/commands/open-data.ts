@@ -8,7 +8,7 @@ import {
   type ResolvedConfig,
   type ResolvedStage,
 } from '@whetstone/core/config';
-import { createRegistry, loadPlugin } from '@whetstone/core/plugins';
+import { createRegistry, isConfigModule, loadPlugin, readConfig } from '@whetstone/core/plugins';
 import {
   batchSchema,
   isWhetstoneError,
@@ -58,8 +58,9 @@ const MAX_CONFIG_BYTES = 1024 * 1024;
 /** Names of TRL at the top level of a configuration, in place of `model` and `data.train`. */
 const flatNames = ['model_name_or_path', 'train_file'];
 
-/** Returns whether a path is a configuration of a run: a small JSON file with training data, or with stages. */
+/** Returns whether a path is a configuration of a run: a module, or a small JSON file with training data or stages. */
 async function isConfiguration(path: string): Promise<boolean> {
+  if (isConfigModule(path)) return true;
   if (!/\.jsonc?$/i.test(path)) return false;
   const found = await statOf(path);
   if (found === null || !found.isFile() || found.size > MAX_CONFIG_BYTES) return false;
@@ -152,7 +153,7 @@ const isFilled = (data: readonly CommandData[]): data is AllData => data.length 
 
 /** Returns the stages of a configuration, or the named one; without stages, the configuration itself. */
 async function selectStages(file: string, stage: string | undefined): Promise<readonly ResolvedStage[]> {
-  const raw = await readConfigFile(file);
+  const raw = await readConfig(file, sharedModules);
   const stages = await resolveStages(raw, loaderFor(raw.baseFolder));
   if (stage === undefined) return stages;
   const selected = stages.filter(({ name }) => name === stage);

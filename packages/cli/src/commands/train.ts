@@ -2,7 +2,7 @@ import { LOGGER, WhetstoneError, type RunReport } from '@whetstone/core/contract
 import { provide } from '@whetstone/core';
 import { clusterOfEnvironment, workerName } from '@whetstone/core/distributed';
 import { continueWithoutOutput } from '@whetstone/core/files';
-import { formatBytes } from '@whetstone/core/util';
+import { counted, formatBytes } from '@whetstone/core/util';
 import { duration, loss } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { isLaunched, onLauncherGone, onPassedSignal, tellLauncherOfCrashes } from '../launched.js';
@@ -86,12 +86,14 @@ function checkProcesses(processes: number, isWorker: boolean): void {
 
 /** Shows the events of a run. */
 function showProgress(trainer: Trainer, progress: TrainingProgress, terminal: Terminal): void {
+  trainer.on('stage:start', ({ name, index, count }) => {
+    progress.stop();
+    terminal.line(terminal.paint.bold(`Stage ${index + 1} of ${count}: ${name}`));
+  });
   trainer.on('run:start', (run) => {
     progress.stop();
-    if (run.stage !== undefined)
-      terminal.line(terminal.paint.bold(`Stage ${run.stage.index + 1} of ${run.stage.count}: ${run.stage.name}`));
     terminal.line(
-      `${run.totalSteps} steps; ${run.trainableParameters.toLocaleString('en')} of ` +
+      `${counted(run.totalSteps, 'step')}; ${run.trainableParameters.toLocaleString('en')} of ` +
         `${run.totalParameters.toLocaleString('en')} parameters are trained.`,
     );
     if (run.startStep > 0) terminal.line(`Resuming after step ${run.startStep}.`);
@@ -124,14 +126,14 @@ const quiet = (terminal: Terminal): Terminal => ({
 /** Prints the results of a run in a few lines. */
 export function describeReport(terminal: Terminal, report: RunReport): void {
   terminal.line(
-    `${report.steps} steps in ${duration(report.seconds)}: ${report.samplesPerSecond.toFixed(2)} ` +
+    `${counted(report.steps, 'step')} in ${duration(report.seconds)}: ${report.samplesPerSecond.toFixed(2)} ` +
       `conversations/s, ${report.tokensPerSecond.toFixed(0)} tokens/s, ` +
       `${report.supervisedTokensPerSecond.toFixed(0)} supervised tokens/s, ` +
       `${formatBytes(report.peakMemoryBytes)} at most`,
   );
   for (const { stage, steps, evalLossBefore, evalLossAfter } of report.stages ?? []) {
     const losses = evalLossAfter === null ? '' : `, evaluation loss ${loss(evalLossBefore)} → ${loss(evalLossAfter)}`;
-    terminal.line(`  ${stage}: ${steps} steps${losses}`);
+    terminal.line(`  ${stage}: ${counted(steps, 'step')}${losses}`);
   }
   if (report.evalLossBefore !== null || report.evalLossAfter !== null)
     terminal.line(

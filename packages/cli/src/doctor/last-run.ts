@@ -22,7 +22,8 @@ interface RunRequest {
 
 /**
  * Returns the output folder of a run: the named one, that of the named configuration, or that of `run.json` in the
- * current folder. Null if there is none. Nothing that the configuration names is loaded.
+ * current folder. Null if there is none. A configuration in TypeScript or JavaScript is executed; nothing that a
+ * configuration names is loaded.
  *
  * @throws `CONFIG_UNREADABLE`
  */
@@ -31,8 +32,10 @@ export async function outputFolderFor({ path, output }: RunRequest): Promise<str
   if (path !== undefined && (await isThere(path, 'isDirectory'))) return resolve(path);
   const config = path ?? ((await isThere(DEFAULT_CONFIG, 'isFile')) ? DEFAULT_CONFIG : null);
   if (config === null) return null;
-  const { outputFolderOf, readConfigFile } = await import('@whetstone/core/config');
-  const raw = await readConfigFile(config);
+  const { outputFolderOf } = await import('@whetstone/core/config');
+  const { readConfig } = await import('@whetstone/core/plugins');
+  const { sharedModules } = await import('../trainer.js');
+  const raw = await readConfig(config, sharedModules);
   const value = isRecord(raw.value) ? raw.value : {};
   const section = isRecord(value['output']) ? value['output'] : {};
   // The names of other trainers for the same setting.

@@ -40,9 +40,12 @@ export function withValue(raw: RawConfig, value: unknown): RawConfig {
  * Returns the raw form of a configuration given as an object. Relative paths start from `baseFolder`.
  *
  * @throws `CONFIG_UNREADABLE` if it is nested too deeply
+ * @throws `CONFIG_INVALID` if it contains a function or another value that JSON has not
  */
 export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
   if (isNestedDeeper(value)) throw nestedTooDeeply({});
+  const foreign = findForeign(value, []);
+  if (foreign !== null) throw notPlain(foreign);
   return {
     value,
     baseFolder: baseFolderOf(value, baseFolder),
@@ -50,6 +53,36 @@ export function rawConfigOf(value: unknown, baseFolder: string): RawConfig {
     locate: (path) => (path.length === 0 ? {} : { path: formatPath(path) }),
   };
 }
+
+/** A value that no JSON file can contain, and that cannot be copied. */
+interface ForeignValue {
+  readonly type: string;
+  readonly path: Path;
+}
+
+function findForeign(value: unknown, path: Path): ForeignValue | null {
+  if (['function', 'symbol', 'bigint'].includes(typeof value)) return { type: typeof value, path };
+  if (typeof value !== 'object' || value === null) return null;
+  for (const [key, inner] of Object.entries(value)) {
+    const found = findForeign(inner, [...path, Array.isArray(value) ? Number(key) : key]);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+const notPlain = ({ type, path }: ForeignValue): WhetstoneError =>
+  new WhetstoneError(
+    'CONFIG_INVALID',
+    `${path.length === 0 ? 'The configuration' : formatPath(path)} is a ${type}, which a configuration cannot contain.`,
+    {
+      place: path.length === 0 ? {} : { path: formatPath(path) },
+      expected: 'a value that JSON can represent',
+      found: `a ${type}`,
+      ...(path[0] === 'callbacks'
+        ? { hint: 'Pass callbacks as objects with the options: new Trainer(config, { callbacks: [callback] }).' }
+        : {}),
+    },
+  );
 
 /**
  * Reads a configuration file: JSON in which comments and trailing commas are allowed.

@@ -1,4 +1,4 @@
-import { WhetstoneError, type Problem } from '../contract/index.js';
+import type { Problem } from '../contract/index.js';
 import { didYouMean } from '../util/index.js';
 import type { Path } from './paths.js';
 import type { RawConfig } from './read-config.js';
@@ -6,7 +6,7 @@ import { isObject, valueAt } from './slots.js';
 import { describeValue } from './validate-config.js';
 
 /** One stage of a configuration with stages, as a complete configuration. */
-export interface StageConfig {
+interface StageConfig {
   readonly name: string;
   readonly raw: RawConfig;
 }
@@ -19,13 +19,18 @@ const REPLACED_SECTIONS = ['strategy', 'companions', 'callbacks', 'loggers'] as 
 const NAME = /^[\p{L}\p{N}][\p{L}\p{N}._-]*$/u;
 const sections: readonly string[] = [...MERGED_SECTIONS, ...REPLACED_SECTIONS];
 
+/** The stages of a configuration, and what is wrong with the list itself. */
+interface SplitStages {
+  /** The stages that are objects. */
+  readonly stages: readonly StageConfig[];
+  readonly problems: readonly Problem[];
+}
+
 /**
  * Returns the stages of a configuration (`stages: [{name, data, …}, …]`), or null if it has none. Each stage is a
  * complete configuration: the keys next to `stages`, merged with those of the stage.
- *
- * @throws `CONFIG_INVALID` with all problems of the list itself
  */
-export function splitStages(raw: RawConfig): readonly StageConfig[] | null {
+export function splitStages(raw: RawConfig): SplitStages | null {
   if (!isObject(raw.value) || raw.value['stages'] === undefined) return null;
   const { stages, ...shared } = raw.value;
   const problems: Problem[] = [];
@@ -61,15 +66,11 @@ export function splitStages(raw: RawConfig): readonly StageConfig[] | null {
     }
     const locate: RawConfig['locate'] = (where) =>
       where.length > 0 && valueAt(own, where) !== undefined ? raw.locate([...path, ...where]) : raw.locate(where);
-    return [{ name: String(name), raw: { ...raw, value: mergeStage(shared, own), locate } }];
+    // An unknown key of the stage is reported here only.
+    const known = Object.fromEntries(Object.entries(own).filter(([key]) => sections.includes(key)));
+    return [{ name: String(name), raw: { ...raw, value: mergeStage(shared, known), locate } }];
   });
-  if (problems.length > 0)
-    throw new WhetstoneError(
-      'CONFIG_INVALID',
-      problems.length === 1 ? 'The stages have a problem.' : `The stages have ${problems.length} problems.`,
-      { problems },
-    );
-  return found;
+  return { stages: found, problems };
 }
 
 /** Merges a stage into the shared keys. Sections are merged key by key, unless the stage selects a different plugin. */

@@ -8,49 +8,60 @@ interface TypeOfName {
   null: null;
 }
 
-type OfName<S, Name> = Name extends keyof TypeOfName
+/** `complete`: after validation, which sets defaults. `written`: as a configuration may write the value. */
+type Form = 'complete' | 'written';
+
+type OfName<S, Name, F extends Form> = Name extends keyof TypeOfName
   ? TypeOfName[Name]
   : Name extends 'array'
     ? S extends { readonly items: infer Item }
-      ? readonly FromSchema<Item>[]
+      ? readonly OfSchema<Item, F>[]
       : readonly Json[]
     : Name extends 'object'
-      ? OfObject<S>
+      ? OfObject<S, F>
       : Json;
 
-/** The keys that are always present after validation: required keys and keys with a default. */
-type Present<S, P> =
-  | (S extends { readonly required: readonly (infer R)[] } ? R : never)
-  | { [K in keyof P]: P[K] extends { readonly default: unknown } ? K : never }[keyof P];
+type WithDefault<P> = { [K in keyof P]: P[K] extends { readonly default: unknown } ? K : never }[keyof P];
+type Required<S> = S extends { readonly required: readonly (infer R)[] } ? R : never;
 
-type OfObject<S> = S extends { readonly properties: infer P }
-  ? { readonly [K in keyof P as K extends Present<S, P> ? K : never]: FromSchema<P[K]> } & {
-      readonly [K in keyof P as K extends Present<S, P> ? never : K]?: FromSchema<P[K]>;
+/** The keys that are always present: those that are required, and after validation those with a default. */
+type Present<S, P, F extends Form> = F extends 'complete'
+  ? Required<S> | WithDefault<P>
+  : Exclude<Required<S>, WithDefault<P>>;
+
+type OfObject<S, F extends Form> = S extends { readonly properties: infer P }
+  ? { readonly [K in keyof P as K extends Present<S, P, F> ? K : never]: OfSchema<P[K], F> } & {
+      readonly [K in keyof P as K extends Present<S, P, F> ? never : K]?: OfSchema<P[K], F>;
     }
   : S extends { readonly additionalProperties: infer Value extends object }
-    ? Readonly<Record<string, FromSchema<Value>>>
+    ? Readonly<Record<string, OfSchema<Value, F>>>
     : Readonly<Record<string, Json>>;
+
+type OfSchema<S, F extends Form> = S extends { readonly const: infer Constant }
+  ? Constant
+  : S extends { readonly enum: readonly (infer Member)[] }
+    ? Member
+    : S extends { readonly type: readonly (infer Name)[] }
+      ? Name extends unknown
+        ? OfName<S, Name, F>
+        : never
+      : S extends { readonly type: infer Name }
+        ? OfName<S, Name, F>
+        : S extends { readonly anyOf: readonly (infer Member)[] } | { readonly oneOf: readonly (infer Member)[] }
+          ? Member extends unknown
+            ? OfSchema<Member, F>
+            : never
+          : Json;
 
 /**
  * The type of the values that match a JSON Schema, after defaults have been applied. Supported keywords: `type`,
  * `enum`, `const`, `properties`, `required`, `default`, `items`, `additionalProperties`, `anyOf` and `oneOf`. A schema
  * without any of them has the type {@link Json}.
  */
-export type FromSchema<S> = S extends { readonly const: infer Constant }
-  ? Constant
-  : S extends { readonly enum: readonly (infer Member)[] }
-    ? Member
-    : S extends { readonly type: readonly (infer Name)[] }
-      ? Name extends unknown
-        ? OfName<S, Name>
-        : never
-      : S extends { readonly type: infer Name }
-        ? OfName<S, Name>
-        : S extends { readonly anyOf: readonly (infer Member)[] } | { readonly oneOf: readonly (infer Member)[] }
-          ? Member extends unknown
-            ? FromSchema<Member>
-            : never
-          : Json;
+export type FromSchema<S> = OfSchema<S, 'complete'>;
+
+/** The type of the options that a configuration may write: {@link FromSchema} with optional keys for defaults. */
+export type WrittenOptions<S> = OfSchema<S, 'written'>;
 
 /** The type of the defaults of an object schema: the values of the keys that have a default. */
 type DefaultsOf<S> = S extends { readonly properties: infer P }

@@ -18,6 +18,7 @@ export * from './metric.js';
 export * from './model.js';
 export * from './optimizer.js';
 export * from './plugin.js';
+export type * from './plugin-options.js';
 export * from './recipe.js';
 export type * from './report.js';
 export type * from './run-outline.js';

@@ -4,6 +4,7 @@ import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { WhetstoneError, type Plugin, type PluginKind } from '../contract/index.js';
 import type { PluginRegistry } from './registry.js';
+import { defaultExport } from './default-export.js';
 import { importShared, type SharedModules } from './shared-modules.js';
 import { pluginsOf } from './validate-plugin.js';
 import { didYouMean, messageOf } from '../util/index.js';
@@ -76,15 +77,6 @@ function choose(plugins: readonly Plugin[], kind: PluginKind, name: string | und
     found,
     details: { kind, origin },
   });
-}
-
-/** Returns the default export of a module, or `module.exports` of a CommonJS module. */
-function defaultExport(module: unknown): unknown {
-  const namespace = module as { readonly default?: unknown } | null;
-  const exported = namespace?.default ?? module;
-  // In a CommonJS module compiled from ES syntax, the default export is one level deeper.
-  const inner = exported as { readonly __esModule?: unknown; readonly default?: unknown } | null;
-  return inner?.__esModule === true && inner.default !== undefined ? inner.default : exported;
 }
 
 async function importFile(use: string, { baseFolder, sharedModules = {} }: LoadPluginOptions): Promise<unknown> {

@@ -9,6 +9,7 @@ import {
 } from '../checkpoint/index.js';
 import { loadTensors, saveTensors } from '../checkpoint/saved-tensors.js';
 import { WhetstoneError, type Attachment, type Json } from '../contract/index.js';
+import { counted } from '../util/index.js';
 import { fileError, readText, verifyResult, writeFolder, writeResultManifest } from '../files/index.js';
 
 /**
@@ -36,7 +37,7 @@ export function importState(owner: Attachment, { trainable, state }: StageTransf
   const difference =
     names.length === trainable.size
       ? names.find((name) => trainable.get(name)?.shape.join() !== owner.trainable.get(name)?.shape.join())
-      : `${names.length} parameters instead of ${trainable.size}`;
+      : `${counted(names.length, 'parameter')} instead of ${trainable.size}`;
   if (difference !== undefined)
     throw new WhetstoneError(
       'CONFIG_CONFLICT',

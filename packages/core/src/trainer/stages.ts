@@ -8,7 +8,7 @@ import {
   writeModel,
   writeStopTokens,
 } from '../checkpoint/index.js';
-import type { ResolvedStage } from '../config/resolve-stages.js';
+import { checkStages, type ResolvedStage } from '../config/resolve-stages.js';
 import type { ConfigResolution } from '../config/resolve-config.js';
 import type { ResolvedConfig } from '../config/types.js';
 import {
@@ -90,18 +90,23 @@ export async function* runStages(
   }
 }
 
+/** Returns the configuration of a run with stages: that of the first stage, with those of all. */
+function configOf(stages: readonly ResolvedStage[]): ResolvedConfig {
+  const [first] = stages;
+  if (first === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
+  return {
+    ...first.resolution.config,
+    stages: stages.map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })),
+  };
+}
+
 /** Checks and locks the output folder, checks the data of a staged run, and finds the stage at which it starts. */
 async function openStagedRun(
   stages: readonly ResolvedStage[],
   runner: StageRunner,
   lock: OutputLock,
 ): Promise<StagedRun> {
-  const [first] = stages;
-  if (first === undefined) throw new WhetstoneError('INTERNAL', 'A staged run has no stage.');
-  const config: ResolvedConfig = {
-    ...first.resolution.config,
-    stages: stages.map(({ name, resolution }) => ({ name: name ?? '', config: resolution.config })),
-  };
+  const config = configOf(stages);
   await checkOutputFolder(config, runner.logger);
   await lock.take();
   await prepareOutputFolder(config);
@@ -110,7 +115,7 @@ async function openStagedRun(
     stages.map(({ name }) => name ?? ''),
   );
   // Missing files of all stages are reported before the first stage is trained.
-  for (const stage of stages.slice(resume?.done.length ?? 0)) await runner.checkData(stage);
+  await checkStages(stages.slice(resume?.done.length ?? 0), (stage) => runner.checkData(stage));
   const templateTime = resume === null ? null : await savedStageTime(config.output.folder, stages);
   return new StagedRun(config, stages, resume, runner, lock, templateTime);
 }
@@ -165,6 +170,7 @@ class StagedRun {
   /** Trains one stage. */
   async *train(index: number): AsyncGenerator<StepReport, void, void> {
     const { resolution } = this.stageAt(index);
+    this.runner.events.emit('stage:start', { name: this.names[index] ?? '', index, count: this.stages.length });
     const modelFolder = this.root === null ? null : modelBefore(this.root, this.names, index);
     const loadedBefore = this.loaded;
     const result: StageResult = { transfer: null, isMerged: false };

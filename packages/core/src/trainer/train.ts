@@ -9,9 +9,9 @@ import {
 import {
   applyOverrides,
   rawConfigOf,
-  readConfigFile,
   resolveStages,
   withValue,
+  type CheckStage,
   type ResolvedConfig,
   type ResolvedStage,
 } from '../config/index.js';
@@ -22,7 +22,7 @@ import type { SaveRequests } from '../training/train-run.js';
 import { CLUSTER } from '../distributed/index.js';
 import type { EventHub } from '../events.js';
 import { asOutOfMemory, memoryOptions, optionsHint } from '../memory/index.js';
-import { createRegistry, loadPlugin } from '../plugins/index.js';
+import { createRegistry, loadPlugin, readConfig } from '../plugins/index.js';
 import {
   composeRun,
   openSources,
@@ -30,9 +30,11 @@ import {
   runServices,
   type ComposedRun,
   type ComposeOptions,
+  type RunContext,
 } from './compose/index.js';
 import type { TrainerOptions } from './options.js';
 import { runStages, type RunOneStage } from './stages.js';
+import type { LockLogger } from './output-lock.js';
 import { messageOf } from '../util/index.js';
 
 export interface TrainingContext {
@@ -48,19 +50,26 @@ export interface TrainingContext {
  * Reads a configuration, applies overrides and defaults, and validates it with the plugins that it names.
  *
  * @param source a configuration, or the path of its file
+ * @param check checks the valid stages if others are invalid
  * @throws `CONFIG_INVALID` and other errors, with all problems of the configuration
  */
 export async function resolveConfiguration(
   source: string | object,
   { plugins = [], defaults = {}, baseFolder = process.cwd(), overrides = [], sharedModules = {} }: TrainerOptions,
+  check?: CheckStage,
 ): Promise<readonly [ResolvedStage, ...ResolvedStage[]]> {
-  const written = typeof source === 'string' ? await readConfigFile(source) : rawConfigOf(source, baseFolder);
+  const written =
+    typeof source === 'string' ? await readConfig(source, sharedModules) : rawConfigOf(source, baseFolder);
   const raw = overrides.length === 0 ? written : withValue(written, applyOverrides(written.value, overrides));
   const registry = createRegistry([...corePlugins, ...plugins]);
-  return resolveStages(raw, {
-    defaults,
-    load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: raw.baseFolder, sharedModules }),
-  });
+  return resolveStages(
+    raw,
+    {
+      defaults,
+      load: (kind, use) => loadPlugin(kind, use, { registry, baseFolder: raw.baseFolder, sharedModules }),
+    },
+    check,
+  );
 }
 
 /** Trains according to a configuration. Yields the report of each step and returns the report of the run. */
@@ -89,9 +98,10 @@ export async function* train(
     }
   };
 
+  const checkData = dataCheck({ events, signal, saves }, registered);
   let stages: readonly [ResolvedStage, ...ResolvedStage[]];
   try {
-    stages = await resolveConfiguration(source, options);
+    stages = await resolveConfiguration(source, options, checkData);
   } catch (error) {
     events.emit('run:error', error);
     throw error;
@@ -102,24 +112,32 @@ export async function* train(
   return yield* runStages(stages, {
     runOne: trainOne,
     events,
-    logger: {
-      info: (message) => logger().info(message),
-      warn: (message) => {
-        logger().warn(message);
-        events.emit('warning', { message });
-      },
-    },
+    logger: stageLogger(logger, events),
     loadsModel: registered.every(({ token }) => token !== LOADED_MODEL),
-    checkData: async ({ resolution }) => {
-      const services = runServices({ resolution, events, signal, saves }, registered);
-      try {
-        await openSources(services);
-      } finally {
-        await services.dispose();
-      }
-    },
+    checkData,
   });
 }
+
+/** Returns a check of the files of a stage's data. */
+const dataCheck =
+  (context: Omit<RunContext, 'resolution'>, registered: readonly ServiceRegistration[]): CheckStage =>
+  async ({ resolution }) => {
+    const services = runServices({ resolution, ...context }, registered);
+    try {
+      await openSources(services);
+    } finally {
+      await services.dispose();
+    }
+  };
+
+/** Reports what concerns the folder of a run with stages. */
+const stageLogger = (logger: () => Logger, events: EventHub): LockLogger => ({
+  info: (message) => logger().info(message),
+  warn: (message) => {
+    logger().warn(message);
+    events.emit('warning', { message });
+  },
+});
 
 /** @throws `CONFIG_CONFLICT` if this process is one of several, because they cannot train stages together */
 async function rejectCluster(registered: readonly ServiceRegistration[]): Promise<void> {

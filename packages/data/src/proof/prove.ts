@@ -1,4 +1,5 @@
 import type { ChatRenderer, DataSource, Tokenizer } from '@whetstone/core/contract';
+import { counted } from '@whetstone/core/util';
 import { createTokenCollector, tokenizeInOrder, type Tokenized } from '../batching/collect-tokens.js';
 import { defaultBatchOptions, type BatchOptions } from '../batching/options.js';
 import { createBlockTokenizer } from '../batching/tokenize-block.js';
@@ -79,8 +80,6 @@ export async function proveSupervision({
   };
 }
 
-const counted = (count: number, one: string, several: string): string => `${count} ${count === 1 ? one : several}`;
-
 /** Describes a proof in sentences; `good` is false for problems. */
 export function describeProof({
   conversations,
@@ -104,7 +103,7 @@ export function describeProof({
   return [
     {
       text:
-        `${supervisedTokens} of ${tokens} tokens in ${counted(conversations, 'conversation', 'conversations')} ` +
+        `${supervisedTokens} of ${tokens} tokens in ${counted(conversations, 'conversation')} ` +
         `are target tokens (${share.toFixed(1)} %)`,
       good: supervisedTokens > 0,
     },
@@ -120,7 +119,7 @@ export function describeProof({
         `truncated${maxLength === null ? '' : ` to ${maxLength} tokens`}`,
       good: truncated === 0,
     },
-    ...(unreadable === 0 ? [] : [{ text: `${counted(unreadable, 'row', 'rows')} cannot be read`, good: false }]),
+    ...(unreadable === 0 ? [] : [{ text: `${counted(unreadable, 'row')} cannot be read`, good: false }]),
     ...reasoningWarnings(findings).map((text) => ({ text, good: false })),
     ...(problems.length > 0
       ? problems

@@ -34,6 +34,7 @@ import { PLUGINS } from './plugins.js';
 import { STRATEGIES, planStrategies } from './strategies.js';
 import { findUnusedOptions, warnAboutUnused } from './unused-options.js';
 
+export type { RunContext } from './context.js';
 export { openSources } from './data.js';
 export { TEMPLATE_TIME } from './model.js';
 export { applicationServices, runServices } from './services.js';
