@@ -364,6 +364,7 @@ describe('a run', () => {
       'companions[0].options.bufferFile is only written',
       'companions[1].options.everyBatches has no effect',
       'data.assistantOnlyLoss has no effect',
+      'data.curriculum by "length" has no effect',
       'data.curriculum.epochs is too large',
       'data.eval has no effect',
       'data.packingStrategy has no effect',
