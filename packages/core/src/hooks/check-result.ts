@@ -30,9 +30,9 @@ function batchProblem(result: unknown, given: unknown): string | null {
   if (weights === undefined) return null;
   return weights instanceof Float32Array &&
     weights.length === size &&
-    weights.every((weight) => weight >= 0 && Number.isFinite(weight))
+    weights.every((weight) => Number.isFinite(weight))
     ? null
-    : `returned a batch whose weights are not a Float32Array of ${size} finite numbers of at least 0`;
+    : `returned a batch whose weights are not a Float32Array of ${size} finite numbers`;
 }
 
 function gradientsProblem(result: unknown, given: unknown, [context]: readonly unknown[]): string | null {
