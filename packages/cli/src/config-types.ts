@@ -452,11 +452,24 @@ declare module '@whetstone/core/contract' {
        */
       readonly timeoutSeconds?: number;
       /**
-       * Seconds between the first two attempts; doubled after each further attempt.
+       * Seconds between the first two attempts, unless the server names a time (Retry-After); doubled after each
+       * further attempt.
        *
        * @default 0.5
        */
       readonly pauseSeconds?: number;
+      /**
+       * The longest wait that a server may ask for (Retry-After), in seconds; a longer one is an error.
+       *
+       * @default 300
+       */
+      readonly maxWaitSeconds?: number;
+      /**
+       * The most requests to the endpoint at once.
+       *
+       * @default 8
+       */
+      readonly concurrency?: number;
     };
     readonly 'strategy full': {
       /**
@@ -854,7 +867,8 @@ declare module '@whetstone/core/contract' {
           };
       /**
        * File with a sample of the data of all tasks. It is read at the start. It is written with the data of this run
-       * after the first epoch, or after the last step if that is earlier, also if a callback stops the run.
+       * after the first epoch, or after the last step if that is earlier, also if a callback stops the run. If the same
+       * data wrote it last, the run starts from the file before that.
        */
       readonly bufferFile?: string;
       /**
