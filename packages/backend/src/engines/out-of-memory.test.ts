@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { requestedBytes } from './out-of-memory.js';
+import { isOutOfMemory, requestedBytes } from './out-of-memory.js';
 import { failure } from './tensorflow/status.js';
 import { failure as xlaFailure } from './xla/pjrt.js';
 
@@ -40,4 +40,14 @@ test("XLA's error names the bytes if XLA names a size", () => {
   const other = xlaFailure(3, 'allocating 5 bytes is irrelevant here', 'An operation');
   expect(other.code).toBe('BACKEND_FAILED');
   expect(other.message).not.toMatch(/more were needed/);
+});
+
+test.each([
+  [8, 'anything', true],
+  [13, 'Error preparing computation: Out of memory allocating 113246208 bytes.', true],
+  [13, 'Out of memory while trying to allocate 2.50GiB.', true],
+  [13, 'Error preparing computation: the file "out of memory.txt" is missing', false],
+  [3, 'the shapes differ', false],
+])('code %i with the message %o lacks memory: %o', (code, message, expected) => {
+  expect(isOutOfMemory(code, message)).toBe(expected);
 });

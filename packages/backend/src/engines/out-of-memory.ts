@@ -35,3 +35,13 @@ export function requestedBytes(message: string): number | null {
   const unit = units[sized?.[2] ?? ''];
   return sized === null || unit === undefined ? null : Math.round(Number(sized[1]) * unit);
 }
+
+/** The status code of an exhausted resource; TensorFlow's and XLA's are the same. */
+const RESOURCE_EXHAUSTED = 8;
+
+/**
+ * Returns whether a failed call lacked memory. XLA reports an allocation that fails while it prepares a computation as
+ * an internal error, in these words.
+ */
+export const isOutOfMemory = (code: number, message: string): boolean =>
+  code === RESOURCE_EXHAUSTED || /\bout of memory (?:while trying to allocate|allocating)\b/i.test(message);

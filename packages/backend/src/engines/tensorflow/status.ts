@@ -1,8 +1,6 @@
 import { WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
-import { requestedBytes, gigabytes, memoryHint } from '../out-of-memory.js';
+import { gigabytes, isOutOfMemory, memoryHint, requestedBytes } from '../out-of-memory.js';
 import type { Pointer, TensorflowLibrary } from './library.js';
-
-const RESOURCE_EXHAUSTED = 8;
 
 /** Returns the node name of a step, from which an error message leads back to the operation: `step12`. */
 export const nodeName = (step: number): string => `step${step}`;
@@ -30,7 +28,7 @@ export function failedStepIn(message: string): { readonly functionName: string; 
 
 /** Returns the error of a failed status: `OUT_OF_MEMORY` or `BACKEND_FAILED`, with the operation. */
 export function failure(code: number, message: string, operation: string | undefined): WhetstoneError {
-  const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
+  const errorCode: ErrorCode = isOutOfMemory(code, message) ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
   const [firstLine = ''] = message.replace(/\{\{function_node [^}]*\}\} ?/g, '').split('\n');
   const where = operation === undefined ? 'TensorFlow failed' : `${operation} failed in TensorFlow`;
   const bytes = errorCode === 'OUT_OF_MEMORY' ? requestedBytes(message) : null;

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { isWhetstoneError, WhetstoneError, type ErrorCode } from '@whetstone/core/contract';
 import koffi from 'koffi';
 import { libraryFileProblem } from '../library-file.js';
-import { requestedBytes, gigabytes, memoryHint } from '../out-of-memory.js';
+import { gigabytes, isOutOfMemory, memoryHint, requestedBytes } from '../out-of-memory.js';
 import { pin, withoutStderr } from '../native-library.js';
 import { companionLibraries, xlaFlags } from './options.js';
 import { printErrorsOnly, setXlaFlags } from '../../tfjs-patches/environment.js';
@@ -59,8 +59,6 @@ export type PjrtFunction = keyof typeof functions;
 
 /** Offset of the function table in words of 8 bytes: after the API struct's size, extensions and version. */
 const TABLE = 5;
-const RESOURCE_EXHAUSTED = 8;
-
 const utf8 = new TextEncoder();
 
 /** Returns a struct of 8-byte words for native code. It is outside the JavaScript heap, so its address is fixed. */
@@ -92,7 +90,7 @@ const unavailable = (message: string, cause?: unknown): WhetstoneError =>
 
 /** Returns the error of a failed call: `OUT_OF_MEMORY` or `BACKEND_FAILED`. `subject` begins the message. */
 export function failure(code: number, text: string, subject: string): WhetstoneError {
-  const errorCode: ErrorCode = code === RESOURCE_EXHAUSTED ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
+  const errorCode: ErrorCode = isOutOfMemory(code, text) ? 'OUT_OF_MEMORY' : 'BACKEND_FAILED';
   const [firstLine = ''] = text.split('\n');
   const bytes = errorCode === 'OUT_OF_MEMORY' ? requestedBytes(text) : null;
   return new WhetstoneError(
