@@ -1,4 +1,4 @@
-import { languageOf } from '../report/language.js';
+import { languageOf, UNKNOWN_LANGUAGE } from '../report/language.js';
 import { termsOf, unitsOf } from '../report/terms.js';
 import { slotsOf } from './entity-slots.js';
 import type { Ask } from './answer-cache.js';
@@ -49,7 +49,7 @@ export function rejectParaphrase(
   const ratio = paraphrase.length / Math.max(1, original.length);
   if (ratio < 0.4 || ratio > 2.5) return 'length';
   const [before, after] = [languageOf(original), languageOf(paraphrase)];
-  if (before !== after && !before.startsWith('other') && !after.startsWith('other')) return 'language';
+  if (before !== after && before !== UNKNOWN_LANGUAGE && after !== UNKNOWN_LANGUAGE) return 'language';
   if (entitiesOf(original, protect).some((entity) => !paraphrase.includes(entity))) return 'lost-entity';
   if (denies(original) !== denies(paraphrase)) return 'meaning';
   return wordOverlap(original, paraphrase) < minSimilarity ? 'meaning' : null;
@@ -72,6 +72,6 @@ export async function paraphrase(
   const translated = await unwrapped(`Translate the following into ${pivot}. ${keep}\n\n${text}`);
   if ('refusal' in translated) return translated;
   const language = languageOf(text);
-  const back = language.startsWith('other') || language === 'no letters' ? 'the language of the first text' : language;
+  const back = language === UNKNOWN_LANGUAGE ? 'the language of the first text' : language;
   return unwrapped(`Translate the following into ${back}. ${keep}\n\n${translated.text}`);
 }

@@ -1,4 +1,4 @@
-import type { Message } from '@whetstone/core/contract';
+import type { Conversation, Message } from '@whetstone/core/contract';
 
 /** Returns the text of a message: its content, or its text parts, joined. */
 export function textOf(message: Message): string {
@@ -6,3 +6,10 @@ export function textOf(message: Message): string {
   if (content === null) return '';
   return typeof content === 'string' ? content : content.map((part) => part.text ?? '').join('');
 }
+
+/** Returns the texts of all messages of a role, one per line. */
+export const textOfRole = ({ messages }: Pick<Conversation, 'messages'>, wanted: string): string =>
+  messages
+    .filter(({ role }) => role === wanted)
+    .map((message) => textOf(message))
+    .join('\n');

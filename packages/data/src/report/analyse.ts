@@ -4,9 +4,10 @@ import type { ThreadOptions } from '../parallel/pass.js';
 import type { DataReport } from './data-report.js';
 import { createReportCollector, type ReportCollector } from './report-collector.js';
 import { histogramOf } from './histogram.js';
-import { createMeasure, LISTED, previewOf, type MeasureOptions, type Tokenizing } from './measure.js';
+import { createMeasure, LISTED, type MeasureOptions, type Tokenizing } from './measure.js';
 import { measureOnThreads } from './measure-on-threads.js';
 import { chunk } from '../reading/chunk.js';
+import { previewOf } from './preview.js';
 import { outlyingLosses } from './suspects.js';
 
 export interface AnalyseInputs {
@@ -88,6 +89,10 @@ export async function analyseData({
     ...found.report,
     suspects: {
       count: found.suspects.count + outlying.length,
+      reasons:
+        outlying.length === 0
+          ? found.suspects.reasons
+          : { ...found.suspects.reasons, 'outlying-loss': outlying.length },
       first: [...found.suspects.first, ...outlying].slice(0, LISTED),
     },
     unreadable: { count: source.unreadable.length, first: source.unreadable.slice(0, LISTED) },

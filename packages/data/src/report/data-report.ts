@@ -5,7 +5,7 @@ import type { SupervisionFindings } from '../proof/observe.js';
 import type { Diversity } from './diversity.js';
 import type { Histogram } from './histogram.js';
 import type { SampleScore } from './score.js';
-import type { Suspect } from './suspects.js';
+import type { Suspect, SuspectReason } from './suspects.js';
 import type { Topics } from './topics.js';
 
 /** A sample that the report lists. */
@@ -29,13 +29,17 @@ export interface DataReport {
   readonly duplicates: {
     readonly exact: number;
     readonly near: number;
-    readonly first: readonly { readonly origin: Origin; readonly detail: string }[];
+    readonly first: readonly { readonly origin: Origin; readonly detail: string; readonly preview: string }[];
   };
   readonly scores: Histogram;
   /** Mean component scores, from 0 to 1. */
   readonly parts: { readonly completeness: number; readonly conciseness: number; readonly consistency: number };
   readonly worst: readonly ListedSample[];
-  readonly suspects: { readonly count: number; readonly first: readonly Suspect[] };
+  readonly suspects: {
+    readonly count: number;
+    readonly reasons: Readonly<Partial<Record<SuspectReason, number>>>;
+    readonly first: readonly Suspect[];
+  };
   readonly unreadable: {
     readonly count: number;
     readonly first: readonly { readonly origin: Origin; readonly reason: string }[];

@@ -1,8 +1,9 @@
 import type { Origin } from '@whetstone/core/contract';
+import { visibleText } from '@whetstone/core/util';
 import type { Inspection } from '../proof/inspect.js';
 import { supervisionWarnings } from '../proof/check.js';
 import type { DataReport } from './data-report.js';
-import type { GateResult } from './gate.js';
+import { suspectRemedies, type GateResult } from './gate.js';
 import type { Histogram } from './histogram.js';
 import type { SampleScore } from './score.js';
 import { pageStyle } from './style.js';
@@ -172,7 +173,8 @@ function difficultySection({ losses, hardest }: NonNullable<DataReport['difficul
 const suspectNames = {
   contradiction: 'different answer',
   'outlying-loss': 'outlying loss',
-  inconsistent: 'inconsistent',
+  'role-order': 'order of roles',
+  language: 'languages differ',
 } as const;
 
 const ruleNames: Readonly<Record<GateResult['rule'], string>> = {
@@ -238,7 +240,7 @@ const lengthsSection = ({ turns, characters }: DataReport): string =>
 const languagesSection = ({ languages, conversations }: DataReport): string =>
   section(
     'Languages',
-    'Detected by script and letters; the language of short texts may be unknown.',
+    'Detected by script and frequent words, without code; short and doubtful texts are unknown.',
     shares(Object.entries(languages), conversations),
   );
 
@@ -286,30 +288,36 @@ function scoresSection({ scores, parts, worst }: DataReport): string {
 }
 
 function suspectsSection({ suspects, files }: DataReport): string {
-  const rows = suspects.first.map(({ origin, reason, detail }) => [
+  const rows = suspects.first.map(({ origin, reason, detail, preview }) => [
     suspectNames[reason],
     originCell(origin),
+    escape(preview),
     escape(withoutFolders(detail, files)),
   ]);
+  const remedies = suspectRemedies(suspects.reasons).map((remedy) => `<p class="note">${escape(remedy)}</p>`);
   return section(
     'Suspects',
     'Samples that may have wrong labels and should be reviewed.',
-    table(['What', 'Where', 'Detail'], rows, suspects.count - suspects.first.length),
+    remedies.join('') + table(['What', 'Where', 'Sample', 'Detail'], rows, suspects.count - suspects.first.length),
   );
 }
 
 function duplicatesSection({ duplicates: { exact, near, first }, files }: DataReport): string {
-  const rows = first.map(({ origin, detail }) => [originCell(origin), escape(withoutFolders(detail, files))]);
+  const rows = first.map(({ origin, detail, preview }) => [
+    originCell(origin),
+    escape(preview),
+    escape(withoutFolders(detail, files)),
+  ]);
   return section(
     'Duplicates',
     `${number(exact)} exact and ${number(near)} near duplicates of an earlier conversation.`,
-    table(['Where', 'Detail'], rows, exact + near - first.length),
+    table(['Where', 'Sample', 'Detail'], rows, exact + near - first.length),
   );
 }
 
 function unreadableSection({ unreadable: { count, first } }: DataReport): string {
   if (count === 0) return '';
-  const rows = first.map(({ origin, reason }) => [originCell(origin), escape(reason)]);
+  const rows = first.map(({ origin, reason }) => [originCell(origin), escape(visibleText(reason))]);
   return section('Unreadable rows', '', table(['Where', 'Why'], rows, count - first.length));
 }
 

@@ -14,6 +14,7 @@ import { packOrigins, type PackedOrigins } from '../transforms/duplicates/origin
 import { createBottomSample, type Prioritized } from './bottom-sample.js';
 import { ngramHashes } from './diversity.js';
 import { languageOf } from './language.js';
+import { previewOf } from './preview.js';
 import { scoreSample, type SampleScore } from './score.js';
 import { packAnswers, type PackedAnswers } from './suspects.js';
 import { topicColumnOf, TOPIC_SAMPLE } from './topics.js';
@@ -31,6 +32,7 @@ export interface MeasureHint {
   readonly lossesBelow: number;
   readonly ngrams: boolean;
   readonly inspections: boolean;
+  readonly previews: boolean;
 }
 
 export const measureAll: MeasureHint = {
@@ -38,13 +40,11 @@ export const measureAll: MeasureHint = {
   lossesBelow: Infinity,
   ngrams: true,
   inspections: true,
+  previews: true,
 };
 
-/** A conversation of a block with a remark. */
-interface NumberedDetail {
-  readonly number: number;
-  readonly detail: string;
-}
+/** A conversation of a block whose turns do not fit one another. */
+type NumberedMismatch = { readonly number: number } & NonNullable<SampleScore['mismatch']>;
 
 interface NumberedSample {
   readonly number: number;
@@ -72,7 +72,9 @@ export interface MeasuredBlock {
   readonly scores: Int32Array;
   /** Completeness, conciseness and consistency of each conversation, end to end. */
   readonly parts: Float64Array;
-  readonly inconsistent: readonly NumberedDetail[];
+  readonly mismatches: readonly NumberedMismatch[];
+  /** The beginning of each conversation; null if the report lists no more conversations. */
+  readonly previews: readonly string[] | null;
   /** The conversations with the lowest scores. */
   readonly worst: readonly NumberedSample[];
   readonly topicSample: readonly Prioritized<Conversation>[];
@@ -98,13 +100,6 @@ export interface Tokenizing {
 /** Samples in each list of the report. */
 export const LISTED = 50;
 export const SHOWN_SAMPLES = 6;
-
-export const previewOf = ({ messages }: Conversation): string =>
-  messages
-    .filter(({ role }) => role !== 'system')
-    .map((message) => `${message.role}: ${textOf(message)}`)
-    .join(' ⏎ ')
-    .slice(0, 240);
 
 /** Measures lengths in tokens, target tokens and truncation. */
 function measureTokens(
@@ -205,9 +200,8 @@ export function createMeasure(
       parts: Float64Array.from(
         scores.flatMap(({ completeness, conciseness, consistency }) => [completeness, conciseness, consistency]),
       ),
-      inconsistent: scores.flatMap(({ consistency, note }, number) =>
-        consistency < 0.6 ? [{ number, detail: note ?? 'the turns are inconsistent' }] : [],
-      ),
+      mismatches: scores.flatMap(({ mismatch }, number) => (mismatch === null ? [] : [{ number, ...mismatch }])),
+      previews: hint.previews ? conversations.map(previewOf) : null,
       worst: scores
         .map((score, number) => ({ number, score }))
         .filter(({ score }) => score.total < 60)

@@ -1,4 +1,4 @@
-import type { Conversation, Origin } from '@whetstone/core/contract';
+import type { Conversation } from '@whetstone/core/contract';
 import { GrowingInts } from '../batching/growing-ints.js';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 import { fingerprintAt } from '../parallel/fingerprints.js';
@@ -21,7 +21,7 @@ import {
   type MeasuredTokens,
   type MeasureOptions,
 } from './measure.js';
-import { createContradictionFinder, type Suspect } from './suspects.js';
+import { createContradictionFinder, type Suspect, type SuspectReason } from './suspects.js';
 import { topicsOf, TOPIC_SAMPLE } from './topics.js';
 
 type Tokens = Omit<NonNullable<DataReport['tokens']>, 'maxLength'>;
@@ -32,7 +32,7 @@ interface CollectedReport {
     DataReport,
     'title' | 'files' | 'suspects' | 'unreadable' | 'transforms' | 'tokens' | 'difficulty'
   >;
-  readonly suspects: { readonly count: number; readonly first: readonly Suspect[] };
+  readonly suspects: DataReport['suspects'];
   readonly tokens: Tokens | null;
   readonly lossSample: readonly Conversation[];
 }
@@ -104,7 +104,12 @@ function createTokenCounter(expected: boolean): {
 }
 
 /** Counts findings and lists the first of them. */
-function createFindings<T>(): { add(finding: T): void; readonly count: number; readonly first: readonly T[] } {
+function createFindings<T>(): {
+  add(finding: T): void;
+  readonly count: number;
+  readonly first: readonly T[];
+  readonly isFull: boolean;
+} {
   const first: T[] = [];
   let count = 0;
   return {
@@ -116,19 +121,23 @@ function createFindings<T>(): { add(finding: T): void; readonly count: number; r
       return count;
     },
     first,
+    get isFull() {
+      return first.length >= LISTED;
+    },
   };
 }
 
 /** Finds conversations that repeat an earlier one, exactly or nearly. */
 function createRepeatFinder(): {
   take(block: MeasuredBlock): void;
+  readonly isFull: boolean;
   result(): DataReport['duplicates'];
 } {
   const finder = createDuplicateFinder(defaultDuplicateOptions);
-  const found = createFindings<{ origin: Origin; detail: string }>();
+  const found = createFindings<DataReport['duplicates']['first'][number]>();
   const counts = { exact: 0, near: 0 };
   return {
-    take({ conversations, origins, fingerprints }) {
+    take({ conversations, origins, fingerprints, previews }) {
       for (let number = 0; number < conversations; number++) {
         const origin = originAt(origins, number);
         const fingerprint = fingerprintAt(fingerprints, number);
@@ -140,34 +149,51 @@ function createRepeatFinder(): {
         counts[duplicate.kind]++;
         const similarity =
           duplicate.kind === 'exact' ? 'the same as' : `${Math.round(duplicate.similarity * 100)} % similar to`;
-        found.add({ origin, detail: `${similarity} ${formatOrigin(duplicate.of)}` });
+        const detail = `${similarity} ${formatOrigin(duplicate.of)}`;
+        found.add({ origin, detail, preview: previews?.[number] ?? '' });
       }
+    },
+    get isFull() {
+      return found.isFull;
     },
     result: () => ({ ...counts, first: found.first }),
   };
 }
 
-/** Finds conversations whose labels may be wrong: other answers to an earlier question, and inconsistent answers. */
-function createSuspectFinder(): { take(block: MeasuredBlock): void; readonly suspects: CollectedReport['suspects'] } {
+/** Finds conversations whose labels may be wrong: other answers to an earlier question, and turns that do not fit. */
+function createSuspectFinder(): {
+  take(block: MeasuredBlock): void;
+  readonly isFull: boolean;
+  readonly suspects: DataReport['suspects'];
+} {
   const contradictions = createContradictionFinder();
-  const suspects = createFindings<Suspect>();
+  const found = createFindings<Suspect>();
+  const reasons: Partial<Record<SuspectReason, number>> = {};
+  const add = (suspect: Suspect): void => {
+    found.add(suspect);
+    reasons[suspect.reason] = (reasons[suspect.reason] ?? 0) + 1;
+  };
   return {
     take(block) {
-      const inconsistent = new Map(block.inconsistent.map(({ number, detail }) => [number, detail]));
+      const mismatches = new Map(block.mismatches.map((mismatch) => [mismatch.number, mismatch]));
       for (let number = 0; number < block.conversations; number++) {
         const origin = originAt(block.origins, number);
+        const preview = block.previews?.[number] ?? '';
         const contradicted = contradictions.add(block.answers, number, origin);
-        if (contradicted)
-          suspects.add({
-            origin,
-            reason: 'contradiction',
-            detail: `the same question has a different answer in ${formatOrigin(contradicted)}`,
-          });
-        const detail = inconsistent.get(number);
-        if (detail !== undefined) suspects.add({ origin, reason: 'inconsistent', detail });
+        if (contradicted) {
+          const detail = `the same question has a different answer in ${formatOrigin(contradicted)}`;
+          add({ origin, reason: 'contradiction', detail, preview });
+        }
+        const mismatch = mismatches.get(number);
+        if (mismatch) add({ origin, reason: mismatch.reason, detail: mismatch.detail, preview });
       }
     },
-    suspects,
+    get isFull() {
+      return found.isFull;
+    },
+    get suspects() {
+      return { count: found.count, reasons, first: found.first };
+    },
   };
 }
 
@@ -233,6 +259,7 @@ export function createReportCollector({ lossSample }: MeasureOptions, withTokens
       lossesBelow: losses.below,
       ngrams: diversity.needsMore,
       inspections: tokens.inspections.length < SHOWN_SAMPLES,
+      previews: !suspected.isFull || !repeats.isFull,
     }),
     result() {
       const topicSample = topics.sample().map(({ value }) => value);

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { characterTokenizer, plainRenderer } from '../testing/fakes.js';
 import { chat, sourceOf } from '../testing/sources.js';
+import { applyTransforms } from '../transforms/apply.js';
+import { createDeduplicateTransform } from '../transforms/duplicates/transform.js';
+import { createQualityTransform } from '../transforms/quality/transform.js';
 import { analyseData } from './analyse.js';
 import { checkGate, enforceGate, readGate } from './gate.js';
 import { histogramOf } from './histogram.js';
 import { reportToHtml } from './html.js';
-import { languageOf } from './language.js';
 import { outlyingLosses } from './suspects.js';
 import { balanceOf } from './topics.js';
 
@@ -33,7 +35,7 @@ describe('the report', () => {
       conversations: 6,
       messages: 12,
       duplicates: { exact: 1, near: 0 },
-      languages: { English: 4, Chinese: 1, 'other (Latin)': 1 },
+      languages: { English: 5, Chinese: 1 },
     });
     expect(
       report.suspects.first.filter(({ reason }) => reason === 'contradiction').map(({ origin }) => origin.line),
@@ -80,6 +82,54 @@ describe('the report', () => {
     );
   });
 
+  test('suspects are counted by reason, and shown with their texts', async () => {
+    const source = sourceOf([
+      chat('Where is it?', 'It is on its way to you.'),
+      chat('Where is it?', `Nobody here knows.\u001B[31m\n${'Ask again tomorrow. '.repeat(30)}`),
+      { ...chat('And then?', 'That is all.'), messages: chat('And then?', 'That is all.').messages.toReversed() },
+      chat('Where is my parcel, and when will it be here?', 'Wir haben es leider noch nicht gefunden.'),
+    ]);
+    const report = await analyseData({ title: 'Suspects', source });
+    expect(report.suspects.reasons).toEqual({ contradiction: 1, 'role-order': 1, language: 1 });
+    const [contradiction] = report.suspects.first;
+    expect(contradiction?.preview).toMatch(
+      /^user: Where is it\? ⏎ assistant: Nobody here knows\.␛\[31m↵Ask again .*…$/,
+    );
+    expect(contradiction?.preview.length).toBeLessThan(200);
+    expect(report.suspects.first[2]?.detail).toBe('questions: English, answers: German');
+    expect(reportToHtml(report)).toContain('Nobody here knows.␛[31m↵Ask again');
+    let error: unknown;
+    try {
+      enforceGate(report, { maxSuspects: 0.02 });
+    } catch (thrown) {
+      error = thrown;
+    }
+    const text = String(error);
+    expect(text).toMatch(/memory\.jsonl:2: contradiction: user: Where is it\? ⏎ assistant: Nobody here knows\.␛/);
+    expect(text).toMatch(/"part": "prompt", "near": false/);
+    expect(text).toMatch(/"sameLanguage": true/);
+    expect(text).not.toMatch(/normalize-text/);
+  });
+
+  test('the transforms that a hint names remove the suspects', async () => {
+    const source = sourceOf([
+      chat('Where is it?', 'It is on its way to you.'),
+      chat('Where is it?', 'Nobody here knows anything.'),
+      chat('Where is my parcel, and when will it be here?', 'Wir haben es leider noch nicht gefunden.'),
+      chat('What is this?', 'Alexandria'),
+    ]);
+    const cleaned = applyTransforms(source, [
+      createDeduplicateTransform({ part: 'prompt', near: false }),
+      createQualityTransform({ sameLanguage: true }),
+    ]);
+    const report = await analyseData({ title: 'Cleaned', source: cleaned });
+    expect(report).toMatchObject({ conversations: 2, suspects: { count: 0, reasons: {}, first: [] } });
+    expect(cleaned.reports.map(({ removed }) => removed)).toEqual([
+      { 'exact-duplicate': 1 },
+      { 'language-mismatch': 1 },
+    ]);
+  });
+
   test('an invalid gate is an error', () => {
     expect(readGate({ maxDuplicates: 0.1 })).toEqual({ maxDuplicates: 0.1 });
     for (const wrong of [{ maxDuplicate: 0.1 }, { minMeanScore: '60' }, {}, [], null])
@@ -111,20 +161,6 @@ describe('the report', () => {
     ).toEqual([7]);
     expect(outlyingLosses([])).toEqual([]);
   });
-});
-
-test('languages', () => {
-  expect(
-    [
-      'What is your name?',
-      '你叫什么名字？',
-      'あなたの名前は何ですか',
-      '이름이 무엇입니까',
-      'Как тебя зовут?',
-      '123',
-    ].map(languageOf),
-  ).toEqual(['English', 'Chinese', 'Japanese', 'Korean', 'Russian and others (Cyrillic)', 'no letters']);
-  expect(languageOf('Ich hätte gern gewusst, wann meine Bestellung endlich geliefert wird.')).toBe('German');
 });
 
 test('histograms count every value once', () => {

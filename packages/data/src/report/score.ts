@@ -1,8 +1,8 @@
 import { defaultsOf, type Conversation } from '@whetstone/core/contract';
-import { textOf } from '../examples/message-text.js';
+import { textOf, textOfRole } from '../examples/message-text.js';
 import { checkQuality, repetitionShare } from '../transforms/quality/transform.js';
 import { qualitySchema } from '../transforms/quality/options.js';
-import { languageOf } from './language.js';
+import { languageMismatch } from './language.js';
 import { termsOf } from './terms.js';
 
 /**
@@ -19,6 +19,8 @@ export interface SampleScore {
   readonly total: number;
   /** The quality problem, if any. */
   readonly note: string | null;
+  /** Why the turns do not fit one another, if they do not. */
+  readonly mismatch: { readonly reason: 'role-order' | 'language'; readonly detail: string } | null;
 }
 
 const qualityOptions = defaultsOf(qualitySchema);
@@ -40,20 +42,24 @@ function concisenessOf(replies: readonly string[]): number {
   return clamp(1 - repetition) * clamp(longest <= 6000 ? 1 : 6000 / longest);
 }
 
-function consistencyOf(conversation: Conversation, reason: string | undefined): number {
-  if (reason === 'role-order') return 0.2;
+/** Finds a wrong order of roles, or answers in another language than the questions. */
+function mismatchOf(
+  conversation: Conversation,
+  finding: { readonly reason: string; readonly detail: string } | null,
+): SampleScore['mismatch'] {
+  if (finding?.reason === 'role-order') return { reason: 'role-order', detail: finding.detail };
+  const languages = languageMismatch(conversation);
+  if (languages === null) return null;
+  const [asked, answered] = languages;
+  return { reason: 'language', detail: `questions: ${asked}, answers: ${answered}` };
+}
+
+function consistencyOf(conversation: Conversation, mismatch: SampleScore['mismatch']): number {
+  if (mismatch?.reason === 'role-order') return 0.2;
   const turns = conversation.messages.filter(({ role }) => role === 'user' || role === 'assistant');
-  const [question, answer] = ['user', 'assistant'].map((role) =>
-    turns
-      .filter((turn) => turn.role === role)
-      .map((turn) => textOf(turn))
-      .join('\n'),
-  ) as [string, string];
-  const [asked, answered] = [languageOf(question), languageOf(answer)];
-  const unknown =
-    asked.startsWith('other') || answered.startsWith('other') || asked === 'no letters' || answered === 'no letters';
-  const language = unknown || asked === answered ? 1 : 0.5;
+  const language = mismatch === null ? 1 : 0.5;
   if (turns.length < 6) return language;
+  const [question, answer] = [textOfRole(conversation, 'user'), textOfRole(conversation, 'assistant')];
   const [askedTerms, answeredTerms] = [new Set(termsOf(question)), new Set(termsOf(answer))];
   const common = [...askedTerms].filter((term) => answeredTerms.has(term)).length;
   return language * clamp(0.6 + (4 * common) / Math.max(1, Math.min(askedTerms.size, answeredTerms.size)));
@@ -65,7 +71,8 @@ export function scoreSample(conversation: Conversation): SampleScore {
   const finding = checkQuality(conversation, qualityOptions);
   const completeness = completenessOf(replies, finding?.reason);
   const conciseness = concisenessOf(replies);
-  const consistency = consistencyOf(conversation, finding?.reason);
+  const mismatch = mismatchOf(conversation, finding);
+  const consistency = consistencyOf(conversation, mismatch);
   const components = [completeness, conciseness, consistency];
   const other = finding && !['empty-turn', 'truncated-reply', 'role-order'].includes(finding.reason) ? 0.5 : 1;
   const total = Math.round(
@@ -79,5 +86,6 @@ export function scoreSample(conversation: Conversation): SampleScore {
     consistency,
     total,
     note: finding ? `${finding.reason}: ${finding.detail}` : null,
+    mismatch,
   };
 }

@@ -6,12 +6,21 @@ import { createOriginList } from '../transforms/duplicates/origin-list.js';
 import { createSketchStore } from '../transforms/duplicates/sketch-store.js';
 import { shingleHashes, sketchOf, sketchSimilarity } from '../transforms/duplicates/min-hash.js';
 import { quantile } from './histogram.js';
+import { previewOf } from './preview.js';
+
+/**
+ * Why a sample may have a wrong label: another answer to an earlier question, a loss far above the others, a wrong
+ * order of roles, or an answer in another language than the question.
+ */
+export type SuspectReason = 'contradiction' | 'outlying-loss' | 'role-order' | 'language';
 
 /** A sample that may have a wrong label. */
 export interface Suspect {
   readonly origin: Origin;
-  readonly reason: 'contradiction' | 'outlying-loss' | 'inconsistent';
+  readonly reason: SuspectReason;
   readonly detail: string;
+  /** The first and the last turns, clipped. */
+  readonly preview: string;
 }
 
 /** Answers to the same question with a lower similarity are reported as a contradiction. */
@@ -71,7 +80,7 @@ export function createContradictionFinder(): ContradictionFinder {
 
 /** Returns the samples whose loss is more than `deviations` median absolute deviations above the median. */
 export function outlyingLosses(
-  losses: readonly { readonly origin: Origin; readonly loss: number }[],
+  losses: readonly { readonly conversation: Conversation; readonly origin: Origin; readonly loss: number }[],
   deviations = 5,
 ): Suspect[] {
   const sorted = losses.map(({ loss }) => loss).sort((a, b) => a - b);
@@ -82,9 +91,9 @@ export function outlyingLosses(
       0.5,
     ) * 1.4826;
   const limit = median + deviations * Math.max(spread, 0.05);
-  return losses.flatMap(({ origin, loss }) =>
-    loss > limit
-      ? [{ origin, reason: 'outlying-loss', detail: `loss ${loss.toFixed(2)}; the median is ${median.toFixed(2)}` }]
-      : [],
-  );
+  return losses.flatMap(({ conversation, origin, loss }) => {
+    if (loss <= limit) return [];
+    const detail = `loss ${loss.toFixed(2)}; the median is ${median.toFixed(2)}`;
+    return [{ origin, reason: 'outlying-loss', detail, preview: previewOf(conversation) }];
+  });
 }

@@ -44,6 +44,11 @@ export const qualitySchema = {
       default: commonBoilerplate,
       description: 'Phrases that replies must not contain.',
     },
+    sameLanguage: {
+      type: 'boolean',
+      default: false,
+      description: 'Remove conversations whose answers are in another language than the questions, if both are known.',
+    },
     roleOrder: flag('Remove conversations unless user and assistant alternate and the assistant is last.'),
     emptyTurns: flag('Remove conversations with an empty turn.'),
     truncatedReplies: flag('Remove conversations with a truncated reply.'),

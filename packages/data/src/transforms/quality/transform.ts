@@ -1,5 +1,6 @@
 import { defaultsOf, type Conversation } from '@whetstone/core/contract';
 import { textOf } from '../../examples/message-text.js';
+import { languageMismatch } from '../../report/language.js';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
 import { qualitySchema, type QualityOptions } from './options.js';
 
@@ -75,6 +76,13 @@ const language: Check = (_, text, { scripts, minScriptShare }) => {
     : null;
 };
 
+const sameLanguage: Check = (conversation, _, options) => {
+  const languages = options.sameLanguage ? languageMismatch(conversation) : null;
+  if (languages === null) return null;
+  const [asked, answered] = languages;
+  return { reason: 'language-mismatch', detail: `questions: ${asked}, answers: ${answered}` };
+};
+
 const boilerplate: Check = (conversation, _, { boilerplate: phrases }) => {
   const said = replies(conversation).join('\n').toLowerCase();
   const found = phrases.find((phrase) => said.includes(phrase.toLowerCase()));
@@ -137,6 +145,7 @@ const checks: readonly Check[] = [
   repetition,
   symbols,
   language,
+  sameLanguage,
 ];
 
 /** Returns the first quality problem of a conversation, or null. */
