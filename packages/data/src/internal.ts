@@ -13,5 +13,6 @@ export { reportToHtml } from './report/html.js';
 export { rowOf } from './versions/row-of.js';
 export { checkUnreadable, enforceUnreadableLimit } from './sources/unreadable.js';
 export { findLeaks, leakageError, type LeakFindings } from './transforms/duplicates/leakage.js';
+export { orderWarnings } from './transforms/order.js';
 export { diffData } from './versions/diff.js';
 export { DATA_MANIFEST_VERSION, diffManifests, type DataManifest } from './versions/manifest.js';

@@ -25,11 +25,17 @@ export interface AugmentOptions extends SelectionOptions {
   readonly json?: boolean;
 }
 
-/** Returns a conversation as a line of JSON Lines. Augmented ones have `augmentedFrom`. */
+/**
+ * Returns a conversation as a line of JSON Lines. Augmented ones have `augmentedFrom`: the place of the original, or a
+ * list of places if there are several.
+ */
 function lineOf(conversation: Conversation): string {
   const { columns, origin } = conversation;
   if (columns?.['augmentation'] === undefined) return rowOf(conversation);
-  const augmentedFrom = `${origin.file ?? ''}:${origin.line ?? origin.index + 1}`;
+  const places = [...(origin.others ?? []), origin].map(
+    ({ file, line, index }) => `${file ?? ''}:${line ?? index + 1}`,
+  );
+  const augmentedFrom = places.length === 1 ? (places[0] ?? '') : places;
   return rowOf({ ...conversation, columns: { ...columns, augmentedFrom } });
 }
 

@@ -361,7 +361,7 @@ export async function dataLeaks(train: string, evaluation: string | undefined, o
   for (const [earlier, held] of pairs) leaks.push(await leaksOf(earlier, held));
   const count = leaks.reduce((sum, found) => sum + found.count, 0);
   if (count > 0) throw leakageError({ count, first: leaks.flatMap(({ first }) => first) });
-  terminal.line('No conversation of the evaluation data is in the training data.');
+  terminal.line('No conversation, exchange or long reply of the evaluation data is in the training data.');
   terminal.result({ leaks: 0, stages: stageNames(training) });
 }
 

@@ -23,7 +23,7 @@ import { didYouMean, isRecord } from '@whetstone/core/util';
 import { applyTransforms, createConversationSource } from '@whetstone/data';
 import { createBatchSourceFactory } from '@whetstone/data/batches';
 import type { LayoutName } from '@whetstone/data/choices';
-import { enforceUnreadableLimit, type BatchOptions } from '@whetstone/data/internal';
+import { enforceUnreadableLimit, orderWarnings, type BatchOptions } from '@whetstone/data/internal';
 import { builtInPlugins, openGenerator } from '../built-ins.js';
 import { terminalLogger, type Terminal } from '../terminal.js';
 import { configDefaults, sharedModules } from '../trainer.js';
@@ -100,10 +100,12 @@ const contextOf = (baseFolder: string, seed: number, terminal: Terminal): Plugin
 async function createTransforms(
   { config, pluginFor }: Pick<ConfigResolution, 'config' | 'pluginFor'>,
   context: PluginContext,
+  part: DataPart,
 ): Promise<DataTransform[]> {
   const transforms: DataTransform[] = [];
   for (const { use, options } of config.data.transforms)
     transforms.push((await pluginFor('data-transform', use).create(options as never, context)) as DataTransform);
+  if (part === 'train') for (const warning of orderWarnings(transforms)) context.logger.warn(warning);
   return transforms;
 }
 
@@ -183,7 +185,7 @@ async function openStage(
   const seed = config.training.dataSeed ?? config.training.seed;
   const context = contextOf(config.baseFolder, config.training.seed, terminal);
   const source = (await pluginFor('data-source', use.use).create(use.options as never, context)) as DataSource;
-  const transforms = (await createTransforms(resolution, context)).filter(
+  const transforms = (await createTransforms(resolution, context, part)).filter(
     ({ trainOnly }) => part === 'train' || trainOnly !== true,
   );
   if (evalShare === null) return { source, transforms, config, stage: name };
@@ -390,7 +392,8 @@ export async function openTransforms(
   const baseFolder = process.cwd();
   // A configuration requires the other keys; they are not used.
   const raw = rawConfigOf({ model: '.', strategy: 'full', data: { train: '.', transforms: uses } }, baseFolder);
-  return createTransforms(await resolveConfig(raw, loaderFor(baseFolder)), contextOf(baseFolder, seed, terminal));
+  const resolution = await resolveConfig(raw, loaderFor(baseFolder));
+  return createTransforms(resolution, contextOf(baseFolder, seed, terminal), 'train');
 }
 
 /** Roles that chat templates know. */

@@ -48,6 +48,8 @@ export interface Origin {
   readonly line?: number;
   /** The position of the record in its data source, counted from 0. */
   readonly index: number;
+  /** The origins of the other sources, if a transform joined several; this origin is that of the last source. */
+  readonly others?: readonly Origin[];
 }
 
 /** One conversation of a data set, as read from its source. */

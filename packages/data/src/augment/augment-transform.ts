@@ -1,15 +1,22 @@
-import type { Conversation, DataTransform, Message, TransformReport } from '@whetstone/core/contract';
+import type { Conversation, DataTransform, Message, Origin, TransformReport } from '@whetstone/core/contract';
 import { createRandom, type Random } from '@whetstone/core/random';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 import { HashMap } from '../transforms/duplicates/hash-map.js';
+import { AUGMENTATION_COLUMN } from '../transforms/order.js';
 import { createLog, type TransformLog } from '../transforms/transform-log.js';
 
-/** Returns the messages of new conversations that are derived from one conversation. */
+/** A new conversation: its messages, and its origin if it is not that of the original. */
+export interface Derived {
+  readonly messages: readonly Message[];
+  readonly origin?: Origin;
+}
+
+/** Returns new conversations that are derived from one conversation. */
 export type Augment = (
   conversation: Conversation,
   random: Random,
   log: TransformLog,
-) => readonly (readonly Message[])[] | Promise<readonly (readonly Message[])[]>;
+) => readonly Derived[] | Promise<readonly Derived[]>;
 
 /** A transform that never touches evaluation data. */
 export interface AugmentTransform extends DataTransform {
@@ -27,13 +34,17 @@ export interface AugmentMethod {
   readonly atOnce?: number;
 }
 
-/** Returns a derived conversation with the same origin and the column `augmentation`. */
-function augmented(original: Conversation, messages: readonly Message[], kind: string): Conversation {
-  return { ...original, messages, columns: { ...original.columns, augmentation: kind } };
+/** Returns a derived conversation with its origin and the column `augmentation`. */
+function augmented(
+  original: Conversation,
+  { messages, origin = original.origin }: Derived,
+  kind: string,
+): Conversation {
+  return { ...original, messages, origin, columns: { ...original.columns, [AUGMENTATION_COLUMN]: kind } };
 }
 
 /** Returns whether a conversation is derived from another one; such conversations are not augmented again. */
-const isAugmented = ({ columns }: Conversation): boolean => typeof columns?.['augmentation'] === 'string';
+const isAugmented = ({ columns }: Conversation): boolean => typeof columns?.[AUGMENTATION_COLUMN] === 'string';
 
 /** The conversations of a pass, to find copies that repeat one. */
 function createSeen(): { isNew(messages: readonly Message[]): boolean } {
@@ -91,10 +102,10 @@ export function createAugmentTransform(kind: string, seed: number, method: Augme
           current.out();
           seen.isNew(conversation.messages);
           yield conversation;
-          for (const messages of made) {
-            if (seen.isNew(messages)) {
+          for (const derived of made) {
+            if (seen.isNew(derived.messages)) {
               current.changed('added');
-              yield augmented(conversation, messages, kind);
+              yield augmented(conversation, derived, kind);
             } else current.changed('refused: repeated');
           }
         }

@@ -1,8 +1,18 @@
+import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { defaultsOf, type Conversation, type DataTransform, type PluginContext } from '@whetstone/core/contract';
+import {
+  defaultsOf,
+  type Conversation,
+  type DataTransform,
+  type Message,
+  type PluginContext,
+} from '@whetstone/core/contract';
 import { createRandom } from '@whetstone/core/random';
+import { textOf } from '../examples/message-text.js';
+import { languageOf } from '../report/language.js';
+import { formatOrigin } from '../sources/origins.js';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { applyTransforms } from '../transforms/apply.js';
@@ -113,7 +123,86 @@ describe('turns', () => {
     );
     const joined = result.filter(({ columns }) => columns?.['augmentation'] === 'turns');
     expect(joined.map(contents)).toEqual([['a', 'A', 'c', 'C', 'd', 'D']]);
-    expect(joined[0]?.origin.line).toBe(5);
+    expect(joined[0]?.origin).toMatchObject({ line: 5, others: [{ line: 1 }, { line: 3 }] });
+    expect(joined[0] && formatOrigin(joined[0].origin)).toBe('memory.jsonl:1 + memory.jsonl:3 + memory.jsonl:5');
+  });
+
+  test('exchanges of different languages, system messages or tools are not joined', async () => {
+    const about = (question: string, answer: string, extra: Partial<Conversation> = {}) => ({
+      ...chat(question, answer),
+      columns: { topic: 'shop' },
+      ...extra,
+    });
+    const system = { role: 'system', content: 'Be brief.' };
+    const tools = [{ type: 'function', function: { name: 'f', parameters: {} } }] as const;
+    const given = [
+      about('Where is my parcel?', 'It is on its way to you.'),
+      about('我的包裹在哪里？', '您的包裹明天送达。'),
+      about('Wo ist mein Paket?', 'Das Paket ist noch nicht da.'),
+      { ...about('What are your hours?', 'We are open from nine.'), tools },
+      about('Where are you?', 'We are in the old town.', {
+        messages: [system, ...chat('Where are you?', 'We are in the old town.').messages],
+      }),
+      about('How can I pay?', 'How would you like to pay?'),
+      about('Can I return the shoes?', 'Yes, you can.'),
+    ];
+    const result = await run(given, createTurnTransform({ methods: ['join'], turns: 2 }));
+    const joined = result.filter(({ columns }) => columns?.['augmentation'] === 'turns');
+    expect(joined.map(contents)).toEqual([
+      ['Where is my parcel?', 'It is on its way to you.', 'Can I return the shoes?', 'Yes, you can.'],
+    ]);
+  });
+
+  test('what would make no dialogue is not made', async () => {
+    const made = async (method: 'drop' | 'merge', ...texts: string[]) => {
+      const [, changed] = await run([chat(...texts)], createTurnTransform({ methods: [method], rate: 1 }));
+      return changed ? contents(changed) : null;
+    };
+    const end = ['Do you sell umbrellas?', 'Yes, in every shop.'];
+    const asked = ['My order is late.', 'What is your number?', 'Number 12345.', 'Thank you, I found the order.'];
+    // The number would answer a question that nobody has asked.
+    expect(await made('drop', ...asked, ...end)).toBeNull();
+    expect(await made('merge', ...asked)).toBeNull();
+    // "It" and "that" would refer to nothing.
+    expect(await made('drop', 'I bought a red lamp.', 'How nice.', 'Is it bright?', 'Very bright.', ...end)).toEqual([
+      'I bought a red lamp.',
+      'How nice.',
+      ...end,
+    ]);
+    expect(await made('merge', '我买了一盏灯。', '很好。', '它亮吗？', '很亮。')).toBeNull();
+    // The lamp would come out of nowhere.
+    expect(
+      await made('drop', 'You have one lamp.', 'We do.', 'Are you open?', 'We are.', 'Is the lamp red?', 'No.'),
+    ).toEqual(['You have one lamp.', 'We do.', 'Is the lamp red?', 'No.']);
+    expect(await made('merge', 'Where is the shop?', 'In the old town.', ...end)).toEqual([
+      'Where is the shop?\nDo you sell umbrellas?',
+      'In the old town.\nYes, in every shop.',
+    ]);
+  });
+
+  test('of the shipped dialogues: every conversation has one language, and no two questions in a turn', async () => {
+    const given = ['en', 'zh'].flatMap((code) =>
+      readFileSync(new URL(`../../../../examples/data/chatterbot-${code}.train.jsonl`, import.meta.url), 'utf8')
+        .trim()
+        .split('\n')
+        .map((line, index): Conversation => {
+          const { conversation: messages, topic } = JSON.parse(line) as { conversation: Message[]; topic: string };
+          return { form: 'chat', messages, columns: { topic, code }, origin: { index } };
+        }),
+    );
+    const known = new Set(given.flatMap(({ messages }) => messages.map((message) => textOf(message))));
+    const made = (await run(given, createTurnTransform())).filter(
+      ({ columns }) => columns?.['augmentation'] === 'turns',
+    );
+    expect(made.length).toBeGreaterThan(200);
+    for (const { messages, origin } of made) {
+      const codes = [origin, ...(origin.others ?? [])].map(({ index }) => given[index]?.columns?.['code']);
+      const languages = new Set(messages.map((message) => languageOf(textOf(message))));
+      languages.delete('unknown');
+      expect(languages.size, JSON.stringify(messages)).toBeLessThanOrEqual(1);
+      expect(new Set(codes).size).toBe(1);
+      expect(messages.filter((message) => !known.has(textOf(message)))).toEqual([]);
+    }
   });
 });
 

@@ -40,8 +40,10 @@ export const turnSchema = {
     methods: {
       type: 'array',
       items: { enum: ['drop', 'merge', 'join'] },
-      default: ['drop', 'merge', 'join'],
-      description: 'Remove an earlier exchange, merge two exchanges, join single exchanges of the same topic.',
+      default: ['drop', 'join'],
+      description:
+        'Remove an earlier exchange, join single exchanges of the same topic and language, merge two exchanges ' +
+        '(as if both questions had been asked at once). What would make no dialogue is not made.',
     },
     rate: share(0.5, 'The probability that an eligible conversation is changed.'),
     column: {

@@ -22,7 +22,8 @@ const augmentTurns = definePlugin({
   kind: 'data-transform',
   name: 'augment-turns',
   version: String(TRANSFORMS_VERSION),
-  description: 'Adds training conversations with an exchange removed, two exchanges merged, or several joined.',
+  description:
+    'Adds training conversations with an exchange removed, several of one topic and language joined, or two merged.',
   configSchema: turnSchema,
   create: async (options, context) => {
     const { warnAboutUnused, when } = await import('../unused-options.js');

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { defaultsOf, type Message, type PluginContext } from '@whetstone/core/contract';
 import { mapText } from '../transforms/map-text.js';
 import type { TransformLog } from '../transforms/transform-log.js';
-import { createAugmentTransform, type Augment, type AugmentTransform } from './augment-transform.js';
+import { createAugmentTransform, type Augment, type AugmentTransform, type Derived } from './augment-transform.js';
 import type { Ask } from './answer-cache.js';
 import { createEndpoint } from './chat-endpoint.js';
 import { readDictionary, readWordNet } from './dictionaries.js';
@@ -41,7 +41,7 @@ export function createSynonymTransform(
         );
         if (changed !== conversation) made.set(JSON.stringify(changed.messages), changed.messages);
       }
-      return [...made.values()];
+      return [...made.values()].map((messages) => ({ messages }));
     };
   };
   return createAugmentTransform('synonyms', seed, { begin });
@@ -57,15 +57,15 @@ export function createTurnTransform(
     const joiner = createJoiner(column, turns);
     return (conversation, random) => {
       if (conversation.form !== 'chat') return [];
-      const made: Message[][] = [];
+      const made: Derived[] = [];
       for (const method of methods) {
-        const changed =
-          method === 'join'
-            ? joiner.add(conversation, random)
-            : random.uniform() < rate
-              ? (method === 'drop' ? dropExchange : mergeExchanges)(conversation, random)
-              : null;
-        if (changed) made.push(changed);
+        if (method === 'join') {
+          const joined = joiner.add(conversation, random);
+          if (joined) made.push(joined);
+        } else if (random.uniform() < rate) {
+          const messages = (method === 'drop' ? dropExchange : mergeExchanges)(conversation, random);
+          if (messages) made.push({ messages });
+        }
       }
       return made;
     };
@@ -127,7 +127,7 @@ export function createParaphraseTransform(
       return async ({ messages }, random, log) => {
         const made = random.uniform() < all.rate ? await paraphraseMessages(messages, asked, all, log) : null;
         progress.conversationDone();
-        return made === null ? [] : [made];
+        return made === null ? [] : [{ messages: made }];
       };
     },
     end: () => {

@@ -6,7 +6,9 @@ import { characterTokenizer, plainRenderer, remakeHashed } from '../testing/fake
 import { asLines, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { createConversationSource } from '../sources/conversations.js';
+import { createTurnTransform } from '../augment/transforms.js';
 import { createDeduplicateTransform } from '../transforms/duplicates/transform.js';
+import { createQualityTransform } from '../transforms/quality/transform.js';
 import { createBatchSourceFactory } from './factory.js';
 import { defaultBatchOptions } from './options.js';
 
@@ -124,6 +126,34 @@ describe('evaluation data that the training data repeats', () => {
       code: 'DATA_LEAKAGE',
     });
     await learn([far], [asked], 'error');
+  });
+
+  test('is found in an exchange of what the transforms make', async () => {
+    const shop = (question: string, answer: string) => ({ ...chat(question, answer), columns: { topic: 'shop' } });
+    const train = sourceOf([
+      shop('Where is the shop?', 'In the old town, near the bridge.'),
+      shop('Can I return my shoes?', returns),
+      shop('Do you sell umbrellas?', 'Yes, in every shop of ours.'),
+    ]);
+    const held = { ...dependencies, logger };
+    const data = await factory.create(sourceOf([asked]), held, { ...defaultBatchOptions, purpose: 'eval' });
+    const learnWith = (transforms: readonly DataTransform[], onLeak: 'error' | 'warn' = 'error') =>
+      factory.create(
+        train,
+        { ...held, transforms, heldOut: { data, policy: onLeak, threshold: 0.7 } },
+        { ...defaultBatchOptions, purpose: 'train' },
+      );
+    const joined = createTurnTransform({ methods: ['join'] });
+    const dropSingle = createQualityTransform({ minTurns: 3 });
+    await expect(learnWith([joined, dropSingle])).rejects.toMatchObject({
+      code: 'DATA_LEAKAGE',
+      details: { leaks: 1, pairs: [{ part: 'exchange', train: 'memory.jsonl:1 + memory.jsonl:2 + memory.jsonl:3' }] },
+    });
+    const folder = temporaryFolder();
+    writeInto(folder, 'eval.jsonl', asLines([{ messages: asked.messages }]));
+    const against = createDeduplicateTransform({ against: ['eval.jsonl'], onLeak: 'drop' }, folder);
+    expect((await learnWith([joined, against])).summary.conversations).toBe(2);
+    expect(lines).toContainEqual(expect.stringMatching(/^warn: .*"augment-turns" comes before "deduplicate"/));
   });
 
   test('is found in cached data, too; each evaluation set has its own cache entry', async () => {

@@ -8,6 +8,7 @@ import type {
 import { sizeOfFiles } from '../reading/files.js';
 import { applyTransforms } from '../transforms/apply.js';
 import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
+import { orderWarnings, splitWarning } from '../transforms/order.js';
 import { createSplit } from '../transforms/split/transform.js';
 import { createManifest } from '../versions/manifest.js';
 import { createBatchSource } from './batch-source.js';
@@ -62,6 +63,8 @@ export function createBatchSourceFactory({
       const applied = transforms.flatMap((transform, index) =>
         purpose === 'train' || transform.trainOnly !== true ? [{ transform, origin: transformOrigins[index] }] : [],
       );
+      if (purpose === 'train')
+        for (const warning of orderWarnings(applied.map(({ transform }) => transform))) logger.warn(warning);
       const transformed = applyTransforms(
         source,
         applied.map(({ transform }) => transform),
@@ -80,6 +83,8 @@ export function createBatchSourceFactory({
         onThreads: (count) => logger.info(`${purpose} data: read on ${count} worker thread${count === 1 ? '' : 's'}`),
         onProgress: createProgressLines(purpose, logger),
       });
+      const augmentedBefore = splitWarning(transformed.reports);
+      if (augmentedBefore !== null) logger.warn(augmentedBefore);
       if (heldOut !== undefined && batches.leaks !== null && batches.leaks.count > 0) {
         const error = leakageError(batches.leaks);
         if (heldOut.policy === 'error') throw error;

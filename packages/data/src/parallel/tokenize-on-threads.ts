@@ -1,8 +1,7 @@
 import type { ChatRenderer, DataSource, Tokenizer } from '@whetstone/core/contract';
 import { createTokenCollector, type Tokenized } from '../batching/collect-tokens.js';
 import type { BatchOptions } from '../batching/options.js';
-import { createLeakWatch, type HeldOut } from '../transforms/duplicates/leakage.js';
-import type { DuplicateFinder } from '../transforms/duplicates/finder.js';
+import { createLeakWatch, type HeldOut, type HeldOutFinder } from '../transforms/duplicates/leakage.js';
 import { passOnThreads, ThreadsStopped, type ThreadOptions } from './pass.js';
 
 export interface ThreadedInputs extends Omit<ThreadOptions, 'workers'> {
@@ -12,7 +11,7 @@ export interface ThreadedInputs extends Omit<ThreadOptions, 'workers'> {
   /** How many tokens are kept in memory, if not as many as by default. */
   readonly memoryTokens?: number;
   /** Evaluation data to search for in the source. */
-  readonly held?: { readonly fingerprints: HeldOut['fingerprints']; readonly finder: DuplicateFinder };
+  readonly held?: { readonly fingerprints: HeldOut['fingerprints']; readonly finder: HeldOutFinder };
 }
 
 /**

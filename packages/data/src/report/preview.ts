@@ -13,7 +13,7 @@ function clip(text: string, most: number): string {
 }
 
 /** Returns a text on one line, clipped, with symbols for control characters and line breaks. */
-const clippedText = (text: string, most = MESSAGE_CHARACTERS): string =>
+export const clippedText = (text: string, most = MESSAGE_CHARACTERS): string =>
   visibleText(clip(text.trim(), most).replaceAll('\r\n', '\n').replaceAll('\n', '↵').replaceAll('\t', ' '));
 
 /** Returns the beginnings of the first and the last two turns on one line, for lists of samples. */

@@ -108,7 +108,7 @@ export function createTransform(
  * The version of the built-in transforms, for manifests and cache keys. It is raised whenever a transform changes its
  * output.
  */
-export const TRANSFORMS_VERSION = 3;
+export const TRANSFORMS_VERSION = 4;
 
 /** Returns the recipe of a built-in transform: the name and options of its plugin. */
 export function recipeOf(use: string, options: object, baseFolder: string, files?: readonly string[]): Recipe {

@@ -2,8 +2,10 @@ import type { Conversation } from '@whetstone/core/contract';
 import { reasoningBesideText } from '@whetstone/core/util';
 import { textOf } from '../../examples/message-text.js';
 import { createConversationSource } from '../../sources/conversations.js';
-import { checkUnreadable } from '../../sources/unreadable.js';
+import { fingerprintOf } from '../duplicates/finder.js';
 import { comparableText, hashText } from '../duplicates/fingerprint.js';
+import { describeMatch, finderOf } from '../duplicates/leakage.js';
+import { defaultDuplicateOptions } from '../duplicates/options.js';
 import { formatOrigin } from '../../sources/origins.js';
 import { createTransform, recipeOf, type ReportingTransform } from '../transform-log.js';
 import type { DecontaminateOptions } from './options.js';
@@ -28,7 +30,8 @@ const texts = ({ messages }: Conversation): string[] =>
 
 /**
  * Creates a transform that removes conversations with a message that has `words` consecutive words in common with a
- * benchmark. Source: Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C, which uses 13 words.
+ * benchmark, or that repeat a conversation, an exchange or a long reply of it, exactly or nearly. Source of the words:
+ * Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C, which uses 13 words.
  */
 export function createDecontaminateTransform(
   { benchmarks, words }: DecontaminateOptions,
@@ -39,12 +42,11 @@ export function createDecontaminateTransform(
     async () => {
       const known = new Map<number, string>();
       const source = await createConversationSource({ path: benchmarks }, baseFolder);
+      const held = await finderOf(source, defaultDuplicateOptions);
       for await (const conversation of source.conversations()) {
         for (const run of texts(conversation).flatMap((text) => runsOf(text, words)))
           if (!known.has(run)) known.set(run, formatOrigin(conversation.origin));
       }
-      // An unreadable row could not be found in the training data.
-      checkUnreadable(source.unreadable);
       return (conversation, log) => {
         for (const run of texts(conversation).flatMap((text) => runsOf(text, words))) {
           const benchmark = known.get(run);
@@ -52,7 +54,10 @@ export function createDecontaminateTransform(
           log.remove(conversation, 'in-benchmark', `has ${words} consecutive words in common with ${benchmark}`);
           return null;
         }
-        return conversation;
+        const match = held.find(fingerprintOf(conversation, { ...defaultDuplicateOptions, units: true }));
+        if (match === null) return conversation;
+        log.remove(conversation, 'in-benchmark', describeMatch(match));
+        return null;
       };
     },
     recipeOf('decontaminate', { benchmarks, words }, baseFolder, benchmarks),

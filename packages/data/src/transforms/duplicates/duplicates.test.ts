@@ -1,9 +1,15 @@
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { Conversation } from '@whetstone/core/contract';
 import { asLines, collect, temporaryFolder, writeInto } from '../../testing/files.js';
 import { chat, sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
+import { createTurnTransform } from '../../augment/transforms.js';
+import { createConversationSource } from '../../sources/conversations.js';
+import { orderWarnings, splitWarning } from '../order.js';
+import { createSplit } from '../split/transform.js';
+import { createTopicTransform } from '../topics/transform.js';
 import { createDecontaminateTransform } from '../decontaminate/transform.js';
 import { createDuplicateFinder, fingerprintOf } from './finder.js';
 import { defaultDuplicateOptions } from './options.js';
@@ -128,6 +134,165 @@ test('replies with other reasoning are not duplicates', () => {
     );
   expect(fingerprint('add them')).not.toEqual(fingerprint('count upwards'));
   expect(fingerprint('add them')).toEqual(fingerprint('Add them.'));
+});
+
+describe('evaluation data in parts of training conversations', () => {
+  const question = 'My printer is not printing.';
+  const answer = "Ensure it's powered on and has paper, then restart it.";
+  const longReply =
+    'First unplug the router and wait for half a minute. Then plug it in again, wait until the second lamp is green, ' +
+    'and only then restart your computer, so that both find each other.';
+  const other = ['Do you sell umbrellas?', 'Yes, in every shop of ours.'] as const;
+  const evaluation = sourceOf([
+    chat(question, answer),
+    chat('Hello!', 'Hi, how can I help you?', 'Why is the internet so slow?', longReply, 'Thanks!', 'You are welcome.'),
+    chat('打印机无法打印怎么办？', '请检查打印机的电源和纸张，然后重新启动。', '谢谢！', '不客气。'),
+  ]);
+  const leakOf = async (...texts: string[]) =>
+    (await findLeaks(sourceOf([chat(...texts)]), evaluation)).first.map(({ part, eval: of, similarity }) => [
+      part,
+      of.index,
+      similarity === 1 ? 'same' : similarity >= 0.7 ? 'near' : similarity,
+    ]);
+
+  test('an exchange is found in a longer conversation, exactly and nearly', async () => {
+    expect(await leakOf(...other, 'my printer is NOT printing', answer, ...other)).toEqual([['exchange', 0, 'same']]);
+    const near = 'Ensure that it is powered on and has paper, then restart it.';
+    expect(await leakOf(...other, question, near)).toEqual([['exchange', 0, 'near']]);
+    const shop = ['你们几点开门？', '我们早上九点开门，晚上八点关门。'];
+    expect(await leakOf(...shop, '打印机无法打印怎么办', '请检查打印机的电源和纸张，然后重新启动')).toEqual([
+      ['exchange', 2, 'same'],
+    ]);
+  });
+
+  test('an exchange of a longer evaluation conversation is found alone', async () => {
+    expect(await leakOf('Why is the internet so slow?', longReply)).toEqual([['conversation', 1, 'same']]);
+  });
+
+  test('a long reply to another question is found, exactly and nearly', async () => {
+    const moved =
+      'I moved to another house last week, and since then neither the television nor the telephone nor any of the ' +
+      'laptops of my family can open a page; what am I to do with the machine that your technician left in the hall?';
+    expect(await leakOf(...other, moved, longReply)).toEqual([['reply', 1, 'same']]);
+    expect(await leakOf(moved, longReply.replace('computer', 'notebook'))).toEqual([['reply', 1, 'near']]);
+  });
+
+  test('short exchanges that are common, and other answers, are no leaks', async () => {
+    expect(await leakOf('Hello!', 'Hi, how can I help you?', ...other, 'Thanks!', 'You are welcome.')).toEqual([]);
+    expect(await leakOf('你好', '你好！', '谢谢！', '不客气。')).toEqual([]);
+    expect(await leakOf(...other, question, 'Nobody in this shop knows anything about machines of that kind.')).toEqual(
+      [],
+    );
+  });
+
+  test('system messages and results of tools between question and answer do not hide an exchange', async () => {
+    const messages = [
+      { role: 'system', content: 'Be brief.' },
+      ...chat(...other).messages,
+      { role: 'user', content: question },
+      {
+        role: 'assistant',
+        content: null,
+        tool_calls: [{ type: 'function', function: { name: 'f', arguments: '{}' } }],
+      },
+      { role: 'tool', content: 'nothing' },
+      { role: 'assistant', content: answer },
+    ] as const;
+    const train = sourceOf([{ form: 'chat', messages }]);
+    expect(await findLeaks(train, evaluation)).toMatchObject({ count: 1, first: [{ part: 'exchange' }] });
+  });
+
+  test('the error, deduplicate and decontaminate name the exchange', async () => {
+    const folder = temporaryFolder();
+    writeInto(folder, 'eval.jsonl', asLines([{ messages: chat(question, answer).messages }]));
+    const train = sourceOf([chat(...other, question, answer), chat(...other)]);
+    const against = { against: ['eval.jsonl'] };
+    const failing = createDeduplicateTransform(against, folder);
+    await expect(collect(applyTransforms(train, [failing]).conversations())).rejects.toMatchObject({
+      code: 'DATA_LEAKAGE',
+      problems: [
+        {
+          message: expect.stringMatching(
+            /^an exchange is the same as one in .*eval\.jsonl:1: "my printer is not printing↵/,
+          ),
+        },
+      ],
+      details: { pairs: [{ part: 'exchange', similarity: 1 }] },
+    });
+    for (const transform of [
+      createDeduplicateTransform({ ...against, onLeak: 'drop' }, folder),
+      createDecontaminateTransform({ benchmarks: ['eval.jsonl'], words: 50 }, folder),
+    ]) {
+      const kept = await collect(applyTransforms(train, [transform]).conversations());
+      expect(kept.map(({ origin }) => origin.index)).toEqual([1]);
+      expect(transform.report.removals[0]?.detail).toMatch(/^an exchange is the same as one in/);
+    }
+  });
+
+  test('conversations without text are no duplicates of one another', async () => {
+    const call = (name: string): Omit<Conversation, 'origin'> => ({
+      form: 'chat',
+      messages: [
+        { role: 'assistant', content: null, tool_calls: [{ type: 'function', function: { name, arguments: '{}' } }] },
+      ],
+    });
+    const source = sourceOf([call('open_the_door'), call('weather'), call('weather')]);
+    const kept = await collect(applyTransforms(source, [createDeduplicateTransform({ near: false })]).conversations());
+    expect(kept.map(({ origin }) => origin.index)).toEqual([0, 1]);
+  });
+
+  test('no evaluation exchange of the shipped dialogues stays after augmentation', async () => {
+    const data = (name: string): string =>
+      fileURLToPath(new URL(`../../../../../examples/data/chatterbot-${name}.jsonl`, import.meta.url));
+    const held = [data('en.eval'), data('zh.eval')];
+    const exchanges = new Set<string>();
+    const wordsIn = (text: string): number =>
+      (text.match(/\p{Script=Han}/gu)?.length ?? 0) / 2 + (text.match(/[^\s\p{Script=Han}]+/gu)?.length ?? 0);
+    const pairAt = (messages: Conversation['messages'], index: number): string =>
+      `${String(messages[index]?.content)}\n${String(messages[index + 1]?.content)}`;
+    for await (const { messages } of (await createConversationSource({ path: held }, '.')).conversations())
+      for (const [index, { role }] of messages.entries())
+        if (role === 'user' && wordsIn(pairAt(messages, index)) >= 8) exchanges.add(pairAt(messages, index));
+    const transforms = [
+      createTurnTransform({ methods: ['drop', 'merge', 'join'] }),
+      createDeduplicateTransform({ against: held, onLeak: 'drop' }),
+    ];
+    const train = await createConversationSource({ path: data('en.train'), limit: 700 }, '.');
+    const left = await collect(applyTransforms(train, transforms).conversations());
+    expect(exchanges.size).toBeGreaterThan(100);
+    expect(left.length).toBeGreaterThan(300);
+    expect(left.filter(({ messages }) => messages.some((_, index) => exchanges.has(pairAt(messages, index))))).toEqual(
+      [],
+    );
+  });
+});
+
+test('an order of transforms that cannot be meant is reported by name', () => {
+  const against = createDeduplicateTransform({ against: ['eval.jsonl'] });
+  const plain = createDeduplicateTransform();
+  const turns = createTurnTransform();
+  const decontaminate = createDecontaminateTransform({ benchmarks: ['b.jsonl'], words: 10 }, '.');
+  const split = createSplit({ part: 'train', share: 0.1, seed: 1 });
+  expect(orderWarnings([split, plain, against, decontaminate, turns])).toEqual([]);
+  for (const [late, name] of [
+    [against, 'deduplicate'],
+    [plain, 'deduplicate'],
+    [decontaminate, 'decontaminate'],
+    [createTopicTransform(), 'topics'],
+    [split, 'data.evalShare'],
+  ] as const)
+    expect(orderWarnings([turns, late])).toEqual([
+      expect.stringMatching(new RegExp(`"augment-turns" comes before "${name}"\\. .* Put "${name}" first`)),
+    ]);
+});
+
+test('a split of data that was augmented before is reported', async () => {
+  const split = createSplit({ part: 'train', share: 0.5, seed: 1 });
+  const rows = [chat('a', 'b'), { ...chat('a', 'c'), columns: { augmentation: 'synonyms' } }];
+  await collect(applyTransforms(sourceOf(rows), [split]).conversations());
+  expect(splitWarning([split.report])).toMatch(/data\.evalShare splits data that was augmented before: 1 conversation/);
+  await collect(applyTransforms(sourceOf(rows.slice(0, 1)), [split]).conversations());
+  expect(splitWarning([split.report])).toBeNull();
 });
 
 test('decontamination finds a sequence of words of a benchmark, in English and Chinese', async () => {

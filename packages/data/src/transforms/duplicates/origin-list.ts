@@ -13,8 +13,10 @@ export function createOriginList(): OriginList {
   const fileOf = new GrowingInts();
   const lineOf = new GrowingInts();
   const indexOf = new GrowingInts();
+  const othersOf = new Map<number, readonly Origin[]>();
   return {
-    add({ file, line, index }) {
+    add({ file, line, index, others }) {
+      if (others !== undefined) othersOf.set(fileOf.length, others);
       if (files.length === 0 || files.at(-1) !== file) files.push(file);
       fileOf.push(files.length - 1);
       lineOf.push(line ?? 0);
@@ -24,10 +26,13 @@ export function createOriginList(): OriginList {
     at(number) {
       const file = files[fileOf.at(number)];
       const line = lineOf.at(number);
-      return { file, line: line === 0 ? undefined : line, index: indexOf.at(number) };
+      return withOthers({ file, line: line === 0 ? undefined : line, index: indexOf.at(number) }, othersOf.get(number));
     },
   };
 }
+
+const withOthers = (origin: Origin, others: readonly Origin[] | undefined): Origin =>
+  others === undefined ? origin : { ...origin, others };
 
 /** Origins of many conversations as typed arrays, which can be sent between threads efficiently. */
 export interface PackedOrigins {
@@ -36,6 +41,8 @@ export interface PackedOrigins {
   /** Line numbers; 0 if an origin has no line. */
   readonly lines: Int32Array;
   readonly indexes: Int32Array;
+  /** The other origins of conversations that were made of several, by number. */
+  readonly others: ReadonlyMap<number, readonly Origin[]>;
 }
 
 export function packOrigins(origins: readonly Origin[]): PackedOrigins {
@@ -49,11 +56,12 @@ export function packOrigins(origins: readonly Origin[]): PackedOrigins {
     fileOf,
     lines: Int32Array.from(origins, ({ line }) => line ?? 0),
     indexes: Int32Array.from(origins, ({ index }) => index),
+    others: new Map(origins.flatMap(({ others }, number) => (others === undefined ? [] : [[number, others]]))),
   };
 }
 
-export function originAt({ files, fileOf, lines, indexes }: PackedOrigins, number: number): Origin {
+export function originAt({ files, fileOf, lines, indexes, others }: PackedOrigins, number: number): Origin {
   const file = files[fileOf[number] ?? 0];
   const line = lines[number] ?? 0;
-  return { file, line: line === 0 ? undefined : line, index: indexes[number] ?? 0 };
+  return withOthers({ file, line: line === 0 ? undefined : line, index: indexes[number] ?? 0 }, others.get(number));
 }

@@ -9,7 +9,7 @@ import {
   type TransformStep,
 } from '../transform-log.js';
 import { createDuplicateFinder, fingerprintOf, type Duplicate } from './finder.js';
-import { finderOf, leakageError } from './leakage.js';
+import { describeMatch, finderOf, leakageError, onlyLeak } from './leakage.js';
 import { deduplicateSchema, type DeduplicateOptions } from './options.js';
 
 const describe = ({ kind, of, similarity }: Duplicate): string =>
@@ -19,7 +19,8 @@ const describe = ({ kind, of, similarity }: Duplicate): string =>
 
 /**
  * Creates a transform that removes conversations which repeat an earlier one. With `against`, it also removes
- * conversations that repeat evaluation data, or throws DATA_LEAKAGE; it then applies to training data only.
+ * conversations that repeat evaluation data, as a whole, in an exchange or in a long reply, or throws DATA_LEAKAGE; it
+ * then applies to training data only.
  */
 export function createDeduplicateTransform(
   options: Partial<DeduplicateOptions> = {},
@@ -35,9 +36,8 @@ export function createDeduplicateTransform(
     return (fingerprint, origin, log) => {
       const leak = held?.find(fingerprint) ?? null;
       if (leak) {
-        if (all.onLeak === 'error')
-          throw leakageError({ count: 1, first: [{ train: origin, eval: leak.of, similarity: leak.similarity }] });
-        log.remove({ origin }, 'in-evaluation-data', describe(leak));
+        if (all.onLeak === 'error') throw leakageError(onlyLeak(origin, leak));
+        log.remove({ origin }, 'in-evaluation-data', describeMatch(leak));
         return false;
       }
       const duplicate = own.find(fingerprint);
@@ -51,7 +51,7 @@ export function createDeduplicateTransform(
   };
   const step: TransformStep = {
     kind: 'filter',
-    fingerprint: (conversation) => fingerprintOf(conversation, all),
+    fingerprint: (conversation) => fingerprintOf(conversation, { ...all, units: all.against.length > 0 }),
     begin,
   };
   const transform = createTransform('deduplicate', step, recipeOf('deduplicate', all, baseFolder, all.against));

@@ -1,6 +1,7 @@
 import type { Conversation, HeldOutShare } from '@whetstone/core/contract';
 import { stringifyExact } from '@whetstone/core/util';
 import { comparablePart, hashText } from '../duplicates/fingerprint.js';
+import { AUGMENTATION_COLUMN, AUGMENTED_BEFORE, SPLIT_NAME } from '../order.js';
 import { createTransform, TRANSFORMS_VERSION, type ReportingTransform } from '../transform-log.js';
 
 /** The number of values of `hashText`. */
@@ -22,8 +23,9 @@ function isHeldOut(conversation: Conversation, { share, seed }: Omit<HeldOutShar
 export function createSplit(options: HeldOutShare): ReportingTransform {
   const { part, share, seed } = options;
   return createTransform(
-    'data.evalShare',
+    SPLIT_NAME,
     () => (conversation, log) => {
+      if (typeof conversation.columns?.[AUGMENTATION_COLUMN] === 'string') log.changed(AUGMENTED_BEFORE);
       const side = isHeldOut(conversation, options) ? 'eval' : 'train';
       if (side === part) return conversation;
       // What the evaluation data leaves out is the training data: only the other removal is reported.
