@@ -80,9 +80,9 @@ declare module '@whetstone/core/contract' {
          */
         readonly name: string;
         /**
-         * Files, folders or globs.
+         * A file, a folder, a glob, or a list of them. Relative paths start from the folder of the configuration.
          */
-        readonly path: readonly string[];
+        readonly path: string | readonly string[];
         /**
          * The layout of the rows.
          *
@@ -279,11 +279,11 @@ declare module '@whetstone/core/contract' {
        */
       readonly shingle?: number;
       /**
-       * Files of evaluation data that must not be repeated.
+       * Files of evaluation data that must not be repeated: a path, or a list of paths.
        *
        * @default [ ]
        */
-      readonly against?: readonly string[];
+      readonly against?: string | readonly string[];
       /**
        * What happens to a conversation that repeats evaluation data.
        *
@@ -293,9 +293,9 @@ declare module '@whetstone/core/contract' {
     };
     readonly 'data-transform decontaminate': {
       /**
-       * Benchmark files, in any supported layout.
+       * Benchmark files, in any supported layout: a path, or a list of paths.
        */
-      readonly benchmarks: readonly string[];
+      readonly benchmarks: string | readonly string[];
       /**
        * Consecutive words in common that count as an overlap; a Chinese, Japanese or Korean character is a word.
        *
@@ -311,7 +311,7 @@ declare module '@whetstone/core/contract' {
        */
       readonly column?: string;
       /**
-       * Number of clusters; null for 2 to 10, depending on the number of conversations.
+       * Number of clusters, at least one for each script; null for 2 to 10, depending on the number of conversations.
        */
       readonly count?: number | null;
       /**

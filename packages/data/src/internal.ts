@@ -14,5 +14,5 @@ export { rowOf } from './versions/row-of.js';
 export { checkUnreadable, enforceUnreadableLimit } from './sources/unreadable.js';
 export { findLeaks, leakageError, type LeakFindings } from './transforms/duplicates/leakage.js';
 export { orderWarnings } from './transforms/order.js';
-export { diffData } from './versions/diff.js';
+export { diffData, type DataDiff, type RepeatedOrigin } from './versions/diff.js';
 export { DATA_MANIFEST_VERSION, diffManifests, type DataManifest } from './versions/manifest.js';

@@ -1,12 +1,15 @@
 import { join } from 'node:path';
 import { WhetstoneError, type Conversation, type DataSource, type Origin } from '@whetstone/core/contract';
+import { stringifyExact } from '@whetstone/core/util';
 import { checkFormatVersion, readTextIfPresent } from '@whetstone/core/files';
 import {
   checkUnreadable,
   DATA_MANIFEST_VERSION,
   diffData,
   diffManifests,
+  type DataDiff,
   type DataManifest,
+  type RepeatedOrigin,
 } from '@whetstone/data/internal';
 import { createConversationSource } from '@whetstone/data';
 import type { LayoutName } from '@whetstone/data/choices';
@@ -97,42 +100,81 @@ export async function dataDiff(before: string, after: string, options: DataOptio
 
   const sources = [await read(before, options), await read(after, options)] as const;
   const diff = await diffData(...sources);
-  const { unchanged, added, removed, changed } = diff;
+  const { unchanged, added, removed, changed, otherwiseEqual } = diff;
+  const counts = { added: sumOf(added), removed: sumOf(removed) };
+  const paired = unchanged + changed.length + otherwiseEqual.length;
   const unreadable = { before: sources[0].unreadable.length, after: sources[1].unreadable.length };
-  tellUnreadable(before, sources[0], unchanged + removed.length + changed.length, terminal);
-  tellUnreadable(after, sources[1], unchanged + added.length + changed.length, terminal);
+  tellUnreadable(before, sources[0], paired + counts.removed, terminal);
+  tellUnreadable(after, sources[1], paired + counts.added, terminal);
   terminal.line(
     table([
       ['unchanged', String(unchanged)],
-      ['added', String(added.length)],
-      ['removed', String(removed.length)],
+      ['added', String(counts.added)],
+      ['removed', String(counts.removed)],
       ['answered otherwise', String(changed.length)],
+      ['other columns or fields', String(otherwiseEqual.length)],
     ]),
   );
-  const listed = {
-    removed: removed.slice(0, LISTED),
-    added: added.slice(0, LISTED),
-    changed: changed.slice(0, LISTED),
-  };
-  const was = await textsOf(sources[0], [...listed.removed, ...listed.changed.map((pair) => pair.before)]);
-  const is = await textsOf(sources[1], [...listed.added, ...listed.changed.map((pair) => pair.after)]);
+  await listChanges(diff, sources, terminal);
+  terminal.result({ ...diff, unreadable });
+}
+
+const sumOf = (groups: readonly RepeatedOrigin[]): number => groups.reduce((sum, { count }) => sum + count, 0);
+
+/** Lists the first changes of each kind. Equal conversations are one line. */
+async function listChanges(
+  { added, removed, changed, otherwiseEqual }: DataDiff,
+  [before, after]: readonly [DataSource, DataSource],
+  terminal: Terminal,
+): Promise<void> {
+  const { red, green, yellow } = terminal.paint;
+  const pairs = [...changed.slice(0, LISTED), ...otherwiseEqual.slice(0, LISTED)];
+  const was = await textsOf(before, [...removed.slice(0, LISTED), ...pairs.map((pair) => pair.before)]);
+  const is = await textsOf(after, [...added.slice(0, LISTED), ...pairs.map((pair) => pair.after)]);
   const positionOf = ({ file, line, index }: Origin): string => `${file ?? ''}:${line ?? index + 1}`;
   const turn = (conversation: Conversation | undefined, at: number): string =>
     short(conversation?.messages.at(at)?.content ?? '');
-  const more = (count: number): void => (count > LISTED ? terminal.line(`  and ${count - LISTED} more`) : undefined);
-  for (const origin of listed.removed)
-    terminal.line(`${terminal.paint.red('-')} ${positionOf(origin)}  ${turn(was.get(keyOf(origin)), 0)}`);
-  more(removed.length);
-  for (const origin of listed.added)
-    terminal.line(`${terminal.paint.green('+')} ${positionOf(origin)}  ${turn(is.get(keyOf(origin)), 0)}`);
-  more(added.length);
-  for (const pair of listed.changed) {
-    terminal.line(`${terminal.paint.yellow('~')} ${positionOf(pair.after)}  ${turn(is.get(keyOf(pair.after)), 0)}`);
-    terminal.line(`    ${terminal.paint.red('-')} ${turn(was.get(keyOf(pair.before)), -1)}`);
-    terminal.line(`    ${terminal.paint.green('+')} ${turn(is.get(keyOf(pair.after)), -1)}`);
+  const more = (count: number): void => (count > 0 ? terminal.line(`  and ${count} more`) : undefined);
+  const times = (count: number): string => (count === 1 ? '' : `  (${count} times)`);
+  for (const [sign, groups, texts] of [
+    [red('-'), removed, was],
+    [green('+'), added, is],
+  ] as const) {
+    for (const origin of groups.slice(0, LISTED))
+      terminal.line(`${sign} ${positionOf(origin)}  ${turn(texts.get(keyOf(origin)), 0)}${times(origin.count)}`);
+    more(sumOf(groups.slice(LISTED)));
   }
-  more(changed.length);
-  terminal.result({ ...diff, unreadable });
+  for (const pair of changed.slice(0, LISTED)) {
+    terminal.line(`${yellow('~')} ${positionOf(pair.after)}  ${turn(is.get(keyOf(pair.after)), 0)}`);
+    terminal.line(`    ${red('-')} ${turn(was.get(keyOf(pair.before)), -1)}`);
+    terminal.line(`    ${green('+')} ${turn(is.get(keyOf(pair.after)), -1)}`);
+  }
+  more(changed.length - LISTED);
+  for (const pair of otherwiseEqual.slice(0, LISTED)) {
+    terminal.line(`${yellow('~')} ${positionOf(pair.after)}  ${turn(is.get(keyOf(pair.after)), 0)}`);
+    for (const change of settingChanges(was.get(keyOf(pair.before)), is.get(keyOf(pair.after))))
+      terminal.line(`    ${change}`);
+  }
+  more(otherwiseEqual.length - LISTED);
+}
+
+/** Describes the columns and fields of messages in which two conversations with the same texts differ. */
+function settingChanges(before: Conversation | undefined, after: Conversation | undefined): string[] {
+  const settingsOf = (conversation: Conversation | undefined): ReadonlyMap<string, string> =>
+    new Map(
+      [
+        ...Object.entries(conversation?.columns ?? {}),
+        ['tools', conversation?.tools] as const,
+        ['chat_template_kwargs', conversation?.templateVariables] as const,
+        ...(conversation?.messages ?? []).flatMap((message, at) =>
+          Object.entries(message).map(([name, value]) => [`messages[${at}].${name}`, value] as const),
+        ),
+      ].flatMap(([name, value]) => (value === undefined ? [] : [[name, stringifyExact(value)] as const])),
+    );
+  const [old, young] = [settingsOf(before), settingsOf(after)];
+  return [...new Set([...old.keys(), ...young.keys()])]
+    .filter((name) => old.get(name) !== young.get(name))
+    .map((name) => `${name}: ${short(old.get(name) ?? 'absent')} → ${short(young.get(name) ?? 'absent')}`);
 }
 
 function diffRuns(before: Manifests, after: Manifests, terminal: Terminal): void {

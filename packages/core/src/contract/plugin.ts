@@ -225,6 +225,8 @@ export interface BatchSourceDependencies {
   readonly qualityGate?: QualityGate | null;
   /** Ends reading with `INTERRUPTED` when it is aborted. */
   readonly signal?: AbortSignal;
+  /** What the data is, in messages: `replay data`; by default `train data` or `eval data`. */
+  readonly title?: string;
 }
 
 /** One part of data of which a share is held out for evaluation. */

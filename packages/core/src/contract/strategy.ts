@@ -58,10 +58,16 @@ export interface StrategyRun {
    * @param data a path, a glob, a list of them, or a data source: the forms of `data.train` in a configuration
    * @param options.shuffled shuffles the conversations once, by the run's seed; false by default
    * @param options.learned true if the data is used for training; it must then not contain the evaluation data
+   * @param options.title what the data is, in messages: `replay data`; `further data` by default
    */
   readonly openData?: (
     data: Json,
-    options: { readonly batchSize: number; readonly shuffled?: boolean; readonly learned?: boolean },
+    options: {
+      readonly batchSize: number;
+      readonly shuffled?: boolean;
+      readonly learned?: boolean;
+      readonly title?: string;
+    },
   ) => Promise<BatchSource>;
 }
 

@@ -39,6 +39,24 @@ test('applies the transforms, logs what they did, and creates a manifest', async
   });
 });
 
+test('the log names the data, and a name with the separator of its list is quoted', async () => {
+  const { logger, lines } = recorder();
+  await createBatchSourceFactory().create(
+    sourceOf(
+      ['law, tax', ...Array.from({ length: 5 }, () => 'sport')].map((topic, index) => ({
+        ...chat(`a${index}`, 'b'),
+        columns: { topic },
+      })),
+    ),
+    { ...dependencies, logger, title: 'replay data' },
+    { ...defaultBatchOptions, purpose: 'eval', balance: { by: 'topic', temperature: 1000, maxRepeats: 3 } },
+  );
+  expect(lines).toEqual([
+    expect.stringMatching(/^info: replay data: 6 of 6 conversations/),
+    'info: replay data: an epoch draws 3 of 1 "law, tax", 3 of 5 sport',
+  ]);
+});
+
 test('transforms for training data are not applied to evaluation data', async () => {
   const { logger } = recorder();
   const nothing: DataTransform = {

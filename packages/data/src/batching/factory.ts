@@ -57,9 +57,11 @@ export function createBatchSourceFactory({
         signal,
         heldOut,
         qualityGate = null,
+        title: given,
       },
       { purpose, ...options },
     ) {
+      const title = given ?? `${purpose} data`;
       const applied = transforms.flatMap((transform, index) =>
         purpose === 'train' || transform.trainOnly !== true ? [{ transform, origin: transformOrigins[index] }] : [],
       );
@@ -80,8 +82,8 @@ export function createBatchSourceFactory({
         heldOut: heldOut && heldOutOf(heldOut),
         signal,
         onNote: (message) => logger.info(message),
-        onThreads: (count) => logger.info(`${purpose} data: read on ${count} worker thread${count === 1 ? '' : 's'}`),
-        onProgress: createProgressLines(purpose, logger),
+        onThreads: (count) => logger.info(`${title}: read on ${count} worker thread${count === 1 ? '' : 's'}`),
+        onProgress: createProgressLines(title, logger),
       });
       const augmentedBefore = splitWarning(transformed.reports);
       if (augmentedBefore !== null) logger.warn(augmentedBefore);
@@ -95,7 +97,7 @@ export function createBatchSourceFactory({
         const { enforceGate } = await import('../report/gate.js');
         enforceGate(
           await analyseData({
-            title: `${purpose} data`,
+            title,
             source: transformed,
             tokenizing: { tokenizer, renderer },
             options,
@@ -104,7 +106,7 @@ export function createBatchSourceFactory({
           qualityGate,
         );
       }
-      for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${purpose} data: ${line}`);
+      for (const line of describeSummary(batches.summary, transformed.reports)) logger.info(`${title}: ${line}`);
       const manifest = await createManifest({
         summary: batches.summary,
         reports: transformed.reports,

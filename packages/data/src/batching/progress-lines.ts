@@ -16,11 +16,11 @@ export function progressLine({ share, conversations, secondsLeft }: ReadingProgr
 }
 
 /** Creates a function that logs the progress of reading every few seconds. */
-export function createProgressLines(purpose: string, logger: Logger): (progress: ReadingProgress) => void {
+export function createProgressLines(title: string, logger: Logger): (progress: ReadingProgress) => void {
   let next = EVERY_SECONDS;
   return (progress) => {
     if (progress.seconds < next) return;
     next = progress.seconds + EVERY_SECONDS;
-    logger.info(`${purpose} data: ${progressLine(progress)}`);
+    logger.info(`${title}: ${progressLine(progress)}`);
   };
 }

@@ -15,9 +15,12 @@ export interface BatchSourceSummary extends DataSummary {
   readonly groups?: readonly GroupShare[];
 }
 
+/** A name from the data, which may contain the separator of a list. */
+const listed = (name: string): string => (/[,;"]/.test(name) ? JSON.stringify(name) : name);
+
 const list = (counts: Readonly<Partial<Record<string, number>>>): string =>
   Object.entries(counts)
-    .map(([name, count]) => `${count} ${name}`)
+    .map(([name, count]) => `${count} ${listed(name)}`)
     .join(', ');
 
 /** Describes what was read, changed and dropped, and why, in lines for the log. Everything dropped is listed. */
@@ -49,7 +52,7 @@ export function describeSummary(summary: BatchSourceSummary, reports: readonly T
     lines.push(`${withoutTargets} conversations have no target tokens (${list(withoutTargetsByCause)})`);
   if (summary.groups) {
     const draws = summary.groups.map(
-      (group) => `${group.drawn} of ${group.samples} ${group.name || 'without a group'}`,
+      (group) => `${group.drawn} of ${group.samples} ${listed(group.name) || 'without a group'}`,
     );
     lines.push(`an epoch draws ${draws.join(', ')}`);
   }

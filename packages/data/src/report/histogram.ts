@@ -11,8 +11,14 @@ export interface Histogram {
 }
 
 /** Returns the value below which the given share of sorted values is. */
-export function quantile(sorted: ArrayLike<number>, share: number): number {
+function quantile(sorted: ArrayLike<number>, share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
+}
+
+/** Returns the median of sorted values: the middle one, or the mean of the two middle ones. */
+export function medianOf(sorted: ArrayLike<number>): number {
+  const middle = sorted.length / 2;
+  return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2;
 }
 
 /** Returns a bin width of 1, 2 or 5 times a power of ten that results in at most `bins` bins. */
@@ -44,5 +50,5 @@ export function histogramOf(values: ArrayLike<number>, bins = 24, integers = tru
   const bounds = Array.from({ length: number + 1 }, (_, index) =>
     index === number ? Math.max(largest, first + number * width) : first + index * width,
   );
-  return { bounds, counts, count, mean, smallest, median: quantile(sorted, 0.5), p95: quantile(sorted, 0.95), largest };
+  return { bounds, counts, count, mean, smallest, median: medianOf(sorted), p95: quantile(sorted, 0.95), largest };
 }

@@ -101,6 +101,14 @@ export interface Tokenizing {
 export const LISTED = 50;
 export const SHOWN_SAMPLES = 6;
 
+/** Counts the characters (code points) of all messages. */
+const charactersOf = ({ messages }: Conversation): number =>
+  messages.reduce((sum, message) => {
+    let characters = 0;
+    for (const _ of textOf(message)) characters++;
+    return sum + characters;
+  }, 0);
+
 /** Measures lengths in tokens, target tokens and truncation. */
 function measureTokens(
   conversations: readonly Conversation[],
@@ -188,7 +196,7 @@ export function createMeasure(
       conversations: conversations.length,
       messages: conversations.reduce((sum, { messages }) => sum + messages.length, 0),
       turns: Int32Array.from(conversations, ({ messages }) => messages.filter(({ role }) => role !== 'system').length),
-      characters: Int32Array.from(texts, (text) => text.length),
+      characters: Int32Array.from(conversations, charactersOf),
       languages: countBy(texts.map(languageOf)),
       topicColumns: countBy(conversations.map(topicColumnOf)),
       words,

@@ -28,6 +28,16 @@ const analyse = () =>
     options: { maxLength: 60 },
   });
 
+test.each([
+  [[1, 2, 3, 10], 2.5],
+  [[4, 2], 3],
+  [[3, 1, 2], 2],
+  [[7], 7],
+  [[], 0],
+])('the median of %j is the middle value, or the mean of the two middle ones', (values, median) => {
+  expect(histogramOf(values).median).toBe(median);
+});
+
 describe('the report', () => {
   test('counts, finds duplicates, contradictions and languages', async () => {
     const report = await analyse();
@@ -42,6 +52,15 @@ describe('the report', () => {
     ).toEqual([3]);
     expect(report.worst[0]?.origin.line).toBe(6);
     expect(report.tokens).toMatchObject({ truncated: 4, supervision: { turns: 6, withoutStop: { count: 0 } } });
+  });
+
+  test('counts characters without what joins messages, as code points', async () => {
+    const report = await analyseData({
+      title: 'Characters',
+      source: sourceOf([chat('abc', 'de'), chat('你好', '😀'), chat('x', 'yz'), chat('1', '2')]),
+    });
+    // 5, 3, 3 and 2; the two middle values are 3 and 3.
+    expect(report.characters).toMatchObject({ smallest: 2, largest: 5, median: 3, mean: 13 / 4 });
   });
 
   test('as an HTML page: text is escaped, nothing is loaded, target tokens are marked', async () => {

@@ -216,6 +216,12 @@ svg rect {
   max-height: 420px;
   overflow-y: auto;
 }
+.scroll + .none {
+  margin: 10px 0 0;
+}
+.scroll:has(+ .none) {
+  border-bottom: 1px solid var(--line);
+}
 table {
   border-collapse: collapse;
   width: 100%;

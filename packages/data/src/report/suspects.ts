@@ -5,7 +5,7 @@ import { HashMap } from '../transforms/duplicates/hash-map.js';
 import { createOriginList } from '../transforms/duplicates/origin-list.js';
 import { createSketchStore } from '../transforms/duplicates/sketch-store.js';
 import { shingleHashes, sketchOf, sketchSimilarity } from '../transforms/duplicates/min-hash.js';
-import { quantile } from './histogram.js';
+import { medianOf } from './histogram.js';
 import { previewOf } from './preview.js';
 
 /**
@@ -84,12 +84,8 @@ export function outlyingLosses(
   deviations = 5,
 ): Suspect[] {
   const sorted = losses.map(({ loss }) => loss).sort((a, b) => a - b);
-  const median = quantile(sorted, 0.5);
-  const spread =
-    quantile(
-      sorted.map((loss) => Math.abs(loss - median)).sort((a, b) => a - b),
-      0.5,
-    ) * 1.4826;
+  const median = medianOf(sorted);
+  const spread = medianOf(sorted.map((loss) => Math.abs(loss - median)).sort((a, b) => a - b)) * 1.4826;
   const limit = median + deviations * Math.max(spread, 0.05);
   return losses.flatMap(({ conversation, origin, loss }) => {
     if (loss <= limit) return [];

@@ -1,5 +1,5 @@
 import type { Conversation } from '@whetstone/core/contract';
-import { clusterTopics, termCounts } from '../transforms/topics/clusters.js';
+import { clusterTopics, topicDocument } from '../transforms/topics/clusters.js';
 
 interface Topic {
   readonly name: string;
@@ -36,7 +36,7 @@ export function balanceOf(counts: readonly number[]): number {
 
 /** Clusters a sample of conversations. */
 function clustersOf(sample: readonly Conversation[]): Topic[] {
-  const found = clusterTopics(sample.map(termCounts));
+  const found = clusterTopics(sample.map(topicDocument));
   return found === null
     ? []
     : found.names

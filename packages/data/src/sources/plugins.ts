@@ -15,19 +15,21 @@ const columnProperties = Object.fromEntries(
   COLUMN_NAMES.map((name) => [name, { type: 'string', minLength: 1 }]),
 ) as Readonly<Record<ColumnName, { readonly type: 'string'; readonly minLength: 1 }>>;
 
+const pathSchema = {
+  description:
+    'A file, a folder, a glob, or a list of them. Relative paths start from the folder of the configuration.',
+  anyOf: [
+    { type: 'string', minLength: 1 },
+    { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 } },
+  ],
+} as const;
+
 const configSchema = {
   type: 'object',
   required: ['path'],
   additionalProperties: false,
   properties: {
-    path: {
-      description:
-        'A file, a folder, a glob, or a list of them. Relative paths start from the folder of the configuration.',
-      anyOf: [
-        { type: 'string', minLength: 1 },
-        { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 } },
-      ],
-    },
+    path: pathSchema,
     layout: {
       description: 'The layout of the rows; by default it is detected for each file.',
       enum: ['auto', ...LAYOUT_NAMES],
@@ -119,12 +121,7 @@ export const mixture = definePlugin({
           required: ['name', 'path'],
           properties: {
             name: { type: 'string', minLength: 1, description: 'The name of the source, as used in the balance.' },
-            path: {
-              type: 'array',
-              minItems: 1,
-              items: { type: 'string', minLength: 1 },
-              description: 'Files, folders or globs.',
-            },
+            path: pathSchema,
             layout: { enum: ['auto', ...LAYOUT_NAMES], default: 'auto', description: 'The layout of the rows.' },
             columns: {
               description: 'Names of the columns in the files.',

@@ -42,7 +42,7 @@ test('a manifest describes the data, and a diff of manifests the changes', async
     transforms: [
       {
         name: 'deduplicate',
-        version: 3,
+        version: 4,
         options: { near: true, threshold: 0.7 },
         conversationsIn: 3,
         conversationsOut: 2,
@@ -66,12 +66,39 @@ test('a manifest describes the data, and a diff of manifests the changes', async
   expect(changed.find(({ path }) => path === 'options.seed')).toEqual({ path: 'options.seed', before: 42, after: 7 });
 });
 
-test('the diff of two versions of a data set counts conversations', async () => {
-  const before = sourceOf([chat('a', '1'), chat('a', '1'), chat('b', '2'), chat('c', '3')]);
+test('the diff of two versions of a data set counts conversations, and lists equal ones once', async () => {
+  const before = sourceOf([chat('a', '1'), chat('a', '1'), chat('a', '1'), chat('b', '2'), chat('c', '3')]);
   const after = sourceOf([chat('d', '4'), chat('b', 'two'), chat('a', '1')]);
   const diff = await diffData(before, after);
   expect(diff.unchanged).toBe(1);
-  expect(diff.added.map(({ index }) => index)).toEqual([0]);
-  expect(diff.changed.map(({ before: one, after: other }) => [one.index, other.index])).toEqual([[2, 1]]);
-  expect(diff.removed.map(({ index }) => index)).toEqual([1, 3]);
+  expect(diff.added.map(({ index, count }) => [index, count])).toEqual([[0, 1]]);
+  expect(diff.changed.map(({ before: one, after: other }) => [one.index, other.index])).toEqual([[3, 1]]);
+  expect(diff.removed.map(({ index, count }) => [index, count])).toEqual([
+    [1, 2],
+    [4, 1],
+  ]);
+  expect(diff.otherwiseEqual).toEqual([]);
+});
+
+test('the diff finds columns and fields that steer training', async () => {
+  const [plain, heavy] = [chat('a', '1'), chat('b', '2')];
+  const weighted = { ...heavy, messages: heavy.messages.map((message) => ({ ...message, weight: 0.5 })) };
+  const diff = await diffData(
+    sourceOf([
+      { ...plain, columns: { topic: 'law', level: 1 } },
+      heavy,
+      { ...chat('c', '3'), columns: { x: 1, y: 2 } },
+    ]),
+    sourceOf([
+      { ...plain, columns: { topic: 'tax', level: 1 } },
+      weighted,
+      { ...chat('c', '3'), columns: { y: 2, x: 1 } },
+    ]),
+  );
+  // The order of columns is not a change.
+  expect(diff).toMatchObject({ unchanged: 1, added: [], removed: [], changed: [] });
+  expect(diff.otherwiseEqual.map(({ before, after }) => [before.index, after.index])).toEqual([
+    [0, 0],
+    [1, 1],
+  ]);
 });

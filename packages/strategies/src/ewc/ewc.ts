@@ -39,7 +39,7 @@ async function openBatches(options: ResolvedOptions, run: StrategyRun): Promise<
       place: { path: 'companions' },
       hint: 'Set fisherFile, or pass batches to the strategy.',
     });
-  return run.openData(options.data, { batchSize: options.batchSize, shuffled: true });
+  return run.openData(options.data, { batchSize: options.batchSize, shuffled: true, title: 'ewc data' });
 }
 
 const disposeAll = (...maps: readonly ReadonlyMap<string, Tensor>[]): void => {

@@ -42,7 +42,7 @@ async function openBatches(options: ResolvedOptions, run: StrategyRun): Promise<
       place: { path: 'companions' },
       hint: 'Set bufferFile, or pass batches to the strategy.',
     });
-  return run.openData(options.data, { batchSize: 8, learned: true });
+  return run.openData(options.data, { batchSize: 8, learned: true, title: 'replay data' });
 }
 
 /**

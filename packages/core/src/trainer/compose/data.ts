@@ -170,7 +170,7 @@ export async function composeData(
  */
 const openFurtherData =
   ({ config, openPlugin }: ConfigResolution, services: Services): NonNullable<StrategyRun['openData']> =>
-  async (data, { batchSize, shuffled = false, learned = false }) => {
+  async (data, { batchSize, shuffled = false, learned = false, title = 'further data' }) => {
     const further = furtherData(data, config.data.train);
     const { plugin, options } = await openPlugin('data-source', further.use, further.options, ['data']);
     const { maker } = await services.resolve(PLUGINS);
@@ -179,7 +179,7 @@ const openFurtherData =
     return batchesOf(
       services,
       source,
-      { logger: services.get(LOGGER), transforms: await services.resolve(TRANSFORMS), ...heldOut },
+      { logger: services.get(LOGGER), transforms: await services.resolve(TRANSFORMS), title, ...heldOut },
       { ...batchOptions(config, 'eval'), batchSize, shuffleDataset: shuffled },
     );
   };

@@ -7,10 +7,11 @@ export const decontaminateSchema = {
   required: ['benchmarks'],
   properties: {
     benchmarks: {
-      type: 'array',
-      minItems: 1,
-      items: { type: 'string', minLength: 1 },
-      description: 'Benchmark files, in any supported layout.',
+      anyOf: [
+        { type: 'string', minLength: 1 },
+        { type: 'array', minItems: 1, items: { type: 'string', minLength: 1 } },
+      ],
+      description: 'Benchmark files, in any supported layout: a path, or a list of paths.',
     },
     words: {
       type: 'integer',

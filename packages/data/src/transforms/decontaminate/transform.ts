@@ -60,6 +60,6 @@ export function createDecontaminateTransform(
         return null;
       };
     },
-    recipeOf('decontaminate', { benchmarks, words }, baseFolder, benchmarks),
+    recipeOf('decontaminate', { benchmarks, words }, baseFolder, [benchmarks].flat()),
   );
 }

@@ -27,10 +27,12 @@ export const deduplicateSchema = {
       description: 'Characters per shingle; half as many for Chinese, Japanese and Korean.',
     },
     against: {
-      type: 'array',
-      items: { type: 'string', minLength: 1 },
+      anyOf: [
+        { type: 'string', minLength: 1 },
+        { type: 'array', items: { type: 'string', minLength: 1 } },
+      ],
       default: [],
-      description: 'Files of evaluation data that must not be repeated.',
+      description: 'Files of evaluation data that must not be repeated: a path, or a list of paths.',
     },
     onLeak: {
       enum: ['error', 'drop'],

@@ -54,7 +54,11 @@ export function createDeduplicateTransform(
     fingerprint: (conversation) => fingerprintOf(conversation, { ...all, units: all.against.length > 0 }),
     begin,
   };
-  const transform = createTransform('deduplicate', step, recipeOf('deduplicate', all, baseFolder, all.against));
+  const transform = createTransform(
+    'deduplicate',
+    step,
+    recipeOf('deduplicate', all, baseFolder, [all.against].flat()),
+  );
   return {
     trainOnly: all.against.length > 0,
     transform: transform.transform,

@@ -16,7 +16,8 @@ export const topicSchema = {
       minimum: 2,
       maximum: 100,
       default: null,
-      description: 'Number of clusters; null for 2 to 10, depending on the number of conversations.',
+      description:
+        'Number of clusters, at least one for each script; null for 2 to 10, depending on the number of conversations.',
     },
     sample: {
       type: 'integer',

@@ -78,6 +78,21 @@ describe('topics of raw data', () => {
     expect(new Set(sampled.map((topic, index) => `${String(topic)} ${String(found[index])}`)).size).toBe(3);
   });
 
+  test('of one script each, also if there are fewer clusters than scripts or few texts of one', async () => {
+    const russian = Array.from({ length: 3 }, (_, index) => chat(`Где моя посылка ${index}?`, 'Посылка в пути.'));
+    const all = [...conversations, ...russian];
+    const found = await topicsOf(all, { count: 2 });
+    const scriptsOf = new Map<unknown, Set<string>>();
+    for (const [index, topic] of found.entries()) {
+      const text = JSON.stringify(all[index]?.messages.map(({ content }) => content));
+      const script = /\p{Script=Han}/u.test(text) ? 'Han' : /\p{Script=Cyrillic}/u.test(text) ? 'Cyrillic' : 'Latin';
+      scriptsOf.set(topic, (scriptsOf.get(topic) ?? new Set()).add(script));
+    }
+    expect([...scriptsOf.values()].map((scripts) => [...scripts]).sort()).toEqual([['Cyrillic'], ['Han'], ['Latin']]);
+    // The separator of the list that prints them is no part of a name.
+    for (const topic of scriptsOf.keys()) expect(topic).toMatch(/^[^,;]+$/);
+  });
+
   test('do not replace an existing column, and are "various" for too few conversations', async () => {
     const own = conversations.map((conversation, index) =>
       index < 5 ? { ...conversation, columns: { topic: 'mine' } } : conversation,

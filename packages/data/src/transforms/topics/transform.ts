@@ -1,7 +1,7 @@
 import { defaultsOf, type Conversation, type DataTransform, type TransformReport } from '@whetstone/core/contract';
 import { createReservoir } from '../../report/reservoir.js';
 import { createLog } from '../transform-log.js';
-import { clusterTopics, termCounts, usualCount } from './clusters.js';
+import { clusterTopics, topicDocument, usualCount } from './clusters.js';
 import { topicSchema, type TopicOptions } from './options.js';
 import { createSpool } from './spool.js';
 
@@ -32,7 +32,7 @@ export function createTopicTransform(
           spool.add(conversation);
           if (conversation.columns?.[column] === undefined) drawn.add(conversation);
         }
-        const documents = drawn.sample.map(termCounts);
+        const documents = drawn.sample.map(topicDocument);
         const clusters = clusterTopics(documents, count ?? usualCount(documents.length));
         for await (const conversation of spool.read()) {
           current.out();
@@ -40,7 +40,7 @@ export function createTopicTransform(
             yield conversation;
             continue;
           }
-          const topic = clusters?.names[clusters.nearest(termCounts(conversation))] ?? UNKNOWN;
+          const topic = clusters?.names[clusters.nearest(topicDocument(conversation))] ?? UNKNOWN;
           current.changed(topic);
           yield { ...conversation, columns: { ...conversation.columns, [column]: topic } };
         }
