@@ -69,7 +69,8 @@ test(
             eval: 'eval.jsonl',
             leakage: 'off',
             transforms: [
-              { use: 'augment-synonyms', options: { dictionary: 'words.json', rate: 1 } },
+              // No copy is that much less likely: the model is asked, and rejects none.
+              { use: 'augment-synonyms', options: { dictionary: 'words.json', rate: 1, maxLossIncrease: 100 } },
               { use: 'augment-paraphrase', options: { endpoint, model: 'any', pauseSeconds: 0.01 } },
               { use: 'augment-paraphrase', options: { model: 'model', cacheFolder: 'local' } },
             ],

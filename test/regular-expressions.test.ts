@@ -75,7 +75,6 @@ const CREATED: readonly (readonly [start: string, bound: string])[] = [
   ['new RegExp( [ `(?:\\\\b${introduction}', 'names of at most three words'],
   ['new RegExp(`^(?:${addressees}', 'words at the beginning'],
   ['new RegExp(`${ENTITY_SLOT.source}', 'the expression ENTITY_SLOT, tried above'],
-  ['new RegExp(`(${ENTITY_SLOT.source})`', 'the expression ENTITY_SLOT, tried above'],
   ["new RegExp(ENTITY_SLOT, 'gu')", 'the expression ENTITY_SLOT, tried above'],
   ['new RegExp(`[^${BREAK}]*', 'tried with splitlines() of templates'],
   ['new RegExp(text.replace(', 'a literal text'],

@@ -23,6 +23,7 @@ import {
   REPLY_GENERATOR,
   SCHEDULE,
   TENSOR_BACKEND,
+  LOSS_METERS,
   TEXT_GENERATORS,
   TRAIN_DATA,
   TRAIN_SOURCE,
@@ -72,7 +73,7 @@ interface Replacement<T> {
   readonly config?: object;
   readonly services?: readonly ServiceRegistration[];
   /** `isOwned`: the run created the service with a factory. */
-  check(outcome: Outcome, isOwned: boolean): void;
+  check(outcome: Outcome, isOwned: boolean): void | Promise<void>;
 }
 
 const cpu: TensorBackendInfo = { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined };
@@ -341,6 +342,20 @@ const rows = [
     const open = () => Promise.reject(new Error('not asked'));
     return { service: open, check: ({ seen }) => expect(seen.context?.openGenerator).toBe(open) };
   }),
+  row(LOSS_METERS, () => {
+    const measured: unknown[] = [];
+    return {
+      service: async (model) => {
+        measured.push(typeof model === 'string' ? model : 'loaded');
+        return { measure: async () => [], dispose: () => {} };
+      },
+      check: async ({ seen }) => {
+        await seen.context?.openLossMeter?.(null);
+        await seen.context?.openLossMeter?.('other');
+        expect(measured).toEqual(['loaded', 'other']);
+      },
+    };
+  }),
   row(REPLY_GENERATOR, () => ({
     service: async (_, conversations) => conversations.map(({ messages }) => `to ${String(messages[0]?.content)}`),
     config: { evaluation: { metrics: ['recorded'] } },
@@ -402,7 +417,7 @@ describe('a service that an application registers', () => {
           ? provide(token, service)
           : // Messages are logged before anything is awaited.
             provideFactory(token, token === LOGGER ? create : async () => create());
-        check(await run(config, [...services, registration]), isOwned);
+        await check(await run(config, [...services, registration]), isOwned);
         expect(created).toBe(isOwned ? 1 : 0);
         // The run disposes these by their own methods, which the checks test.
         const disposesParts = token === LOADED_MODEL || token === LOGGERS;

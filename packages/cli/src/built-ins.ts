@@ -4,13 +4,23 @@ import {
   BACKEND_RESOLVER,
   BATCH_SOURCE_FACTORY,
   corePlugins,
+  LOSS_METERS,
   MODEL_LOADER,
   provide,
   REPLY_GENERATOR,
   TEXT_GENERATORS,
   type ServiceRegistration,
 } from '@whetstone/core';
-import type { BatchSourceFactory, ModelLoader, Plugin, ReplyGenerator, TextGenerator } from '@whetstone/core/contract';
+import type {
+  BatchSourceFactory,
+  LoadedModel,
+  LossMeter,
+  ModelLoader,
+  Plugin,
+  ReplyGenerator,
+  TensorBackendInfo,
+  TextGenerator,
+} from '@whetstone/core/contract';
 import { dataPlugins } from '@whetstone/data/plugins';
 import { metrics } from '@whetstone/evaluation/plugins';
 import type { GenerationOptions } from '@whetstone/models';
@@ -58,6 +68,18 @@ export async function openGenerator(model: string): Promise<TextGenerator> {
   };
 }
 
+/** Opens a loss meter for a model by its folder or name, or for a loaded one, which stays open. */
+export async function openLossMeter(model: string | LoadedModel, backend: TensorBackendInfo): Promise<LossMeter> {
+  const { createLossMeter } = await import('./loss-meter.js');
+  const loaded = typeof model === 'string' ? await loadModel(await findModelFolder(model)) : model;
+  return {
+    measure: createLossMeter({ ...loaded, backend }, loaded.model.maxLength),
+    dispose: () => {
+      if (typeof model === 'string') loaded.model.dispose();
+    },
+  };
+}
+
 /** Generates replies to several conversations in one batch: greedily, or as `sampling` says. */
 export const replyGenerator =
   (sampling: Omit<GenerationOptions, 'maxNewTokens'> = { temperature: 0 }): ReplyGenerator =>
@@ -98,6 +120,7 @@ export const builtInServices: readonly ServiceRegistration[] = [
   provide(BACKEND_RESOLVER, createBackendResolver()),
   provide(MODEL_LOADER, folderModelLoader),
   provide(TEXT_GENERATORS, openGenerator),
+  provide(LOSS_METERS, openLossMeter),
   provide(REPLY_GENERATOR, replyGenerator()),
   provide(BATCH_SOURCE_FACTORY, createLazyBatchSourceFactory()),
 ];

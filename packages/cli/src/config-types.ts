@@ -323,7 +323,8 @@ declare module '@whetstone/core/contract' {
     };
     readonly 'data-transform augment-synonyms': {
       /**
-       * A dictionary file, JSON or tab-separated text; null for WordNet (English).
+       * A dictionary file: lines of a word, a tab and its synonyms, separated by commas; or JSON, {"word":
+       * ["synonym"]}. Null for WordNet (English).
        */
       readonly dictionary?: string | null;
       /**
@@ -350,6 +351,15 @@ declare module '@whetstone/core/contract' {
        * @default [ ]
        */
       readonly protect?: readonly string[];
+      /**
+       * Rejects a copy if its changed messages have a mean loss per token, under a model, that is more than this above
+       * that of the original, in nats; null: no model is asked.
+       */
+      readonly maxLossIncrease?: number | null;
+      /**
+       * The model of maxLossIncrease: a model folder, or the name of a fetched model; null: the model that is trained.
+       */
+      readonly model?: string | null;
     };
     readonly 'data-transform augment-turns': {
       /**

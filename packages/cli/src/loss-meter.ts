@@ -1,9 +1,13 @@
 import { tidy } from '@tensorflow/tfjs-core';
 import { supervisedPositions } from '@whetstone/core/training';
-import type { Batch, Conversation, Example } from '@whetstone/core/contract';
+import type { Batch, Conversation, Example, LoadedModel, TensorBackendInfo } from '@whetstone/core/contract';
 import { crossEntropy } from '@whetstone/core/ops';
 import { createExampleMaker } from '@whetstone/data/internal';
-import type { OpenModel } from './open-model.js';
+
+/** A model on its backend. */
+interface MeasuredModel extends Pick<LoadedModel, 'model' | 'tokenizer' | 'renderer'> {
+  readonly backend: TensorBackendInfo;
+}
 
 /** Examples in one forward pass: few enough for the logits of long ones to fit into memory. */
 const TOGETHER = 8;
@@ -32,7 +36,7 @@ function batchOf(examples: readonly Example[], padTokenId: number): Batch {
  * none.
  */
 export function createLossMeter(
-  { model, tokenizer, renderer, backend }: OpenModel,
+  { model, tokenizer, renderer, backend }: MeasuredModel,
   maxLength: number,
 ): (conversations: readonly Conversation[]) => Promise<(number | null)[]> {
   const makeExample = createExampleMaker({ tokenizer, renderer }, { maxLength });

@@ -14,6 +14,7 @@ export {
   MODEL_LOADER,
   REPLY_GENERATOR,
   TENSOR_BACKEND,
+  LOSS_METERS,
   TEXT_GENERATORS,
   TRAIN_DATA,
 } from './contract/index.js';

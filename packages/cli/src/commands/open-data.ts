@@ -24,7 +24,7 @@ import { applyTransforms, createConversationSource } from '@whetstone/data';
 import { createBatchSourceFactory } from '@whetstone/data/batches';
 import type { LayoutName } from '@whetstone/data/choices';
 import { enforceUnreadableLimit, orderWarnings, type BatchOptions } from '@whetstone/data/internal';
-import { builtInPlugins, openGenerator } from '../built-ins.js';
+import { builtInPlugins, openGenerator, openLossMeter } from '../built-ins.js';
 import { terminalLogger, type Terminal } from '../terminal.js';
 import { configDefaults, sharedModules } from '../trainer.js';
 
@@ -86,14 +86,28 @@ const loaderFor = (baseFolder: string): Parameters<typeof resolveConfig>[1] => {
   };
 };
 
-const contextOf = (baseFolder: string, seed: number, terminal: Terminal): PluginContext => ({
+/** @param model the model of the configuration, which a run would train */
+const contextOf = (
+  baseFolder: string,
+  seed: number,
+  terminal: Terminal,
+  model: string | null = null,
+): PluginContext => ({
   logger: terminalLogger(terminal),
   seed,
   baseFolder,
   outputFolder: null,
-  openGenerator: async (model) => {
+  openGenerator: async (name) => {
     await resolveBackend({ name: 'auto', threads: null });
-    return openGenerator(model);
+    return openGenerator(name);
+  },
+  openLossMeter: async (given) => {
+    const measured = given ?? model;
+    if (measured === null)
+      throw new WhetstoneError('USAGE', 'Without a configuration there is no model that is trained.', {
+        expected: 'the option "model" of augment-synonyms, or a configuration in place of the files',
+      });
+    return openLossMeter(measured, await resolveBackend({ name: 'auto', threads: null }));
   },
 });
 
@@ -183,7 +197,7 @@ async function openStage(
   const use = part === 'train' || evalShare !== null ? train : evaluation;
   if (use === null) return null;
   const seed = config.training.dataSeed ?? config.training.seed;
-  const context = contextOf(config.baseFolder, config.training.seed, terminal);
+  const context = contextOf(config.baseFolder, config.training.seed, terminal, config.model.path);
   const source = (await pluginFor('data-source', use.use).create(use.options as never, context)) as DataSource;
   const transforms = (await createTransforms(resolution, context, part)).filter(
     ({ trainOnly }) => part === 'train' || trainOnly !== true,

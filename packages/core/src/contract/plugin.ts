@@ -38,6 +38,14 @@ export interface TextGenerator {
   dispose(): void;
 }
 
+/** Measures how likely a model finds conversations. */
+export interface LossMeter {
+  /** Returns the mean loss of each conversation's target tokens, in nats; null if it has none. */
+  measure(conversations: readonly Conversation[]): Promise<readonly (number | null)[]>;
+  /** Disposes the model, unless it is the one that is trained. */
+  dispose(): void;
+}
+
 /** The services and settings of a run that `create` of every plugin receives. */
 export interface PluginContext {
   readonly logger: Logger;
@@ -51,6 +59,11 @@ export interface PluginContext {
   readonly isSet?: (option: string) => boolean;
   /** Loads a model by its folder or name, to generate text. Absent if the application does not support it. */
   readonly openGenerator?: (model: string) => Promise<TextGenerator>;
+  /**
+   * Opens a model by its folder or name, or the model that is trained (null), to measure losses. Absent if the
+   * application does not support it.
+   */
+  readonly openLossMeter?: (model: string | null) => Promise<LossMeter>;
 }
 
 /** A source of conversations that can be read repeatedly, in the same order. */

@@ -5,7 +5,15 @@ import type { LoadedModel, ModelOutline } from './model.js';
 import type { Metric, ReplyGenerator } from './metric.js';
 import type { Optimizer, Schedule } from './optimizer.js';
 import type { TensorCluster, TensorCollective } from './workers.js';
-import type { BatchSourceFactory, DataSource, Logger, ModelLoader, ScheduleInputs, TextGenerator } from './plugin.js';
+import type {
+  BatchSourceFactory,
+  DataSource,
+  Logger,
+  LossMeter,
+  ModelLoader,
+  ScheduleInputs,
+  TextGenerator,
+} from './plugin.js';
 
 declare const service: unique symbol;
 
@@ -115,6 +123,14 @@ export const LOGGER = defineToken<Logger>('LOGGER');
 
 /** Loads models that generate text for plugins (paraphrases); null if the application does not support it (default). */
 export const TEXT_GENERATORS = defineToken<((model: string) => Promise<TextGenerator>) | null>('TEXT_GENERATORS');
+
+/**
+ * Opens loss meters for plugins (veto of augmented copies), for a model by its folder or name or for a loaded one; null
+ * if the application does not support it (default).
+ */
+export const LOSS_METERS = defineToken<
+  ((model: string | LoadedModel, backend: TensorBackendInfo) => Promise<LossMeter>) | null
+>('LOSS_METERS');
 
 /** Generates replies of the trained model to the evaluation data. Needed only by metrics of replies. */
 export const REPLY_GENERATOR = defineToken<ReplyGenerator>('REPLY_GENERATOR');

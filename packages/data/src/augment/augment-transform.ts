@@ -25,7 +25,7 @@ export interface AugmentTransform extends DataTransform {
 }
 
 /** What a method of augmentation does in a pass. */
-export interface AugmentMethod {
+interface AugmentMethod {
   /** Called at the start of a pass. */
   begin(): Augment | Promise<Augment>;
   /** Called at the end of a pass, also if the pass is abandoned. */
@@ -78,7 +78,8 @@ async function* mapInOrder<T, R>(
 /**
  * Creates a transform that yields every conversation, followed by the conversations that are derived from it, in the
  * order of the data. The random numbers depend on the index of the conversation, so that the result does not depend on
- * other conversations. A copy that equals an earlier conversation is left out and counted.
+ * other conversations. A copy that equals an earlier conversation is left out and counted, also one that the data has
+ * already.
  */
 export function createAugmentTransform(kind: string, seed: number, method: AugmentMethod): AugmentTransform {
   const name = `augment-${kind}`;
@@ -99,14 +100,17 @@ export function createAugmentTransform(kind: string, seed: number, method: Augme
         });
         for await (const { conversation, made } of mapInOrder(conversations, method.atOnce ?? 1, derive)) {
           current.in();
+          if (!seen.isNew(conversation.messages) && isAugmented(conversation)) {
+            current.remove(conversation, 'repeated', 'an earlier conversation has the same messages');
+            continue;
+          }
           current.out();
-          seen.isNew(conversation.messages);
           yield conversation;
           for (const derived of made) {
             if (seen.isNew(derived.messages)) {
               current.changed('added');
               yield augmented(conversation, derived, kind);
-            } else current.changed('refused: repeated');
+            } else current.changed('rejected: repeated');
           }
         }
       } finally {

@@ -9,98 +9,21 @@ import {
   type Message,
   type PluginContext,
 } from '@whetstone/core/contract';
-import { createRandom } from '@whetstone/core/random';
 import { textOf } from '../examples/message-text.js';
 import { languageOf } from '../report/language.js';
 import { formatOrigin } from '../sources/origins.js';
-import { collect, temporaryFolder, writeInto } from '../testing/files.js';
+import { collect, temporaryFolder } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { applyTransforms } from '../transforms/apply.js';
-import { readDictionary, readWordNet } from './dictionaries.js';
 import { rejectParaphrase } from './paraphrase.js';
-import { createParaphraseTransform, createSynonymTransform, createTurnTransform } from './transforms.js';
+import { createParaphraseTransform, createTurnTransform } from './transforms.js';
 import { paraphraseSchema } from './options.js';
-import { replaceSynonyms } from './synonyms.js';
 
 const run = (
   conversations: readonly Omit<Conversation, 'origin'>[],
   transform: DataTransform,
 ): Promise<Conversation[]> => collect(applyTransforms(sourceOf(conversations), [transform]).conversations());
 const contents = ({ messages }: Conversation): unknown[] => messages.map(({ content }) => content);
-
-describe('synonyms', () => {
-  const all = { rate: 1, protect: new Set(['acme']) };
-  const words = new Map([
-    ['quick', ['fast']],
-    ['parcel', ['package']],
-    ['smith', ['forger']],
-    ['acme', ['top']],
-    ['快递', ['包裹']],
-    ['快', ['慢']],
-    ['什么时候', ['何时']],
-  ]);
-  const replace = (text: string): string => replaceSynonyms(text, words, all, createRandom(1));
-
-  test('keep the case of the word; names, placeholders, code and protected words are not changed', () => {
-    expect(
-      replace('Quick! Where is my parcel, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel'),
-    ).toBe('Fast! Where is my package, Mr Smith? [PARCEL_1] from Acme: `quick parcel` https://example.com/parcel');
-  });
-
-  test('do not change placeholders of any kind, also in Chinese', () => {
-    const slots = '[PARCEL_1] {{parcel}} ${parcel} {parcel} <PARCEL> %(parcel)s';
-    expect(replace(`quick ${slots} parcel`)).toBe(`fast ${slots} package`);
-    expect(replace('【快递】和{{快递}}，我的快递')).toBe('【快递】和{{快递}}，我的包裹');
-  });
-
-  test('replace the longest word at each position in Chinese', () => {
-    expect(replace('我的快递什么时候到')).toBe('我的包裹何时到');
-  });
-
-  test('are read from a JSON or tab-separated file', async () => {
-    const folder = temporaryFolder();
-    expect(await readDictionary(writeInto(folder, 'a.json', '{"Big": ["large", "huge"]}'))).toEqual(
-      new Map([['big', ['large', 'huge']]]),
-    );
-    expect(await readDictionary(writeInto(folder, 'b.tsv', 'big\tlarge, huge\n快递\t包裹、邮包\n'))).toEqual(
-      new Map([
-        ['big', ['large', 'huge']],
-        ['快递', ['包裹', '邮包']],
-      ]),
-    );
-    await expect(readDictionary(writeInto(folder, 'c.json', '{"big": 1}'))).rejects.toMatchObject({
-      code: 'FILE_UNREADABLE',
-    });
-  });
-
-  test('are read from WordNet, for words with one sense only', async () => {
-    const wordNet = await readWordNet();
-    expect(wordNet.size).toBeGreaterThan(10_000);
-    expect(wordNet.get('automobile')).toBeUndefined(); // noun and verb
-    expect(wordNet.get('physician')).toContain('doctor');
-    expect(wordNet.get('run')).toBeUndefined();
-  });
-
-  test('are added as copies with the same origin, deterministically, and never from a copy', async () => {
-    const transform = createSynonymTransform({ rate: 1 }, { words });
-    const conversations = [chat('Where is my parcel?', 'Your parcel comes.'), chat('Hello', 'Hi')];
-    const result = await run(conversations, transform);
-    expect(result.map(contents)).toEqual([
-      ['Where is my parcel?', 'Your parcel comes.'],
-      ['Where is my package?', 'Your parcel comes.'],
-      ['Hello', 'Hi'],
-    ]);
-    expect(result[1]).toMatchObject({ origin: { line: 1 }, columns: { augmentation: 'synonyms' } });
-    expect(await run(conversations, transform)).toEqual(result);
-    expect(transform.report).toMatchObject({ conversationsIn: 2, conversationsOut: 3, changed: { added: 1 } });
-    expect(transform.trainOnly).toBe(true);
-    expect(
-      await collect(
-        applyTransforms(sourceOf(result), [createSynonymTransform({ rate: 1 }, { words })]).conversations(),
-      ),
-    ).toHaveLength(4);
-  });
-});
 
 describe('turns', () => {
   const long = chat('a', 'A', 'b', 'B', 'c', 'C');

@@ -14,7 +14,9 @@ export const synonymSchema = {
       type: ['string', 'null'],
       minLength: 1,
       default: null,
-      description: 'A dictionary file, JSON or tab-separated text; null for WordNet (English).',
+      description:
+        'A dictionary file: lines of a word, a tab and its synonyms, separated by commas; or JSON, ' +
+        '{"word": ["synonym"]}. Null for WordNet (English).',
     },
     copies: {
       type: 'integer',
@@ -26,6 +28,22 @@ export const synonymSchema = {
     rate: share(0.3, 'The share of words with synonyms that are replaced.'),
     roles: strings(['user'], 'The roles whose messages are changed.'),
     protect: strings([], 'Words that are never replaced.'),
+    maxLossIncrease: {
+      type: ['number', 'null'],
+      minimum: 0,
+      default: null,
+      description:
+        'Rejects a copy if its changed messages have a mean loss per token, under a model, that is more than this ' +
+        'above that of the original, in nats; null: no model is asked.',
+    },
+    model: {
+      type: ['string', 'null'],
+      minLength: 1,
+      default: null,
+      description:
+        'The model of maxLossIncrease: a model folder, or the name of a fetched model; null: the model that is ' +
+        'trained.',
+    },
   },
 } as const;
 

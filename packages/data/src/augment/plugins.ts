@@ -12,7 +12,7 @@ const augmentSynonyms = definePlugin({
     'Adds copies of training conversations in which some words are replaced by synonyms (WordNet or a dictionary).',
   configSchema: synonymSchema,
   create: async (options, context) => {
-    const { createSynonymTransform } = await import('./transforms.js');
+    const { createSynonymTransform } = await import('./synonym-transform.js');
     return createSynonymTransform(options, context);
   },
 });

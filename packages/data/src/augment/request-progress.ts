@@ -5,7 +5,7 @@ import type { RequestObserver } from './chat-endpoint.js';
 const EVERY = 5;
 
 /** Logs the progress of a pass that sends requests. */
-export interface RequestProgress extends RequestObserver {
+interface RequestProgress extends RequestObserver {
   begin(): void;
   conversationDone(): void;
   /** Logs the counts of the pass, if requests were sent. */

@@ -1,51 +1,13 @@
-import path from 'node:path';
 import { defaultsOf, type Message, type PluginContext } from '@whetstone/core/contract';
-import { mapText } from '../transforms/map-text.js';
 import type { TransformLog } from '../transforms/transform-log.js';
 import { createAugmentTransform, type Augment, type AugmentTransform, type Derived } from './augment-transform.js';
 import type { Ask } from './answer-cache.js';
 import { createEndpoint } from './chat-endpoint.js';
-import { readDictionary, readWordNet } from './dictionaries.js';
 import { createLocalModel } from './local-model.js';
-import {
-  paraphraseSchema,
-  synonymSchema,
-  turnSchema,
-  type ParaphraseOptions,
-  type SynonymOptions,
-  type TurnOptions,
-} from './options.js';
+import { paraphraseSchema, turnSchema, type ParaphraseOptions, type TurnOptions } from './options.js';
 import { paraphrase, rejectParaphrase } from './paraphrase.js';
 import { createRequestProgress } from './request-progress.js';
-import { replaceSynonyms, type SynonymDictionary } from './synonyms.js';
 import { createJoiner, dropExchange, mergeExchanges } from './exchanges.js';
-
-/**
- * Creates a transform that adds copies of conversations with synonyms in the messages of `roles`; by default, in the
- * user's messages.
- */
-export function createSynonymTransform(
-  options: Partial<SynonymOptions> = {},
-  { baseFolder = '.', seed = 42, words }: { baseFolder?: string; seed?: number; words?: SynonymDictionary } = {},
-): AugmentTransform {
-  const { dictionary, copies, rate, roles, protect } = { ...defaultsOf(synonymSchema), ...options };
-  const begin = async (): Promise<Augment> => {
-    const synonyms =
-      words ?? (dictionary === null ? await readWordNet() : await readDictionary(path.resolve(baseFolder, dictionary)));
-    const replaceOptions = { rate, protect: new Set(protect.map((word) => word.toLowerCase())) };
-    return (conversation, random) => {
-      const made = new Map<string, readonly Message[]>();
-      for (let copy = 0; copy < copies; copy++) {
-        const changed = mapText(conversation, (text, { role }) =>
-          roles.includes(role) ? replaceSynonyms(text, synonyms, replaceOptions, random) : text,
-        );
-        if (changed !== conversation) made.set(JSON.stringify(changed.messages), changed.messages);
-      }
-      return [...made.values()].map((messages) => ({ messages }));
-    };
-  };
-  return createAugmentTransform('synonyms', seed, { begin });
-}
 
 /** Creates a transform that adds conversations with an exchange removed, two exchanges merged, or several joined. */
 export function createTurnTransform(

@@ -87,7 +87,7 @@ writeInto(
   'benchmark.jsonl',
   asLines([{ prompt: 'Hello 你好 My name is John and 13812345678 is a number', completion: '' }]),
 );
-writeInto(folder, 'words.txt', 'hello hi\n你好 您好\n');
+writeInto(folder, 'words.txt', 'hello\thi\n你好\t您好\n');
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Returns a plugin's options with the defaults of its schema. */

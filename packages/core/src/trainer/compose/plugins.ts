@@ -1,25 +1,33 @@
 import type { Path } from '../../config/paths.js';
 import type { FlatPluginUse, PluginUse } from '../../config/types.js';
 import {
+  LOADED_MODEL,
   LOGGER,
   LOGGERS,
+  LOSS_METERS,
   METRICS,
   OPTIMIZER,
   RANDOM,
   SCHEDULE,
+  TENSOR_BACKEND,
   TEXT_GENERATORS,
   defineToken,
+  type LoadedModel,
+  type LossMeter,
   type Plugin,
   type PluginContext,
   type PluginInstances,
   type PluginKind,
+  type TensorBackendInfo,
   type Token,
 } from '../../contract/index.js';
-import { provideFactory, type ServiceRegistration } from '../../container.js';
+import { provideFactory, type ServiceRegistration, type Services } from '../../container.js';
 import type { Named } from '../../training/named.js';
 import { createPluginMaker, type PluginMaker } from '../create-plugin.js';
 import { RUN_CLUSTER } from './cluster.js';
 import type { RunContext } from './context.js';
+
+type OpenLossMeter = (model: string | LoadedModel, backend: TensorBackendInfo) => Promise<LossMeter>;
 
 /** Creates the plugins that the configuration selects. */
 export interface ConfiguredPlugins {
@@ -41,6 +49,12 @@ export interface ConfiguredPlugins {
 /** Creates the plugins of a run. */
 export const PLUGINS: Token<ConfiguredPlugins> = defineToken('PLUGINS');
 
+/** Returns the function that opens loss meters. The model that is trained is loaded when it is first measured. */
+const lossMeters = (services: Services, open: OpenLossMeter | null): PluginContext['openLossMeter'] =>
+  open === null
+    ? undefined
+    : async (model) => open(model ?? (await services.resolve(LOADED_MODEL)), await services.resolve(TENSOR_BACKEND));
+
 /** Registers what the configuration creates with a plugin, except strategies, callbacks, the model and data. */
 export const pluginServices = ({ resolution }: RunContext): readonly ServiceRegistration[] => {
   const { config } = resolution;
@@ -53,6 +67,7 @@ export const pluginServices = ({ resolution }: RunContext): readonly ServiceRegi
         baseFolder: config.baseFolder,
         outputFolder: writes ? config.output.folder : null,
         openGenerator: (await services.resolve(TEXT_GENERATORS)) ?? undefined,
+        openLossMeter: lossMeters(services, await services.resolve(LOSS_METERS)),
       };
       const maker = createPluginMaker(context, resolution.wasWritten);
       const create: ConfiguredPlugins['create'] = (kind, { use, options }, path) =>

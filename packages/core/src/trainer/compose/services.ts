@@ -9,6 +9,7 @@ import {
   MODEL_OUTLINE,
   RANDOM,
   REPLY_GENERATOR,
+  LOSS_METERS,
   TEXT_GENERATORS,
   TRAIN_DATA,
   TRAIN_SOURCE,
@@ -39,6 +40,7 @@ const defaultServices: readonly ServiceRegistration[] = [
   provide(CHECKPOINT_STORE, folderCheckpoints),
   provide(CLUSTER, environmentCluster),
   provide(TEXT_GENERATORS, null),
+  provide(LOSS_METERS, null),
   provideFactory(REPLY_GENERATOR, () => {
     throw new WhetstoneError('CONFIG_CONFLICT', 'The service that generates replies is missing.', {
       place: { path: 'evaluation.metrics' },
