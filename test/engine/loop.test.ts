@@ -5,7 +5,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { runTraining } from '@whetstone/core/training';
-import type { Callback, EvaluationReport, HookName } from '@whetstone/core/contract';
+import type { Callback, EvaluationReport, HookName, Strategy } from '@whetstone/core/contract';
 import { hookTable } from '@whetstone/core/contract';
 import { createEarlyStopping } from '../../packages/plugins/src/early-stopping.js';
 import { fullStrategy } from '../../packages/strategies/src/full/full.js';
@@ -182,6 +182,30 @@ describe('a run', () => {
       ],
     });
     await expect(train(run)).rejects.toMatchObject({ code: 'PLUGIN_FAILED', details: { plugin: 'companion-0' } });
+    disposeRun(run);
+  });
+
+  // TensorFlow has no maximum of booleans.
+  const misuse = (): tf.Tensor =>
+    tf.tidy(() => tf.engine().runKernel('Max', { x: tf.tensor1d([true], 'bool') }, { reductionIndices: [0] }));
+
+  it('names the step in which a strategy computes what the backend refuses', async () => {
+    const strategy: Strategy = {
+      role: 'owner',
+      attach: async (model, strategyRun) => {
+        const [site] = model.linearSites.values();
+        site?.wrap((base) => (input) => {
+          misuse();
+          return base(input);
+        });
+        return fullStrategy().attach(model, strategyRun);
+      },
+    };
+    const run = testRun({ strategy });
+    await expect(train(run)).rejects.toMatchObject({
+      code: 'BACKEND_FAILED',
+      message: expect.stringMatching(/^Step 1 .* failed: .*Max/) as string,
+    });
     disposeRun(run);
   });
 });

@@ -79,6 +79,25 @@ export function asOutOfMemory(error: unknown, purpose: string | null = null, hin
 }
 
 /**
+ * Runs `work`, which computes, like {@link naming}. An error without a code, such as those of tfjs-core's backends,
+ * names the purpose, too.
+ *
+ * @throws `OUT_OF_MEMORY`
+ * @throws `BACKEND_FAILED` for an error without a code
+ */
+export async function computing<T>(purpose: () => string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await naming(purpose, work);
+  } catch (cause) {
+    if (isWhetstoneError(cause)) throw cause;
+    throw new WhetstoneError('BACKEND_FAILED', `${purpose()} failed: ${messageOf(cause)}`, {
+      hint: 'The cause has a stack. If it leads to a plugin, tell its author the name of the backend.',
+      cause,
+    });
+  }
+}
+
+/**
  * Runs `work`. A failed allocation in it becomes an `OUT_OF_MEMORY` that names the purpose.
  *
  * @throws `OUT_OF_MEMORY`

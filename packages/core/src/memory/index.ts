@@ -1,5 +1,5 @@
 /** The memory of a run: its limits, what reduces it, and what explains a lack of it. */
-export { asOutOfMemory, naming } from './allocation.js';
+export { asOutOfMemory, computing, naming } from './allocation.js';
 export {
   bootOf,
   heapLimit,

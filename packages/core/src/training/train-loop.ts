@@ -9,7 +9,7 @@ import type { Attachment } from '../contract/strategy.js';
 import type { PendingRequests } from '../hooks/types.js';
 import { barrier, createStepSync } from '../distributed/step-sync.js';
 import { checkCompanions, checkOwnFile } from '../files/index.js';
-import { naming } from '../memory/index.js';
+import { computing } from '../memory/index.js';
 import { attachStrategies, wrapData, type Attached } from './attach.js';
 import { warnAboutSpace } from './checkpoint-space.js';
 import { warnAboutMemory } from './memory-need.js';
@@ -284,7 +284,7 @@ async function makeStep(loop: Training, window: StepBatches, started: number): P
   const { step, learningRate: setRate } = progress.state;
   run.hooks.step = step + 1;
   await run.hooks.onStepStart(step + 1);
-  const outcome = await naming(
+  const outcome = await computing(
     () => `Step ${step + 1} (${window.batches.map(({ rows, length }) => `${rows} × ${length}`).join(' + ')} tokens)`,
     () => trainStep(loop.step, window.batches, step, loop.learningRate(step)),
   );
