@@ -227,6 +227,18 @@ describe('the modules of an adapter', () => {
     }
   });
 
+  it('cannot be a tied head that is saved if rows of its embedding are trained: PEFT refuses both', async () => {
+    const tied = await loadLanguageModel(goldenPath('models', 'llama-tied'));
+    const options = { targetModules: ['q_proj'], trainableTokenIndices: [3, 1], modulesToSave: ['lm_head'] };
+    const strategy = loraStrategy(options);
+    for (const work of [() => strategy.plan?.(tied, null), () => strategy.attach(tied, run)]) {
+      const text = await rejection(work);
+      expect(text).toContain('[CONFIG_CONFLICT]');
+      expect(text).toContain('lm_head');
+    }
+    tied.dispose();
+  });
+
   it('keep their scale in the file, whatever the order of the patterns', async () => {
     const folder = await temporaryFolder();
     const strategy = loraStrategy({ rank: 2, alphaPattern: { q_proj: 32, '.*q_proj': 4 }, initLoraWeights: 'pissa' });

@@ -23,7 +23,7 @@ export const tokenRowsKey = (module: string): string => `${module}.token_adapter
  * Returns the modules whose rows of the tokens are trained: the embedding, and the head if it is not tied, except those
  * that are trained completely.
  *
- * @throws `CONFIG_CONFLICT` if one of them is also adapted, which PEFT refuses
+ * @throws `CONFIG_CONFLICT` if one of them is also adapted, or a tied head is trained completely: PEFT refuses both
  */
 export function tokenModules(
   model: Pick<ModelOutline, 'linearSites' | 'parameters' | 'embeddingSite'>,
@@ -35,6 +35,12 @@ export function tokenModules(
   const head = [...model.linearSites.values()].find((site) => site.isOutput);
   const isTied = head === undefined || !model.parameters.has(`${head.name}.weight`);
   const modules = [model.embeddingSite.name, ...(isTied ? [] : [head.name])];
+  if (isTied && head !== undefined && saved.includes(`${head.name}.weight`))
+    throw new WhetstoneError('CONFIG_CONFLICT', `PEFT cannot save ${head.name} apart from rows of its embedding.`, {
+      place: { path: 'strategy.options.modulesToSave' },
+      found: `${ids.length} trained tokens (trainableTokenIndices, or model.addTokens) and a head that is tied`,
+      hint: `Remove ${head.name} from modulesToSave, or add ${model.embeddingSite.name} to it.`,
+    });
   const adapted = targets.find(({ name }) => modules.includes(name));
   if (adapted !== undefined)
     throw new WhetstoneError('CONFIG_CONFLICT', `PEFT cannot adapt ${adapted.name} and train some of its rows.`, {
