@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -440,6 +440,16 @@ describe('commands for trained models', () => {
         '--json',
       ]),
     ).toMatchObject({ code: 0, json: { dtype: 'bfloat16', base: 'original' } });
+    // The base decides the type: bfloat16 takes half of the bytes of float32.
+    expect(await whetstone(['merge', 'rounded', 'run/adapter', 'as-base', '--backend', 'cpu', '--json'])).toMatchObject(
+      {
+        code: 0,
+        json: { dtype: 'bfloat16' },
+      },
+    );
+    const bytes = (name: string): number => statSync(join(folder, name, 'model.safetensors')).size;
+    expect(bytes('as-base')).toBe(bytes('rounded'));
+    expect(bytes('as-base')).toBeLessThan(0.75 * bytes('merged'));
     expect(await whetstone(['merge', 'tiny', 'run/adapter', 'x', '--tolerance', 'much'])).toMatchObject({ code: 2 });
     const merged = await generate(['merged']);
     expect((merged.json['replies'] as { reply: string }[])[0]?.reply).toBe(

@@ -152,17 +152,16 @@ function addMergeCommand(program: Command): void {
     .addOption(pluginOption())
     .addOption(backendOption())
     .addOption(
-      new Option('--dtype <type>', 'data type of the merged weights')
-        .choices(['float32', 'bfloat16', 'float16'])
-        .default('float32'),
+      new Option('--dtype <type>', 'data type of the merged weights; by default that of the stored base model').choices(
+        ['float32', 'bfloat16', 'float16'],
+      ),
     )
     .addOption(
       new Option(
         '--tolerance <difference>',
-        'largest allowed difference between the logits before and after merging; nothing is written above it',
-      )
-        .argParser(distance)
-        .default(0.01),
+        'largest allowed difference between the logits before and after merging; nothing is written above it ' +
+          '(default: 0.01; 0.1 for float16, 0.5 for bfloat16)',
+      ).argParser(distance),
     )
     .addOption(
       new Option(

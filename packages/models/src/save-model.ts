@@ -12,6 +12,7 @@ import {
 } from '@whetstone/core/files';
 import { HEAD_NAME } from './architectures/parameters.js';
 import { writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
+import { counted } from '@whetstone/core/util';
 
 export interface SaveModelOptions {
   /** Data type of the stored weights; F32, which is lossless, by default. */
@@ -101,7 +102,7 @@ async function checkEmptyFolder(folder: string): Promise<void> {
   if (entries.length === 0) return;
   throw new WhetstoneError('OUTPUT_EXISTS', 'The output folder is not empty.', {
     place: { file: folder },
-    found: `${entries.length} files`,
+    found: counted(entries.length, 'file'),
     hint: 'Choose another folder, or empty this one.',
   });
 }

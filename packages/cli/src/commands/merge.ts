@@ -2,8 +2,9 @@ import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { WhetstoneError, type AdapterFiles, type LanguageModel, type Plugin } from '@whetstone/core/contract';
 import { checkOwnFile, readText, stopTokensOf } from '@whetstone/core/files';
+import { counted } from '@whetstone/core/util';
 import { saveModelFolder } from '@whetstone/models';
-import { checkSaving } from '@whetstone/models/internal';
+import { checkSaving, storedDtype } from '@whetstone/models/internal';
 import {
   dequantisedStorage,
   applyMergedWeights,
@@ -19,13 +20,15 @@ import { loadPlugins, type PluginOptions } from '../load-plugins.js';
 import { openModel, ownFile, type OpenModel } from '../open-model.js';
 import { createTerminal, type Terminal } from '../terminal.js';
 
+type DtypeName = 'float32' | 'bfloat16' | 'float16';
+
 export interface MergeOptions extends PluginOptions {
   readonly json?: boolean;
   readonly backend?: string;
-  /** Data type of the merged weights. */
-  readonly dtype: 'float32' | 'bfloat16' | 'float16';
-  /** Largest allowed difference of a logit. */
-  readonly tolerance: number;
+  /** Data type of the merged weights. By default that of the stored base model. */
+  readonly dtype?: DtypeName;
+  /** Largest allowed difference of a logit. The default depends on the data type, because rounding changes logits. */
+  readonly tolerance?: number;
   /** The base model of a QLoRA adapter. */
   readonly base: 'quantized' | 'original';
 }
@@ -35,26 +38,38 @@ type Merged = Awaited<ReturnType<typeof mergeAdapter>>;
 type Logits = ReturnType<typeof probeLogits>;
 
 const dtypes = { float32: 'F32', bfloat16: 'BF16', float16: 'F16' } as const;
+const dtypeNames = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' } as const;
+const tolerances: Readonly<Record<DtypeName, number>> = { float32: 0.01, float16: 0.1, bfloat16: 0.5 };
+
+/** The options of a merge with the defaults that depend on the base model. */
+type CompleteOptions = MergeOptions & Required<Pick<MergeOptions, 'dtype' | 'tolerance'>>;
+
+async function completed(options: MergeOptions, baseFolder: string): Promise<CompleteOptions> {
+  const dtype = options.dtype ?? dtypeNames[await storedDtype(baseFolder)];
+  return { ...options, dtype, tolerance: options.tolerance ?? tolerances[dtype] };
+}
 
 /**
  * `whetstone merge MODEL ADAPTER OUT`: merges an adapter and writes the model as a Hugging Face folder. Compares its
  * logits with those of model and adapter, and writes nothing if they differ by more than the tolerance.
  */
-export async function merge(model: string, adapter: string, out: string, options: MergeOptions): Promise<void> {
-  const terminal = createTerminal(options.json === true);
+export async function merge(model: string, adapter: string, out: string, given: MergeOptions): Promise<void> {
+  const terminal = createTerminal(given.json === true);
   const folder = resolve(out);
   const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
   const { signal } = interrupt;
   const template = ownFile(adapter, 'chat_template.jinja');
   const opening = {
     tokenizer: adapter,
-    backend: options.backend,
+    backend: given.backend,
     ...(template === null ? {} : { chatTemplate: template }),
   };
   let opened: OpenModel | null = null;
   try {
-    await checkSaving(folder, await findModelFolder(model));
+    const baseFolder = await findModelFolder(model);
+    await checkSaving(folder, baseFolder);
     await checkOwnFile(adapter, 'chat_template.jinja');
+    const options = await completed(given, baseFolder);
     const plugins = await pluginsForAdapter(adapter, await loadPlugins('strategy', options.plugin));
     const quantization = await readQuantization(adapter);
     opened = await openModel(model, {
@@ -125,7 +140,7 @@ async function saveMerged(
   to: {
     readonly folder: string;
     readonly adapter: string;
-    readonly options: MergeOptions;
+    readonly options: CompleteOptions;
     readonly signal: AbortSignal;
   },
 ): Promise<number> {
@@ -155,10 +170,10 @@ function printResult(
   terminal: Terminal,
   { weights, untiesHead }: Merged,
   difference: number,
-  { folder, base, dtype }: { readonly folder: string } & Pick<MergeOptions, 'base' | 'dtype'>,
+  { folder, base, dtype }: { readonly folder: string } & Pick<CompleteOptions, 'base' | 'dtype'>,
 ): void {
   terminal.line(
-    `${folder}: ${weights.size} weights merged${untiesHead ? '; the head no longer shares the embedding' : ''}; ` +
+    `${folder}: ${counted(weights.size, 'weight')} merged${untiesHead ? '; the head no longer shares the embedding' : ''}; ` +
       `logits differ by at most ${difference.toPrecision(2)}`,
   );
   terminal.result({
@@ -171,7 +186,7 @@ function printResult(
   });
 }
 
-function differs(difference: number, { tolerance, dtype, base }: MergeOptions): WhetstoneError {
+function differs(difference: number, { tolerance, dtype, base }: CompleteOptions): WhetstoneError {
   const reasons = [
     ...(dtype === 'float32' ? [] : [`weights rounded to ${dtype}`]),
     ...(base === 'original' ? ['the original base instead of the quantised one that the adapter was trained on'] : []),

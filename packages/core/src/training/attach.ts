@@ -5,7 +5,7 @@ import type { Attachment, StrategyRun } from '../contract/strategy.js';
 import { asOutOfMemory } from '../memory/index.js';
 import type { Named } from './named.js';
 import type { TrainRun } from './train-run.js';
-import { isRecord, messageOf } from '../util/index.js';
+import { counted, isRecord, messageOf } from '../util/index.js';
 import { readExported, validateAttachment } from './validate-attachment.js';
 
 export interface Attached {
@@ -80,7 +80,7 @@ function warnAboutUntrainedTokens(
   if (addedTokens.length === 0 || [...instance.trainable.keys()].some((name) => name.includes(embeddingSite.name)))
     return;
   warn(
-    `'${plugin}' does not train the embeddings of the ${addedTokens.length} tokens that were added ` +
+    `'${plugin}' does not train the embeddings of ${counted(addedTokens.length, 'token that was', 'tokens that were')} added ` +
       '(model.addTokens): they keep their initial value, the mean of all others.',
   );
 }

@@ -1,4 +1,5 @@
 import type { DataSummary, TransformReport, TurnCounts } from '@whetstone/core/contract';
+import { counted } from '@whetstone/core/util';
 import type { GroupShare } from './balance.js';
 import type { NothingToLearnCause } from '../examples/tokenize.js';
 
@@ -43,13 +44,18 @@ export function describeSummary(summary: BatchSourceSummary, reports: readonly T
   if (unreadable.length > 0) {
     const { origin, reason } = unreadable[0] as (typeof unreadable)[number];
     lines.push(
-      `${unreadable.length} rows cannot be read and are skipped; the first: ` +
+      `${counted(unreadable.length, 'row cannot be read and is', 'rows cannot be read and are')} skipped; the first: ` +
         `${origin.file ?? 'row'}:${origin.line ?? origin.index + 1}: ${reason}`,
     );
   }
-  if (truncated > 0) lines.push(`${truncated} conversations are longer than maxLength and were truncated`);
+  if (truncated > 0)
+    lines.push(
+      `${counted(truncated, 'conversation is', 'conversations are')} longer than maxLength and ${truncated === 1 ? 'was' : 'were'} truncated`,
+    );
   if (withoutTargets > 0)
-    lines.push(`${withoutTargets} conversations have no target tokens (${list(withoutTargetsByCause)})`);
+    lines.push(
+      `${counted(withoutTargets, 'conversation has', 'conversations have')} no target tokens (${list(withoutTargetsByCause)})`,
+    );
   if (summary.groups) {
     const draws = summary.groups.map(
       (group) => `${group.drawn} of ${group.samples} ${listed(group.name) || 'without a group'}`,
