@@ -30,7 +30,14 @@ async function chat(...steps: readonly (readonly [expected: string, keys: string
   const command = [
     process.execPath,
     join(repository, 'packages/cli/dist/main.js'),
-    ...['chat', 'tiny', '--backend', 'cpu', '--max-new-tokens', '3', '--temperature', '1'],
+    'chat',
+    'tiny',
+    '--backend',
+    'cpu',
+    '--max-new-tokens',
+    '3',
+    '--temperature',
+    '1',
   ];
   const script = join(repository, 'test/support/terminal.py');
   const { stdout, stderr } = await execute('python3', [script, JSON.stringify(steps), ...command], folder);
@@ -50,14 +57,14 @@ describe.skipIf(!hasTerminals)('chat on a terminal', () => {
       ['conversation is empty', CTRL_C],
       ['quits.', CTRL_C],
     );
-    expect(missing).toEqual([]);
+    expect(missing, output).toEqual([]);
     expect(code).toBe(130);
     expect(output).toContain('Ctrl-C stops a reply or clears the line, twice it quits');
     expect(existsSync(join(folder, 'typed.jsonl'))).toBe(false);
   });
 
   it('takes a pasted text of several lines as one message, and keeps the conversation', async () => {
-    const { code, missing } = await chat(
+    const { code, output, missing } = await chat(
       ['> ', paste('first line\nsecond line')],
       ['second line', '\r'],
       ['> ', '/system Be brief.\r'],
@@ -71,7 +78,7 @@ describe.skipIf(!hasTerminals)('chat on a terminal', () => {
       ['ADAPTER_INVALID', '/adapter\r'],
       ['There is no adapter', CTRL_D],
     );
-    expect(missing).toEqual([]);
+    expect(missing, output).toEqual([]);
     expect(code).toBe(0);
     const [line = '', ...others] = readFileSync(join(folder, 'saved.jsonl'), 'utf8').trimEnd().split('\n');
     expect(others).toEqual([]);

@@ -78,6 +78,7 @@ function addTrainCommand(program: Command): void {
     .description('train a model as described by a configuration file')
     .option('--set <path=value>', 'override one setting, as optimizer.learningRate=1e-4 (repeatable)', collect, [])
     .option('--resume', 'resume from the newest checkpoint in the output folder')
+    .option('--dry-run', 'do everything up to the first step, print what the run would do, and write nothing')
     .option('--processes <count>', 'number of processes on this machine that share each step', wholeNumber)
     .option('--json', 'print one machine-readable object last')
     .action(async (config: string, options: { set: string[] }) =>

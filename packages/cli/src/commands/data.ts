@@ -39,6 +39,7 @@ import { table, transformTable } from '../format.js';
 import { createLossMeter } from '../loss-meter.js';
 import { openModel } from '../open-model.js';
 import { createTerminal, type Terminal } from '../terminal.js';
+import { printLegend } from '../run-plan.js';
 import {
   batchOptionsOf,
   distinctData,
@@ -327,15 +328,6 @@ async function inspectStage(
   for (const { text, good } of describeProof(proof))
     terminal.line(`${good ? terminal.paint.green('✓') : terminal.paint.red('✗')} ${text}`);
   return { inspections, proof: { stage, ...proof } };
-}
-
-function printLegend({ paint, line }: Terminal): void {
-  line(
-    paint.isColorSupported
-      ? `${paint.black(paint.bgGreen('supervised'))}  ${paint.dim('context')}  ` +
-          `${paint.red(paint.strikethrough('cut off'))}\n`
-      : '⟦supervised⟧  context  ⟨cut off⟩\n',
-  );
 }
 
 /**

@@ -173,7 +173,8 @@ function printResult(
   { folder, base, dtype }: { readonly folder: string } & Pick<CompleteOptions, 'base' | 'dtype'>,
 ): void {
   terminal.line(
-    `${folder}: ${counted(weights.size, 'weight')} merged${untiesHead ? '; the head no longer shares the embedding' : ''}; ` +
+    `${folder}: ${counted(weights.size, 'weight')} merged` +
+      `${untiesHead ? '; the head no longer shares the embedding' : ''}; ` +
       `logits differ by at most ${difference.toPrecision(2)}`,
   );
   terminal.result({

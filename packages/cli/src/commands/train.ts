@@ -1,4 +1,4 @@
-import { LOGGER, WhetstoneError, type RunReport } from '@whetstone/core/contract';
+import { LOGGER, WhetstoneError, type RunReport, type StageInfo } from '@whetstone/core/contract';
 import { provide } from '@whetstone/core';
 import { clusterOfEnvironment, workerName } from '@whetstone/core/distributed';
 import { continueWithoutOutput } from '@whetstone/core/files';
@@ -15,6 +15,8 @@ export interface TrainOptions {
   readonly set: readonly string[];
   readonly resume?: boolean;
   readonly json?: boolean;
+  /** Only prepares the run and prints what it would do. */
+  readonly dryRun?: boolean;
   /** Processes to start on this machine. By default this one only, or those that TF_CONFIG lists. */
   readonly processes?: number;
 }
@@ -25,6 +27,7 @@ export interface TrainOptions {
  * run writes a checkpoint and continues.
  */
 export async function train(config: string, options: TrainOptions): Promise<void> {
+  if (options.dryRun === true) return dryRun(config, options);
   const membership = clusterOfEnvironment();
   const loud = createTerminal(options.json === true);
   if (options.processes !== undefined && options.processes !== 1) {
@@ -57,7 +60,7 @@ export async function train(config: string, options: TrainOptions): Promise<void
   tellLauncherOfCrashes();
   onPassedSignal();
   const trainer = new Trainer(config, {
-    overrides: [...options.set, ...(options.resume === true ? ['training.resumeFromCheckpoint=true'] : [])],
+    overrides: overridesOf(options),
     services: [provide(LOGGER, progress.logger(terminalLogger(terminal)))],
   });
   showProgress(trainer, progress, terminal);
@@ -86,9 +89,9 @@ function checkProcesses(processes: number, isWorker: boolean): void {
 
 /** Shows the events of a run. */
 function showProgress(trainer: Trainer, progress: TrainingProgress, terminal: Terminal): void {
-  trainer.on('stage:start', ({ name, index, count }) => {
+  trainer.on('stage:start', (stage) => {
     progress.stop();
-    terminal.line(terminal.paint.bold(`Stage ${index + 1} of ${count}: ${name}`));
+    terminal.line(stageHeading(stage, terminal));
   });
   trainer.on('run:start', (run) => {
     progress.stop();
@@ -103,6 +106,42 @@ function showProgress(trainer: Trainer, progress: TrainingProgress, terminal: Te
   trainer.on('evaluate', progress.evaluated);
   trainer.on('save', ({ folder }) => progress.line(`saved ${folder}`));
 }
+
+const overridesOf = ({ set, resume }: TrainOptions): readonly string[] => [
+  ...set,
+  ...(resume === true ? ['training.resumeFromCheckpoint=true'] : []),
+];
+
+/**
+ * `whetstone train run.json --dry-run`: does what a run does before its first step, and prints what it would do.
+ */
+async function dryRun(config: string, options: TrainOptions): Promise<void> {
+  if (options.processes !== undefined && options.processes !== 1)
+    throw new WhetstoneError('USAGE', '--dry-run prepares the run in one process.', {
+      found: `--processes ${options.processes}`,
+      hint: 'Leave out --processes.',
+    });
+  const { printLegend, printPlan } = await import('../run-plan.js');
+  const terminal = createTerminal(options.json === true);
+  const interrupt = listenForInterrupt(() => terminal.complain('Stopping.'));
+  const trainer = new Trainer(config, {
+    overrides: overridesOf(options),
+    services: [provide(LOGGER, terminalLogger(terminal))],
+  });
+  trainer.on('stage:start', (stage) => terminal.line(stageHeading(stage, terminal)));
+  try {
+    const plans = await trainer.plan({ signal: interrupt.signal });
+    for (const plan of plans) printPlan(plan, terminal);
+    if (plans.some(({ samples }) => samples.length > 0)) printLegend(terminal);
+    terminal.line('Dry run: nothing was trained, and nothing was written to the output folder.');
+    terminal.result({ dryRun: true, plans });
+  } finally {
+    interrupt.close();
+  }
+}
+
+const stageHeading = ({ name, index, count }: StageInfo, { paint }: Terminal): string =>
+  paint.bold(`Stage ${index + 1} of ${count}: ${name}`);
 
 /** The command line of every worker. */
 const commandLineOf = (config: string, { set, resume, json }: TrainOptions): string[] => [

@@ -22,6 +22,7 @@ export type * from './plugin-options.js';
 export * from './recipe.js';
 export type * from './report.js';
 export type * from './run-outline.js';
+export type * from './run-plan.js';
 export * from './storage.js';
 export * from './strategy.js';
 export * from './tokenizer.js';

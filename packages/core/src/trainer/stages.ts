@@ -16,6 +16,7 @@ import {
   WhetstoneError,
   type Attachment,
   type LoadedModel,
+  type RunPlan,
   type RunReport,
   type StepReport,
 } from '../contract/index.js';
@@ -87,6 +88,78 @@ export async function* runStages(
   } finally {
     end();
     await lock.release();
+  }
+}
+
+export interface StagePlanner extends Pick<StageRunner, 'events' | 'logger' | 'checkData'> {
+  /** Composes one stage and describes what it would do. */
+  planOne(resolution: ConfigResolution, stage: StageComposition): Promise<RunPlan>;
+}
+
+/**
+ * Describes what all stages would do, without writing. The first stage that is not done is resumed; later ones are
+ * planned on the model of the configuration, because the weights that they start from do not exist yet.
+ */
+export async function planStages(stages: readonly ResolvedStage[], planner: StagePlanner): Promise<readonly RunPlan[]> {
+  const config = configOf(stages);
+  const names = stages.map(({ name }) => name ?? '');
+  const root = config.output.folder;
+  await checkOutputFolder(config, planner.logger);
+  const resume = await findResume(config, names);
+  const done = resume?.done.length ?? 0;
+  await checkStages(stages.slice(done), (stage) => planner.checkData(stage));
+  const plans: RunPlan[] = [];
+  for (const [index, stage] of stages.entries()) {
+    if (index < done) continue;
+    planner.events.emit('stage:start', { name: names[index] ?? '', index, count: stages.length });
+    plans.push(await planStage(stage, stages, { index, root, names, resume: index === done ? resume : null }, planner));
+  }
+  return plans;
+}
+
+interface StagePosition {
+  readonly index: number;
+  readonly root: string | null;
+  readonly names: readonly string[];
+  /** Set if the stage is the one that the run resumes. */
+  readonly resume: StageResume | null;
+}
+
+async function planStage(
+  stage: ResolvedStage,
+  stages: readonly ResolvedStage[],
+  { index, root, names, resume }: StagePosition,
+  planner: StagePlanner,
+): Promise<RunPlan> {
+  const next = stages[index + 1];
+  const name = names[index] ?? '';
+  const modelFolder = root === null || resume === null ? null : modelBefore(root, names, index);
+  const resolution = stageResolution(stage.resolution, root === null ? null : stageFolder(root, index, name), {
+    resumeFromCheckpoint: resume?.next ?? null,
+    path: modelFolder,
+  });
+  let ours: LoadedModel | null = null;
+  try {
+    return await planner.planOne(resolution, {
+      run: {
+        name,
+        index,
+        count: stages.length,
+        modelFolder,
+        resultFolder: null,
+        importState: async (owner) => {
+          if (next !== undefined && !sameOwner(stage, next)) requireMerge(owner, stage, next);
+        },
+      },
+      isLast: next === undefined,
+      useModel: (model, isOurs) => {
+        if (isOurs) ours = model;
+      },
+      lock: noOutputLock,
+      claimOutput: async () => undefined,
+    });
+  } finally {
+    (ours as LoadedModel | null)?.model.dispose();
   }
 }
 

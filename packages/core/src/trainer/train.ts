@@ -3,8 +3,10 @@ import {
   LOGGER,
   WhetstoneError,
   type Logger,
+  type RunPlan,
   type RunReport,
   type StepReport,
+  type WhetstoneErrorOptions,
 } from '../contract/index.js';
 import {
   applyOverrides,
@@ -12,12 +14,13 @@ import {
   resolveStages,
   withValue,
   type CheckStage,
+  type ConfigResolution,
   type ResolvedConfig,
   type ResolvedStage,
 } from '../config/index.js';
 import type { RunServices, ServiceRegistration } from '../container.js';
 import { corePlugins } from '../core-plugins.js';
-import { runTraining } from '../training/index.js';
+import { planTraining, runTraining } from '../training/index.js';
 import type { SaveRequests } from '../training/train-run.js';
 import { CLUSTER } from '../distributed/index.js';
 import type { EventHub } from '../events.js';
@@ -31,9 +34,10 @@ import {
   type ComposedRun,
   type ComposeOptions,
   type RunContext,
+  type StageComposition,
 } from './compose/index.js';
 import type { TrainerOptions } from './options.js';
-import { runStages, type RunOneStage } from './stages.js';
+import { planStages, runStages, type RunOneStage } from './stages.js';
 import type { LockLogger } from './output-lock.js';
 import { messageOf } from '../util/index.js';
 
@@ -108,7 +112,10 @@ export async function* train(
   }
   const [first] = stages;
   if (first.name === null) return yield* trainOne(first.resolution, []);
-  await rejectCluster(registered);
+  await rejectCluster(registered, 'A run with stages cannot train in several processes.', {
+    place: { path: 'stages' },
+    hint: 'Train each stage as a separate run, on the model that the previous one wrote.',
+  });
   return yield* runStages(stages, {
     runOne: trainOne,
     events,
@@ -116,6 +123,46 @@ export async function* train(
     loadsModel: registered.every(({ token }) => token !== LOADED_MODEL),
     checkData,
   });
+}
+
+/**
+ * Prepares a run up to its first step without writing to its output folder, and describes what it would do: one plan,
+ * or one for each stage.
+ *
+ * @param samples the number of training samples to decode
+ * @throws the errors of a run before its first step
+ * @throws `CONFIG_CONFLICT` if this process is one of several
+ */
+export async function planRun(
+  source: string | object,
+  options: TrainerOptions,
+  { events, signal, saves, useLogger }: TrainingContext,
+  samples: number,
+): Promise<readonly RunPlan[]> {
+  const { services: registered = [], callbacks = [] } = options;
+  let current: RunServices | null = null;
+  const logger = (): Logger => (current ?? applicationServices(registered)).get(LOGGER);
+  useLogger(logger);
+  const planOne = async (resolution: ConfigResolution, stage?: StageComposition): Promise<RunPlan> => {
+    const context = { resolution, events, signal, saves };
+    const services = runServices(context, registered);
+    current = services;
+    try {
+      const { run } = await composeRun({ context, services, callbacks, stage, isDry: true });
+      return await planTraining(run, samples);
+    } catch (cause) {
+      throw asOutOfMemory(cause, null, memoryHint(resolution.config, null));
+    } finally {
+      await services.dispose();
+      current = null;
+    }
+  };
+  await rejectCluster(registered, 'A dry run cannot be made in several processes.');
+  const checkData = dataCheck({ events, signal, saves }, registered);
+  const stages = await resolveConfiguration(source, options, checkData);
+  const [first] = stages;
+  if (first.name === null) return [await planOne(first.resolution)];
+  return planStages(stages, { events, planOne, checkData, logger: stageLogger(logger, events) });
 }
 
 /** Returns a check of the files of a stage's data. */
@@ -139,16 +186,17 @@ const stageLogger = (logger: () => Logger, events: EventHub): LockLogger => ({
   },
 });
 
-/** @throws `CONFIG_CONFLICT` if this process is one of several, because they cannot train stages together */
-async function rejectCluster(registered: readonly ServiceRegistration[]): Promise<void> {
+/** @throws `CONFIG_CONFLICT` if this process is one of several */
+async function rejectCluster(
+  registered: readonly ServiceRegistration[],
+  message: string,
+  more: WhetstoneErrorOptions = {},
+): Promise<void> {
   const services = applicationServices(registered);
   const membership = services.get(CLUSTER).membership();
   await services.dispose();
   if (membership === null) return;
-  throw new WhetstoneError('CONFIG_CONFLICT', 'A run with stages cannot train in several processes.', {
-    place: { path: 'stages' },
-    hint: 'Train each stage as a separate run, on the model that the previous one wrote.',
-  });
+  throw new WhetstoneError('CONFIG_CONFLICT', message, more);
 }
 
 /** Composes one run, or one stage of a run, and trains it. The caller disposes the services. */

@@ -1,9 +1,10 @@
-import { WhetstoneError, type Logger, type RunReport, type StepReport } from '../contract/index.js';
+import { WhetstoneError, type Logger, type RunPlan, type RunReport, type StepReport } from '../contract/index.js';
 import type { ResolvedConfig } from '../config/index.js';
 import { createEventHub, type TrainerEvent, type TrainerListener } from '../events.js';
 import { validateCallback } from '../hooks/validate-callback.js';
 import type { TrainerOptions } from './options.js';
 import { standardErrorLogger } from './standard-error-logger.js';
+import type { TrainingContext } from './train.js';
 
 /** Loads the training code on first use, so that importing a Trainer is fast. */
 const loadTraining = () => import('./train.js');
@@ -12,6 +13,12 @@ const loadTraining = () => import('./train.js');
 export interface RunOptions {
   /** If aborted, the run finishes its step, writes a checkpoint and rejects with `INTERRUPTED`. */
   readonly signal?: AbortSignal;
+}
+
+/** Options of a dry run. */
+export interface PlanOptions extends RunOptions {
+  /** The number of training samples to decode. */
+  readonly samples?: number;
 }
 
 /**
@@ -71,6 +78,23 @@ export class Trainer implements AsyncIterable<StepReport> {
     };
   }
 
+  /**
+   * Makes a dry run: does everything that a run does before its first step (validation, data, proofs, model, checks),
+   * and returns what the run would do: one plan, or one for each stage. Writes nothing into the output folder.
+   *
+   * @param options.samples the number of training samples to decode; 3 by default
+   * @throws the errors of {@link run} before the first step
+   */
+  async plan({ samples = 3, signal }: PlanOptions = {}): Promise<readonly RunPlan[]> {
+    const finished = this.begin();
+    try {
+      const { planRun } = await loadTraining();
+      return await planRun(this.source, this.options, this.trainingContext(signal), samples);
+    } finally {
+      finished();
+    }
+  }
+
   /** Trains to the end and returns the report of the run. Rejects with a `WhetstoneError`. */
   async run(options: RunOptions = {}): Promise<RunReport> {
     const reports = this.reports(options);
@@ -87,6 +111,17 @@ export class Trainer implements AsyncIterable<StepReport> {
 
   /** Trains and yields a report per step. Returns the report of the run. Leaving the loop early ends the run. */
   async *reports({ signal }: RunOptions = {}): AsyncGenerator<StepReport, RunReport, void> {
+    const finished = this.begin();
+    try {
+      const { train } = await loadTraining();
+      return yield* train(this.source, this.options, this.trainingContext(signal));
+    } finally {
+      finished();
+    }
+  }
+
+  /** Marks the trainer as running. Returns a function that ends this. @throws `USAGE` if it is running or disposed */
+  private begin(): () => void {
     if (this.stop.signal.aborted) throw new WhetstoneError('USAGE', 'The trainer was disposed.');
     if (this.running !== null)
       throw new WhetstoneError('USAGE', 'The trainer is already running.', {
@@ -96,20 +131,21 @@ export class Trainer implements AsyncIterable<StepReport> {
     this.running = new Promise((resolve) => {
       finished = resolve;
     });
-    try {
-      const { train } = await loadTraining();
-      return yield* train(this.source, this.options, {
-        events: this.events,
-        signal: signal === undefined ? this.stop.signal : AbortSignal.any([signal, this.stop.signal]),
-        saves: this.saves,
-        useLogger: (logger) => {
-          this.logger = logger;
-        },
-      });
-    } finally {
+    return () => {
       this.running = null;
       finished();
-    }
+    };
+  }
+
+  private trainingContext(signal: AbortSignal | undefined): TrainingContext {
+    return {
+      events: this.events,
+      signal: signal === undefined ? this.stop.signal : AbortSignal.any([signal, this.stop.signal]),
+      saves: this.saves,
+      useLogger: (logger) => {
+        this.logger = logger;
+      },
+    };
   }
 
   /**

@@ -80,7 +80,8 @@ function warnAboutUntrainedTokens(
   if (addedTokens.length === 0 || [...instance.trainable.keys()].some((name) => name.includes(embeddingSite.name)))
     return;
   warn(
-    `'${plugin}' does not train the embeddings of ${counted(addedTokens.length, 'token that was', 'tokens that were')} added ` +
+    `'${plugin}' does not train the embeddings of ` +
+      `${counted(addedTokens.length, 'token that was', 'tokens that were')} added ` +
       '(model.addTokens): they keep their initial value, the mean of all others.',
   );
 }

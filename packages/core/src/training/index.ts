@@ -7,4 +7,4 @@ export type { Named } from './named.js';
 export type { TrainRun } from './train-run.js';
 export { supervisedPositions } from './supervised-positions.js';
 export { trainStep, type StepOutcome, type StepServices } from './train-step.js';
-export { runTraining } from './train-loop.js';
+export { planTraining, runTraining } from './train-loop.js';

@@ -1,4 +1,5 @@
 import type { Variable } from '@tensorflow/tfjs-core';
+import type { RunPlan } from '../contract/run-plan.js';
 import type { CheckpointSources } from '../checkpoint/index.js';
 import {
   memoryLimits,
@@ -154,6 +155,9 @@ export function memoryNeed(run: TrainRun, sources: CheckpointSources): MemoryNee
   return { parts, processBytes, bytes: processBytes + peak * (isDevice ? 1 : (replicas?.count ?? 1)), batch };
 }
 
+/** The memory that a run will need, and the smallest limit of it; null if there is none. */
+export type MemoryEstimate = RunPlan['memory'];
+
 /** A limit that a run will exceed. */
 interface Exceeded {
   readonly limit: MemoryLimit;
@@ -209,16 +213,24 @@ function describeNeed({ parts, processBytes, batch }: MemoryNeed): string {
 
 /**
  * Compares the memory that a run will need with its limits, and warns if it is too little. Notes the options that
- * reduce it, for errors and for the next run.
+ * reduce it, for errors and for the next run. Returns the need and the smallest limit.
  */
-export function warnAboutMemory(run: TrainRun, sources: CheckpointSources): void {
+export function warnAboutMemory(run: TrainRun, sources: CheckpointSources): MemoryEstimate {
   const need = memoryNeed(run, sources);
   const hint = optionsHint(memoryOptions(run.config, need.parts, need.batch.length));
   if (run.memory !== undefined) run.memory.hint = hint;
   const processes = run.localProcesses ?? 1;
   const resident = run.backend.deviceMemoryBytes === undefined ? process.memoryUsage.rss() : 0;
-  const exceeded = exceededLimit(need.bytes, limitsOf(run), resident, processes);
-  if (exceeded === null) return run.noteStatus?.({ hint });
+  const limits = limitsOf(run);
+  const estimate = {
+    bytes: need.bytes,
+    limitBytes: limits.length === 0 ? null : Math.min(...limits.map(({ limitBytes }) => limitBytes)),
+  };
+  const exceeded = exceededLimit(need.bytes, limits, resident, processes);
+  if (exceeded === null) {
+    run.noteStatus?.({ hint });
+    return estimate;
+  }
   const { limit, needed, usable } = exceeded;
   run.noteStatus?.({ hint, shortage: { neededBytes: needed, usableBytes: usable, origin: limit.origin } });
   run.warn(
@@ -226,4 +238,5 @@ export function warnAboutMemory(run: TrainRun, sources: CheckpointSources): void
       `(${describeNeed(need)}). It can use ${formatBytes(usable)} of the limit ${limit.origin}, ` +
       `${formatBytes(limit.limitBytes)}. ${hint}`,
   );
+  return estimate;
 }

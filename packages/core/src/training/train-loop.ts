@@ -5,6 +5,7 @@ import type { RunInfo } from '../contract/callback.js';
 import type { BatchSource } from '../contract/data.js';
 import { WhetstoneError } from '../contract/errors.js';
 import type { RunReport, StepReport } from '../contract/report.js';
+import type { RunPlan } from '../contract/run-plan.js';
 import type { Attachment } from '../contract/strategy.js';
 import type { PendingRequests } from '../hooks/types.js';
 import { barrier, createStepSync } from '../distributed/step-sync.js';
@@ -12,12 +13,13 @@ import { checkCompanions, checkOwnFile } from '../files/index.js';
 import { computing } from '../memory/index.js';
 import { attachStrategies, wrapData, type Attached } from './attach.js';
 import { warnAboutSpace } from './checkpoint-space.js';
-import { warnAboutMemory } from './memory-need.js';
+import { warnAboutMemory, type MemoryEstimate } from './memory-need.js';
 import { positionOf } from './continue-epoch.js';
 import { createEvaluationWeights, findProvider, type EvaluationWeights } from './evaluation-weights.js';
 import { exportResult } from './export-result.js';
 import { accumulationWindows, type StepBatches } from './gradient-accumulation.js';
 import { createProgress, type RunProgress } from './progress.js';
+import { describePlan } from './run-plan.js';
 import { agreeOnRequests } from './requests.js';
 import { createRollbacks, type Rollbacks } from './rollback.js';
 import { createRunCheckpoints, type RunCheckpoints } from './run-checkpoints.js';
@@ -47,6 +49,8 @@ interface Training {
   startedEpoch: number | null;
   /** The number of steps before this start of the run. */
   readonly startStep: number;
+  /** The memory that the run will need. */
+  readonly memory: MemoryEstimate;
 }
 
 /**
@@ -58,26 +62,8 @@ interface Training {
  * @throws errors of steps, hooks, data and files
  */
 export const runTraining: RunTraining = async function* (run) {
-  const { training } = run.config;
-  const { workers } = run;
-  validateOptimizerState(run.optimizer);
-  const initialPlan = planSteps(training, run.trainData.batchesPerEpoch);
-  const current: { loop: Training | null } = { loop: null };
-  const attached = await attachStrategies(run, {
-    seed: run.random.seed,
-    get totalSteps() {
-      return current.loop?.progress.totalSteps ?? initialPlan.totalSteps;
-    },
-    get stopped() {
-      return run.hooks.requests.stopReason !== null;
-    },
-    modelFolder: baseFolderOf(run),
-    dataHash: run.trainData.summary.contentHash,
-    warn: run.warn,
-    tokenizer: run.loaded.tokenizer,
-    ...(run.openData === undefined ? {} : { openData: run.openData }),
-    worker: { rank: workers.rank, count: workers.count },
-  });
+  const current: CurrentLoop = { loop: null };
+  const attached = await attachAll(run, current);
   let failed = true;
   try {
     const loop = await prepare(run, attached.all);
@@ -95,6 +81,55 @@ export const runTraining: RunTraining = async function* (run) {
     attached.dispose(failed);
   }
 };
+
+/**
+ * Prepares a run up to its first step, and describes what it would do. No hook is called.
+ *
+ * @param samples the number of training samples to decode
+ * @throws the errors of {@link runTraining} before the first step
+ */
+export async function planTraining(run: TrainRun, samples: number): Promise<RunPlan> {
+  const current: CurrentLoop = { loop: null };
+  const attached = await attachAll(run, current);
+  let failed = true;
+  try {
+    const loop = await prepare(run, attached.all);
+    current.loop = loop;
+    const info = { ...runInfo(loop), outputFolder: run.config.output.folder };
+    const described = await describePlan({ ...loop, info }, samples);
+    failed = false;
+    return described;
+  } finally {
+    attached.dispose(failed);
+  }
+}
+
+/** The loop of a run, once it is prepared. */
+interface CurrentLoop {
+  loop: Training | null;
+}
+
+/** Attaches the strategies of a run. */
+async function attachAll(run: TrainRun, current: CurrentLoop): Promise<Attached> {
+  const { workers } = run;
+  validateOptimizerState(run.optimizer);
+  const initialPlan = planSteps(run.config.training, run.trainData.batchesPerEpoch);
+  return attachStrategies(run, {
+    seed: run.random.seed,
+    get totalSteps() {
+      return current.loop?.progress.totalSteps ?? initialPlan.totalSteps;
+    },
+    get stopped() {
+      return run.hooks.requests.stopReason !== null;
+    },
+    modelFolder: baseFolderOf(run),
+    dataHash: run.trainData.summary.contentHash,
+    warn: run.warn,
+    tokenizer: run.loaded.tokenizer,
+    ...(run.openData === undefined ? {} : { openData: run.openData }),
+    worker: { rank: workers.rank, count: workers.count },
+  });
+}
 
 /** Returns the folder of the model on which the run trains: that of an earlier stage, or the configured one. */
 const baseFolderOf = (run: TrainRun): string | null => run.stage?.modelFolder ?? run.loaded.model.folder;
@@ -152,7 +187,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
         'steps: no step follows.',
     );
   await warnAboutSpace(run, sources, plan, progress);
-  warnAboutMemory(run, sources);
+  const memory = warnAboutMemory(run, sources);
   await sync.broadcastParameters(owner, run.backend);
   return {
     run,
@@ -177,6 +212,7 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
       progress.state.learningRate?.value ?? baseRate * schedule(updates - progress.state.stepShift),
     startedEpoch: null,
     startStep: progress.state.step,
+    memory,
   };
 }
 
@@ -352,7 +388,7 @@ async function resume(run: TrainRun, sources: CheckpointSources, progress: RunPr
   if (requested === null || requested === false) return null;
   await barrier(workers, 'the checkpoint to resume from');
   const warn = (message: string): void => run.warn(message);
-  const folder = await run.checkpoints.find(requested, workers.rank === 0 ? outputFolder : output.folder, warn);
+  const folder = await run.checkpoints.find(requested, output.folder, warn);
   await verifySameCheckpoint(workers, folder);
   if (folder === null) {
     run.warn('There is no checkpoint to resume from: the run starts at the beginning.');

@@ -50,11 +50,13 @@ export function describeSummary(summary: BatchSourceSummary, reports: readonly T
   }
   if (truncated > 0)
     lines.push(
-      `${counted(truncated, 'conversation is', 'conversations are')} longer than maxLength and ${truncated === 1 ? 'was' : 'were'} truncated`,
+      `${counted(truncated, 'conversation is', 'conversations are')} longer than maxLength and ` +
+        `${truncated === 1 ? 'was' : 'were'} truncated`,
     );
   if (withoutTargets > 0)
     lines.push(
-      `${counted(withoutTargets, 'conversation has', 'conversations have')} no target tokens (${list(withoutTargetsByCause)})`,
+      `${counted(withoutTargets, 'conversation has', 'conversations have')} no target tokens ` +
+        `(${list(withoutTargetsByCause)})`,
     );
   if (summary.groups) {
     const draws = summary.groups.map(

@@ -57,6 +57,8 @@ export interface ComposeOptions {
   readonly callbacks: ApplicationCallbacks['callbacks'];
   /** Set if the run is one of several stages. */
   readonly stage?: StageComposition;
+  /** Set for a dry run, which neither locks nor writes the output folder. */
+  readonly isDry?: boolean;
 }
 
 /** A run that is ready to start. */
@@ -79,12 +81,13 @@ export async function composeRun(options: ComposeOptions): Promise<ComposedRun> 
   await checkOutputFolder(context.resolution.config, services.get(RUN_LOGGER));
   throwIfAborted(context);
   const cluster = await services.resolve(RUN_CLUSTER);
+  const writes = cluster.writes && options.isDry !== true;
   const { lastStep, end } = followSteps(context.events);
   services.onDispose(async () => end());
   let lock = noOutputLock;
   try {
-    lock = await lockOutput(options, cluster);
-    if (cluster.writes) await prepareOutputFolder(context.resolution.config);
+    lock = await lockOutput(options, writes);
+    if (writes) await prepareOutputFolder(context.resolution.config);
     const { run, maker } = await compose(options, cluster, lock);
     const { heldFolder } = options.stage?.lock ?? lock;
     return { run, maker, explain: cluster.explain, record: (error) => recordError(heldFolder(), error, lastStep()) };
@@ -96,7 +99,7 @@ export async function composeRun(options: ComposeOptions): Promise<ComposedRun> 
 }
 
 /** Locks the output folder, if it exists and this process writes to it. A staged run locks its folder itself. */
-async function lockOutput({ context, services, stage }: ComposeOptions, { writes }: RunCluster): Promise<OutputLock> {
+async function lockOutput({ context, services, stage }: ComposeOptions, writes: boolean): Promise<OutputLock> {
   const { folder } = context.resolution.config.output;
   if (folder === null || !writes || stage !== undefined) return noOutputLock;
   const lock = createOutputLock(folder, services.get(RUN_LOGGER));
@@ -106,7 +109,7 @@ async function lockOutput({ context, services, stage }: ComposeOptions, { writes
 }
 
 async function compose(
-  { context, services, callbacks: application, stage }: ComposeOptions,
+  { context, services, callbacks: application, stage, isDry = false }: ComposeOptions,
   cluster: RunCluster,
   lock: OutputLock,
 ): Promise<Pick<ComposedRun, 'run' | 'maker'>> {
@@ -157,7 +160,8 @@ async function compose(
     workers: workers.count,
   });
   warnAboutUnused(unused, services.get(RUN_LOGGER));
-  const outputFolder = cluster.writes ? config.output.folder : null;
+  const writes = cluster.writes && !isDry;
+  const outputFolder = writes ? config.output.folder : null;
   const run: TrainRun = {
     config,
     ...(stage === undefined ? {} : { stage: stage.run }),
@@ -183,7 +187,7 @@ async function compose(
     lockOutput: lock.take,
     noteStatus: (stage?.lock ?? lock).note,
     claimOutput: async () => {
-      if (!cluster.writes) return;
+      if (!writes) return;
       await stage?.claimOutput(services.get(RUN_LOGGER).warn);
       await claimOutputFolder(config, lock);
       await saveDataManifest(outputFolder, data.trainData, data.evalData);
