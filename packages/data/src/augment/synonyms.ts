@@ -77,6 +77,13 @@ const outsideCode = (text: string, change: (text: string) => string): string =>
 const matchCase = (word: string, replacement: string): string =>
   /^\p{Lu}/u.test(word) ? replacement.charAt(0).toUpperCase() + replacement.slice(1) : replacement;
 
+/** Returns whether a sentence or line begins after `before`. */
+function startsSentence(before: string): boolean {
+  const end = before.trimEnd();
+  const space = before.slice(end.length);
+  return before === '' || space.includes('\n') || (space !== '' && /[.!?。！？]["”’)]?$/u.test(end));
+}
+
 const startsWithVowel = (word: string): boolean => /^[aeiou]/i.test(word);
 
 class WordReplacer implements Replacer {
@@ -121,7 +128,7 @@ class WordReplacer implements Replacer {
     if (!/\p{Lu}/u.test(word)) return true;
     // A capitalized word within a sentence, or that may be a name at its start.
     if (/\p{Lu}/u.test(word.slice(1)) || this.lexicon.isName(lower)) return false;
-    return /(?:^|[.!?。！？]["”’)]?\s+|\n\s*)$/u.test(before);
+    return startsSentence(before);
   }
 
   private isProtected(lower: string): boolean {
