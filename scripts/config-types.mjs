@@ -142,7 +142,7 @@ ${plugins.replace('export interface', 'interface')}
 
 /**
  * A configuration as users write it, with the options of all built-in plugins and of those that
- * {@link PluginOptions} lists. Values are checked when a run starts.
+ * the interface PluginOptions lists. Values are checked when a run starts.
  */
 ${frame}`;
   return formatted(text);

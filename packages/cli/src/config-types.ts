@@ -215,6 +215,12 @@ declare module '@whetstone/core/contract' {
        */
       readonly boilerplate?: readonly string[];
       /**
+       * Remove conversations whose answers are in another language than the questions, if both are known.
+       *
+       * @default false
+       */
+      readonly sameLanguage?: boolean;
+      /**
        * Remove conversations unless user and assistant alternate and the assistant is last.
        *
        * @default true
@@ -363,9 +369,10 @@ declare module '@whetstone/core/contract' {
     };
     readonly 'data-transform augment-turns': {
       /**
-       * Remove an earlier exchange, merge two exchanges, join single exchanges of the same topic.
+       * Remove an earlier exchange, join single exchanges of the same topic and language, merge two exchanges (as if
+       * both questions had been asked at once). What would make no dialogue is not made.
        *
-       * @default ['drop', 'merge', 'join']
+       * @default ['drop', 'join']
        */
       readonly methods?: readonly ('drop' | 'merge' | 'join')[];
       /**
@@ -1437,7 +1444,7 @@ declare module '@whetstone/core/contract' {
 
 /**
  * A configuration as users write it, with the options of all built-in plugins and of those that
- * {@link PluginOptions} lists. Values are checked when a run starts.
+ * the interface PluginOptions lists. Values are checked when a run starts.
  */
 export interface TrainerConfig {
   /**

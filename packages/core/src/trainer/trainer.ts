@@ -17,7 +17,7 @@ export interface RunOptions {
 
 /** Options of a dry run. */
 export interface PlanOptions extends RunOptions {
-  /** The number of training samples to decode. */
+  /** The number of training samples to decode; 3 by default. */
   readonly samples?: number;
 }
 
@@ -82,7 +82,6 @@ export class Trainer implements AsyncIterable<StepReport> {
    * Makes a dry run: does everything that a run does before its first step (validation, data, proofs, model, checks),
    * and returns what the run would do: one plan, or one for each stage. Writes nothing into the output folder.
    *
-   * @param options.samples the number of training samples to decode; 3 by default
    * @throws the errors of {@link run} before the first step
    */
   async plan({ samples = 3, signal }: PlanOptions = {}): Promise<readonly RunPlan[]> {

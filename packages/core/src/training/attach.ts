@@ -82,7 +82,7 @@ function warnAboutUntrainedTokens(
   warn(
     `'${plugin}' does not train the embeddings of ` +
       `${counted(addedTokens.length, 'token that was', 'tokens that were')} added ` +
-      '(model.addTokens): they keep their initial value, the mean of all others.',
+      '(model.addTokens): each keeps its initial value, the mean of all others.',
   );
 }
 
