@@ -112,7 +112,7 @@ async function trainWith(kind: PluginKind, file: string, world: string): Promise
     untypedConfig({
       ...tinyConfig,
       ...slot,
-      training: { maxSteps: 2, saveStrategy: 'no', evalStrategy: kind === 'metric' ? 'ends' : 'no' },
+      training: { maxSteps: 2, saveStrategy: 'no', evalStrategy: 'ends' },
     }),
     kind === 'metric' ? {} : { services: tinyServices() },
   );

@@ -100,8 +100,8 @@ export function checkPrintedCommands({ path, text }: SourceFile): DocumentationP
     reader.scripts.has(script) ? null : `There is no script '${script}' where this is read.`,
   );
   check(/\bnpm (?:i|install|add) ((?:[@\w$./{}:-]+ ?)+)/g, (words) => installProblem(words, reader));
-  // A name in a scope that nobody here owns, which a reader may install.
-  check(/"(@[a-z][\w-]*\/[\w.-]+)"/g, (words) => installProblem(words, reader));
+  // A name in a scope that nobody here owns, which a reader may install. A manifest lists what npm has installed.
+  if (!path.endsWith('package.json')) check(/"(@[a-z][\w-]*\/[\w.-]+)"/g, (words) => installProblem(words, reader));
   check(/\bnpm (?:create|init|exec|x) ([@\w$./{:-]+)/g, ([name = '']) =>
     packages.has(`create-${name}`) ? null : `create-${name} is not a package of this repository.`,
   );

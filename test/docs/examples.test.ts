@@ -15,6 +15,8 @@ import { createWorld } from './world.js';
 /** Pages that a test of their own runs from top to bottom. */
 const runElsewhere: Readonly<Record<string, string>> = {
   'docs/write-a-strategy.md': 'test/write-a-strategy.test.ts',
+  // Its code is that of README.md.
+  'README.zh.md': 'test/docs/translation.test.ts',
 };
 /** What programs print whose comments do not say it. */
 const outputs: Readonly<Record<string, RegExp>> = {

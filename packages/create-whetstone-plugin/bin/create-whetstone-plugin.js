@@ -7,7 +7,10 @@ if (existsSync(main)) {
   try {
     await import(main.href);
   } catch (error) {
-    if (!/\bE[MN]FILE\b/.test(`${error?.code} ${error?.message}`)) throw error;
+    // Node reports a package as missing if it cannot open its manifest: the folder is there.
+    const missing = /^Cannot find (?:package|module) '(\/[^']+)\/[^/']+'/.exec(error?.message ?? '')?.[1];
+    const isTooMany = /\bE[MN]FILE\b/.test(`${error?.code} ${error?.message}`);
+    if (!isTooMany && (missing === undefined || !existsSync(missing))) throw error;
     process.stderr.write(
       '[TOO_MANY_FILES] No more files can be opened.\n' +
         '  hint:     Allow more open files, for example with: ulimit -n 4096\n',

@@ -42,8 +42,8 @@ export interface StrategyRun {
    */
   readonly worker?: WorkerRank;
   /**
-   * The {@link DataSummary.contentHash} of the training data. With it, a strategy recognises in a file of its own what
-   * an earlier attempt of the same run has written.
+   * The `contentHash` of the training data, as its summary holds it. With it, a strategy recognises in a file of its
+   * own what an earlier attempt of the same run has written.
    */
   readonly dataHash?: string;
   /** Converts token ids to text, for strategies that store ids. */

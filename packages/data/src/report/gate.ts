@@ -141,7 +141,7 @@ export function enforceGate(report: DataReport, gate: QualityGate): void {
       found: String(Number(value.toPrecision(4))),
       hint: [...remediesOf(rule, report), ...rowsOf(rule, report).slice(0, SHOWN)].join(HINT_LINE),
     })),
-    hint: 'Follow the hint of each rule, or change the gate. `whetstone data report` lists more of these rows.',
+    hint: 'Follow the hint of each rule, or change the gate. The data report lists more of these rows.',
     details: { rows: Object.fromEntries(failed.map(({ rule }) => [rule, rowsOf(rule, report)])) },
   });
 }

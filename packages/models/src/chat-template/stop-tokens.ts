@@ -1,5 +1,5 @@
 import type { Message, RenderedConversation, Tokenizer } from '@whetstone/core/contract';
-import { rethrowLimit } from './limit.js';
+import { isLimit, rethrowLimit } from './limit.js';
 
 /** A tokenizer that may recognise added tokens. Without `isAddedToken`, special tokens count as added. */
 export type StopTokenizer = Tokenizer & { isAddedToken?(id: number): boolean };
@@ -57,13 +57,15 @@ function turnEnds(
   render: (messages: readonly Message[], tools?: readonly (typeof tool)[]) => RenderedConversation,
   tokenizer: StopTokenizer,
 ): number[] {
-  for (const variant of variantsOf(messages)) {
+  for (const [number, variant] of variantsOf(messages).entries()) {
     try {
       const ends = endsOfTurns(variant, render(variant, tools), tokenizer);
       if (ends.length > 0) return ends;
     } catch (error) {
-      // The template rejects this conversation; try the next one.
-      rethrowLimit(error);
+      // The template rejects this conversation; try the next one. A bound that a form exceeds is not met again: if the
+      // data has that form, the error of its conversation has a place.
+      if (number === 0) rethrowLimit(error);
+      else if (isLimit(error)) return [];
     }
   }
   return [];
