@@ -18,6 +18,7 @@ const permissions = () => [
   ...(process.getuid?.() === 0 && succeeds(process.execPath, ['--version'], { cwd: '/', uid: 54_321, gid: 54_321 })
     ? ['processes of another user']
     : []),
+  ...(succeeds('python3', ['-c', 'import pty']) ? ['a pseudo-terminal'] : []),
 ];
 
 /** Prints what is wrong with the skipped tests of a report. @returns whether nothing is */

@@ -24,6 +24,7 @@ const slow = [
   'packages/core/src/config/resolve-config.test.ts',
   'packages/data/src/parallel/parallel.test.ts',
   'packages/data/src/transforms/redact/redact.test.ts',
+  'test/chat-terminal.test.ts',
   'test/conformance/broken-callbacks.test.ts',
   'test/conformance/broken-metrics.test.ts',
   'test/conformance/broken-strategies.test.ts',
