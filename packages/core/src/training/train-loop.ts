@@ -62,12 +62,9 @@ interface Training {
  * @throws errors of steps, hooks, data and files
  */
 export const runTraining: RunTraining = async function* (run) {
-  const current: CurrentLoop = { loop: null };
-  const attached = await attachAll(run, current);
+  const { loop, dispose } = await open(run);
   let failed = true;
   try {
-    const loop = await prepare(run, attached.all);
-    current.loop = loop;
     await start(loop);
     do {
       while (continues(loop)) yield* trainEpoch(loop);
@@ -78,7 +75,7 @@ export const runTraining: RunTraining = async function* (run) {
     failed = false;
     return result;
   } finally {
-    attached.dispose(failed);
+    dispose(failed);
   }
 };
 
@@ -89,24 +86,35 @@ export const runTraining: RunTraining = async function* (run) {
  * @throws the errors of {@link runTraining} before the first step
  */
 export async function planTraining(run: TrainRun, samples: number): Promise<RunPlan> {
-  const current: CurrentLoop = { loop: null };
-  const attached = await attachAll(run, current);
+  const { loop, dispose } = await open(run);
   let failed = true;
   try {
-    const loop = await prepare(run, attached.all);
-    current.loop = loop;
     const info = { ...runInfo(loop), outputFolder: run.config.output.folder };
     const described = await describePlan({ ...loop, info }, samples);
     failed = false;
     return described;
   } finally {
-    attached.dispose(failed);
+    dispose(failed);
   }
 }
 
 /** The loop of a run, once it is prepared. */
 interface CurrentLoop {
   loop: Training | null;
+}
+
+/** Attaches the strategies of a run and prepares its loop. Disposes of what is attached if that fails. */
+async function open(run: TrainRun): Promise<{ readonly loop: Training } & Pick<Attached, 'dispose'>> {
+  const current: CurrentLoop = { loop: null };
+  const { all, dispose } = await attachAll(run, current);
+  try {
+    const loop = await prepare(run, all);
+    current.loop = loop;
+    return { loop, dispose };
+  } catch (error) {
+    dispose(true);
+    throw error;
+  }
 }
 
 /** Attaches the strategies of a run. */
