@@ -16,6 +16,7 @@ const rows = Array.from({ length: 6 }, (_, index) =>
 beforeAll(async () => {
   await createTinyModel(join(folder, 'tiny'), { hiddenSize: 16, layers: 1 });
   writeFileSync(join(folder, 'train.jsonl'), `${rows.join('\n')}\n`);
+  writeFileSync(join(folder, 'eval.jsonl'), '{"prompt":"where is the station","completion":"over there"}\n');
   writeFileSync(join(folder, 'run.json'), '{}');
 });
 
@@ -60,6 +61,7 @@ describe('a dry run', () => {
       outputFolder: join(folder, 'run'),
     });
     expect(plan?.memory.bytes).toBeGreaterThan(1e6);
+    expect(plan?.memory.bytes).toSatisfy(Number.isInteger);
     const reports = [];
     const trainer = trainerOf();
     let started: object = {};
@@ -87,8 +89,32 @@ describe('a dry run', () => {
     const before = files();
     const training = { numTrainEpochs: 3, perDeviceTrainBatchSize: 2, saveSteps: 4, resumeFromCheckpoint: true };
     const [plan] = await trainerOf({ training }).plan({ samples: 0 });
-    expect(plan).toMatchObject({ startStep: 6, totalSteps: 9, samples: [] });
+    // One checkpoint after step 8, and one at the end; that of step 4 exists.
+    expect(plan).toMatchObject({ startStep: 6, totalSteps: 9, checkpoints: 2, samples: [] });
     expect(files()).toEqual(before);
+  });
+
+  // 6 steps of 3 an epoch; the last step is evaluated and saved in any case, unless nothing is.
+  it.each([
+    ['no', 'no', 0, 0],
+    ['ends', 'end', 2, 1],
+    ['epoch', 'epoch', 2, 2],
+    ['steps', 'steps', 2, 2],
+  ])('counts what evalStrategy "%s" and saveStrategy "%s" do, as the run does', async (evaluate, save, ...counts) => {
+    const every = evaluate === 'steps' ? { evalSteps: 4, saveSteps: 4 } : {};
+    const strategies = { evalStrategy: evaluate, saveStrategy: save, ...every };
+    const training = { numTrainEpochs: 2, perDeviceTrainBatchSize: 2, ...strategies };
+    const data = { train: 'train.jsonl', eval: 'eval.jsonl' };
+    const output = { folder: `counted-${evaluate}` };
+    const trainer = trainerOf({ data, training, output });
+    const [plan] = await trainer.plan({ samples: 0 });
+    expect([plan?.evaluations, plan?.checkpoints]).toEqual(counts);
+    const made: string[] = [];
+    const run = trainerOf({ data, training, output });
+    run.on('evaluate', () => made.push('evaluate'));
+    run.on('save', () => made.push('save'));
+    for await (const report of run) expect(report.totalSteps).toBe(6);
+    expect(['evaluate', 'save'].map((event) => made.filter((each) => each === event).length)).toEqual(counts);
   });
 
   it('plans every stage', async () => {

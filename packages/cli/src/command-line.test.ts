@@ -221,6 +221,35 @@ describe('train', () => {
     expect(again).toMatchObject({ code: 2, json: { error: { code: 'OUTPUT_EXISTS' } } });
   });
 
+  test('--dry-run ends as the run would, with one JSON object and an untouched output folder', async () => {
+    const output = join(folder, 'dry');
+    await mkdir(output);
+    await writeFile(join(output, 'notes.txt'), 'mine');
+    const dryRun = (...more: string[]): Promise<Outcome> =>
+      whetstone(['train', 'run.json', '--dry-run', '--json', ...more.flatMap((setting) => ['--set', setting])]);
+    const outcomes = await Promise.all([
+      dryRun('output.folder=unwritten'),
+      dryRun('output.folder=unwritten', 'training.maxStpes=3'),
+      dryRun('output.folder=unwritten', 'data.maxLength=8'),
+      dryRun('output.folder=dry'),
+    ]);
+    expect(outcomes.map(({ code, json }) => [code, (json['error'] as { code?: string } | undefined)?.code])).toEqual([
+      [0, undefined],
+      [2, 'CONFIG_INVALID'],
+      [1, 'DATA_NOTHING_TO_LEARN'],
+      [2, 'OUTPUT_EXISTS'],
+    ]);
+    for (const { stdout } of outcomes) expect(stdout.trim().split('\n')).toHaveLength(1);
+    const [planned] = outcomes;
+    expect(planned.json).toMatchObject({
+      dryRun: true,
+      plans: [{ totalSteps: 3, startStep: 0, evaluations: 2, checkpoints: 2, outputFolder: join(folder, 'unwritten') }],
+    });
+    expect(planned.stderr).toContain('Dry run: nothing was trained');
+    expect(existsSync(join(folder, 'unwritten'))).toBe(false);
+    expect(readdirSync(output)).toEqual(['notes.txt']);
+  });
+
   test('--set overrides the file; without --json the report is text', async () => {
     const { code, stdout } = await whetstone([
       'train',

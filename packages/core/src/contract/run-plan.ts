@@ -30,9 +30,9 @@ export interface RunPlan extends RunInfo {
   readonly stepsPerEpoch: number;
   /** The learning rate of the first and of the last step, and the highest of all. */
   readonly learningRate: { readonly first: number; readonly highest: number; readonly last: number };
-  /** The number of planned evaluations. Callbacks may request more. */
+  /** The number of planned evaluations from this start to the end of the run. Callbacks may request more. */
   readonly evaluations: number;
-  /** The number of checkpoints that are written. */
+  /** The number of checkpoints that are written from this start to the end of the run. */
   readonly checkpoints: number;
   readonly data: { readonly train: PlannedData; readonly eval: PlannedData | null };
   /** The estimated peak memory of a process in bytes, and the limit that it has; null if there is none. */

@@ -152,7 +152,12 @@ export function memoryNeed(run: TrainRun, sources: CheckpointSources): MemoryNee
   const trained = [...sources.attachments[0].instance.trainable.values()];
   const peak = peakOf(parts, trained, run.config.training.gradientAccumulationSteps > 1);
   // The devices of a processor share its memory; each has a copy of everything.
-  return { parts, processBytes, bytes: processBytes + peak * (isDevice ? 1 : (replicas?.count ?? 1)), batch };
+  return {
+    parts,
+    processBytes,
+    bytes: Math.ceil(processBytes + peak * (isDevice ? 1 : (replicas?.count ?? 1))),
+    batch,
+  };
 }
 
 /** The memory that a run will need, and the smallest limit of it; null if there is none. */

@@ -30,8 +30,8 @@ export async function describePlan(prepared: PreparedRun, samples: number): Prom
     ...info,
     stepsPerEpoch: plan.stepsPerEpoch,
     learningRate: ratesOf(prepared),
-    evaluations: run.evalData === null ? 0 : evaluationsOf(run.config.training.evalStrategy, plan),
-    checkpoints: checkpointsOf(run.config.training.saveStrategy, plan),
+    evaluations: evaluationsOf(run.config.training.evalStrategy, prepared),
+    checkpoints: checkpointsOf(run.config.training.saveStrategy, prepared),
     data: { train: countsOf(data), eval: run.evalData === null ? null : countsOf(run.evalData) },
     memory,
     samples: await firstSamples(run, data, samples),
@@ -46,21 +46,25 @@ function ratesOf({ info, learningRate }: PreparedRun): RunPlan['learningRate'] {
   return { first: learningRate(startStep), highest, last: learningRate(last) };
 }
 
-/** Returns how often a strategy that names occasions acts in a run. */
-function occasions(strategy: string, every: number, { totalSteps, epochs }: StepPlan): number {
-  if (strategy === 'no') return 0;
-  return strategy === 'epoch' ? epochs : Math.floor(totalSteps / every);
+/** Returns how often a strategy acts before the last step, and at it. A resumed run repeats nothing. */
+function occasions(strategy: string, every: number, { info, plan }: PreparedRun): { before: number; atEnd: boolean } {
+  const { startStep, totalSteps } = info;
+  if (strategy !== 'steps' && strategy !== 'epoch') return { before: 0, atEnd: startStep < totalSteps };
+  const interval = strategy === 'epoch' ? plan.stepsPerEpoch : every;
+  const before = Math.floor((totalSteps - 1) / interval) - Math.floor(startStep / interval);
+  return { before: Math.max(0, before), atEnd: startStep < totalSteps };
 }
 
-const evaluationsOf = (strategy: string, plan: StepPlan): number =>
-  strategy === 'ends' ? 2 : occasions(strategy, plan.evalSteps, plan);
+/** The weights are always evaluated after the last step, unless nothing is evaluated. */
+function evaluationsOf(strategy: string, prepared: PreparedRun): number {
+  if (strategy === 'no' || prepared.run.evalData === null) return 0;
+  const { before, atEnd } = occasions(strategy, prepared.plan.evalSteps, prepared);
+  return before + (strategy === 'ends' && prepared.info.startStep === 0 ? 1 : 0) + (atEnd ? 1 : 0);
+}
 
-/** The last step is always saved, unless nothing is. */
-const checkpointsOf = (strategy: string, plan: StepPlan): number =>
-  strategy === 'end'
-    ? 1
-    : occasions(strategy, plan.saveSteps, plan) +
-      (strategy === 'steps' && plan.totalSteps % plan.saveSteps > 0 ? 1 : 0);
+/** The end of a run is always saved, also if no step is left, unless nothing is. */
+const checkpointsOf = (strategy: string, prepared: PreparedRun): number =>
+  strategy === 'no' ? 0 : occasions(strategy, prepared.plan.saveSteps, prepared).before + 1;
 
 const countsOf = ({ summary, batchesPerEpoch }: BatchSource): PlannedData => ({
   conversations: summary.conversations,
