@@ -130,6 +130,9 @@ async function killAndCompare(
   };
   const unbroken = await run(project, configuration, false, never);
   if (unbroken.code !== 0) throw new Error(`The unbroken run failed:\n${unbroken.errors}`);
+  const entered = new Set(unbroken.lines);
+  const missing = phases.filter((phase) => (configuration.processes ?? 1) === 1 && !entered.has(phase));
+  if (missing.length > 0) throw new Error(`The unbroken run did not report these phases: ${missing.join(', ')}`);
   const expected = await contents();
   await verifyFolders(folder);
   const operations = Number(/operations (\d+)/.exec(unbroken.lines.join('\n'))?.[1] ?? 0);

@@ -1,3 +1,6 @@
+import { sep } from 'node:path';
+import { readTemporaryName } from '../../packages/core/src/files/write.js';
+
 /** What a run does when it is killed. `end`: after its result is complete. */
 export const phases = ['start', 'training', 'evaluation', 'save', 'export', 'end'] as const;
 export type Phase = (typeof phases)[number];
@@ -15,7 +18,7 @@ export interface ChildParameters {
 
 /** Returns the phase in which a run touches a file: what is being written is in a temporary folder. */
 export function phaseOfPath(path: string): Phase | null {
-  const [, name = ''] = /\/\.([^/]+)\.[0-9a-f]+-\d+-[0-9a-f]{12}\.partial(\/|$)/.exec(path) ?? [];
-  if (/^checkpoint-\d+$/.test(name)) return 'save';
-  return /^(adapter|model|merged|hand-over)$/.test(name) ? 'export' : null;
+  const names = path.split(sep).flatMap((name) => readTemporaryName(name)?.of ?? []);
+  if (names.some((name) => /^checkpoint-\d+$/.test(name))) return 'save';
+  return names.some((name) => /^(adapter|model|merged|hand-over)$/.test(name)) ? 'export' : null;
 }
