@@ -2,6 +2,7 @@ import { joinedTexts, positionOf, repeated as repeatedText } from './bounded-tex
 import { countDigits, countItems, countRead, exceeded, MAX_BITS, MAX_REPETITION } from './bounds.js';
 import { percentFormat } from './format.js';
 import { escapeHtml } from './html.js';
+import { floatPower } from './power.js';
 import type { BinaryOperator, ComparisonOperator } from './syntax.js';
 import {
   bigintOf,
@@ -111,8 +112,7 @@ function floatResult(operator: BinaryOperator, left: number, right: number): num
       if (left === 0 && right < 0) throw zeroDivision(operator);
       if (left < 0 && !Number.isInteger(right) && Number.isFinite(right))
         throw new Error('complex numbers are not supported');
-      // Python defines 1 ** x as 1 for every x.
-      return left === 1 ? 1 : left ** right;
+      return floatPower(left, right);
   }
 }
 
@@ -160,7 +160,7 @@ function integerResult(operator: BinaryOperator, left: bigint, right: bigint): V
     case '**': {
       if (right < 0n) {
         if (left === 0n) throw zeroDivision(operator);
-        return float(Number(left) ** Number(right));
+        return float(floatPower(Number(left), Number(right)));
       }
       if (BigInt(left.toString(2).length) * right > BigInt(MAX_BITS))
         exceeded('A power of the template is too large', MAX_BITS, 'bits');

@@ -1,6 +1,6 @@
 """Writes jinja-snippets.json: templates with the results of Jinja2 in the environment of transformers.
 
-    pip install transformers==5.24.0 jinja2==3.1.6
+    pip install transformers==5.23.0 jinja2==3.1.6
     python make_jinja_snippets.py [FILE]
 
 Without FILE, the templates are those of jinja-snippets.txt, one a line, or one an expression if a line has several; `\\n`, `\\r` and `\\t` stand for the characters,
