@@ -21,7 +21,7 @@ beforeAll(() => tf.setBackend('cpu'));
 
 /** A base model with a tokenizer, whose contents no run reads. */
 async function writeBase(root: string): Promise<void> {
-  const model = createRandomModel(tinyLlama, 1);
+  const model = createRandomModel({ ...tinyLlama, num_hidden_layers: 1 }, 1);
   await saveModelFolder(model, join(root, 'base'));
   model.dispose();
   for (const name of ['tokenizer.json', 'tokenizer_config.json']) await writeFile(join(root, 'base', name), '{}\n');
@@ -49,7 +49,7 @@ async function train(root: string, config: object, attempt: 'first' | 'again'): 
         provide(TENSOR_BACKEND, { backend: 'cpu', engine: 'cpu', reason: 'a test', barrier: () => undefined }),
         provide(MODEL_LOADER, { load: async (folder) => loadedOf(await loadLanguageModel(folder)) }),
         provide(TRAIN_DATA, shuffledSource(8, 2)),
-        provide(EVAL_DATA, shuffledSource(4, 2, 9)),
+        provide(EVAL_DATA, shuffledSource(2, 2, 9)),
         provide(LOGGER, recordingLogger()),
       ],
     },

@@ -8,7 +8,7 @@ import { composeSchema } from './compose-schema.js';
 import type { ConfigDefaults } from './normalize.js';
 import { readConfigFile, rawConfigOf } from './read-config.js';
 import { resolveConfig, type ConfigResolution } from './resolve-config.js';
-import { createAjv } from './validate-config.js';
+import { compileSchema } from './validate-config.js';
 
 const never = () => {
   throw new Error('not created here');
@@ -472,7 +472,7 @@ describe('options of TRL', () => {
 describe('composeSchema', () => {
   it('returns a valid schema that accepts short forms', () => {
     const schema = composeSchema(builtIns.map((plugin) => ({ use: plugin.name, plugin })));
-    const validate = createAjv().compile(schema);
+    const validate = compileSchema(schema);
     const errors = () => validate.errors?.map((error) => `${error.instancePath} ${error.message}`);
     expect(validate({ ...minimal, backend: 'cpu', $schema: './x.json' }), String(errors())).toBe(true);
     expect(

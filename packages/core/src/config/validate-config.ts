@@ -1,6 +1,6 @@
-import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import { type JsonSchema, type Problem } from '../contract/index.js';
-import { didYouMean } from '../util/index.js';
+import { didYouMean, LruMap } from '../util/index.js';
 import { formatPath, type Path } from './paths.js';
 import { isObject, valueAt } from './slots.js';
 
@@ -20,8 +20,8 @@ export interface ConfigProblem extends Problem {
  * Creates the validator for all schemas of Whetstone. It collects all errors, fills in defaults and rejects unknown
  * keywords. Branches of a schema do not have to repeat types or properties.
  */
-export function createAjv(): Ajv2020 {
-  return new Ajv2020({
+const createAjv = (): Ajv2020 =>
+  new Ajv2020({
     allErrors: true,
     strict: true,
     strictTypes: false,
@@ -31,6 +31,28 @@ export function createAjv(): Ajv2020 {
     verbose: true,
     validateFormats: false,
   });
+
+let shared: Ajv2020 | undefined;
+const compiled = new LruMap<string, ValidateFunction>();
+const MOST_COMPILED = 200;
+
+/**
+ * Compiles a schema, which takes some milliseconds, or returns what an equal one was compiled to.
+ *
+ * @throws if the schema is not valid
+ */
+export function compileSchema(schema: JsonSchema): ValidateFunction {
+  const text = JSON.stringify(schema);
+  const known = compiled.get(text);
+  if (known !== undefined) return known;
+  // Ids must be unique in a validator.
+  const ajv = text.includes('"$id"') ? createAjv() : (shared ??= createAjv());
+  const validate = ajv.compile(schema);
+  ajv.removeSchema(schema);
+  compiled.set(text, validate);
+  const [oldest] = compiled.oldest() ?? [];
+  if (compiled.size > MOST_COMPILED && oldest !== undefined) compiled.delete(oldest);
+  return validate;
 }
 
 /** Describes a value for a message: `3`, `"lora"`, `a list of 3`, `an object`. */
@@ -192,7 +214,7 @@ function describeExpected(parent: Readonly<Record<string, unknown>>, key: string
  * or list replace the general problem that the object or list matches none of its allowed forms.
  */
 export function validateAgainst(schema: JsonSchema, config: unknown): readonly ConfigProblem[] {
-  const validate = createAjv().compile(schema);
+  const validate = compileSchema(schema);
   if (validate(config)) return [];
   const problems = (validate.errors ?? []).flatMap((error) => explain(error) ?? []);
   return withoutRepetition(

@@ -1,5 +1,5 @@
 import { PLUGIN_API_VERSION, WhetstoneError, type Plugin, type PluginKind, type Problem } from '../contract/index.js';
-import { createAjv, describeValue } from '../config/validate-config.js';
+import { compileSchema, describeValue } from '../config/validate-config.js';
 import { didYouMean, isRecord, messageOf } from '../util/index.js';
 
 /**
@@ -23,22 +23,6 @@ const knownKeys = ['apiVersion', 'kind', 'name', 'version', 'description', 'conf
 
 function isObject(value: unknown): value is { readonly [key: string]: unknown } {
   return isRecord(value);
-}
-
-let shared: ReturnType<typeof createAjv> | undefined;
-
-/**
- * Compiles a schema, to check that it is valid. One validator is shared, which saves most of the time. Schemas with an
- * `$id` get their own, because ids must be unique in a validator.
- */
-function compile(schema: { readonly [key: string]: unknown }): void {
-  if (JSON.stringify(schema).includes('"$id"')) {
-    createAjv().compile(schema);
-    return;
-  }
-  shared ??= createAjv();
-  shared.compile(schema);
-  shared.removeSchema(schema);
 }
 
 function schemaProblem(schema: unknown): Problem | undefined {
@@ -65,7 +49,7 @@ function schemaProblem(schema: unknown): Problem | undefined {
     };
   }
   try {
-    compile(schema);
+    compileSchema(schema);
     return undefined;
   } catch (cause) {
     return {
