@@ -129,6 +129,11 @@ const faults: Readonly<Record<string, Fault>> = {
     message: /^names that every evaluation reports: /,
   },
   'returns nothing for samples': { plugin: returning(() => ({})), check: NUMBERS, message: /^number of values: / },
+  'has other numbers in its additive form': {
+    plugin: changed(({ additive }) => ({ additive: { ...additive, numbers: () => ({ lengthRatio: 3 }) } })),
+    check: 'returns the same numbers from an accumulator and from the sums of its additive form',
+    message: /^lengthRatio from the sums: /,
+  },
   'divides by zero without samples': {
     plugin: accumulating(({ add, result }) => {
       let samples = 0;

@@ -13,8 +13,14 @@ function createLengthRatio({ unit, ignored }: LengthRatioOptions): MetricOf<'rep
     const counted = ignored.reduce((rest, character) => rest.replaceAll(character, ''), text);
     return tidy(() => scalar(counted.length / unit.length).dataSync()[0] ?? 0);
   };
+  const numbers = ([replies = 0, references = 0]: readonly number[]): Record<string, number> =>
+    references === 0 ? {} : { lengthRatio: replies / references };
   return {
     needs: 'replies',
+    additive: {
+      statistics: ({ reply, references: [reference] }) => [lengthOf(reply), lengthOf(reference)],
+      numbers,
+    },
     createAccumulator: () => {
       let [replies, references] = [0, 0];
       return {
@@ -22,7 +28,7 @@ function createLengthRatio({ unit, ignored }: LengthRatioOptions): MetricOf<'rep
           replies += lengthOf(reply);
           references += lengthOf(reference);
         },
-        result: (): Record<string, number> => (references === 0 ? {} : { lengthRatio: replies / references }),
+        result: () => numbers([replies, references]),
       };
     },
   };

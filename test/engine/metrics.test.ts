@@ -222,9 +222,45 @@ describe('measureMetrics', () => {
     const replies = { generate, most: 3, maxNewTokens: 1 };
     await measureMetrics(noModel, evaluationOf(rows(5), [noting('replies').metric], { replies }), {
       backend,
-      onReply: ({ prediction, reference }) => void events.push(`${prediction}: ${reference}`),
+      onSample: ({ reply, sample }) => void (reply !== undefined && events.push(`${reply}: ${sample.references[0]}`)),
     });
     expect(events).toEqual(['batch of 2', 'yes: a', 'yes: aa', 'batch of 1', 'yes: aaaa']);
+  });
+
+  /** The sum of the lengths of the references, and the number of samples. */
+  const lengths = (statistics: (reference: string) => unknown): Metric => ({
+    needs: 'none',
+    additive: {
+      statistics: ({ references: [reference] }) => statistics(reference) as number[],
+      numbers: ([sum = 0, count = 0]) => ({ length: sum / count }),
+    },
+    createAccumulator: () => expect.fail('An additive metric needs no accumulator.'),
+  });
+
+  it('adds up the statistics of an additive metric, and reports those of each sample', async () => {
+    const seen: unknown[] = [];
+    const metrics = [lengths((reference) => [reference.length, 1]), noting('replies').metric];
+    const replies = { generate: echo(), most: 2, maxNewTokens: 1 };
+    const values = await measureMetrics(noModel, evaluationOf(rows(5), metrics, { replies }), {
+      backend,
+      onSample: ({ statistics }) => void seen.push(statistics),
+    });
+    // References of one, two, four and one characters.
+    expect(values).toEqual({ length: 8 / 4, replies: 2 });
+    expect(seen).toEqual([1, 2, 4, 1].map((length) => [[length, 1], null]));
+  });
+
+  it.each([
+    ['another count of statistics', (text: string) => (text === 'a' ? [1, 1] : [1])],
+    ['no finite number', () => [NaN, 1]],
+    ['no list', () => 3],
+  ])('names an additive metric that returns %s, and the sample', async (_, statistics) => {
+    const measured = measureMetrics(noModel, evaluationOf(rows(5), [lengths(statistics)]), { backend });
+    await expect(measured).rejects.toMatchObject({
+      code: 'PLUGIN_FAILED',
+      message: expect.stringContaining("The statistics of the metric 'metric-0'") as string,
+      expected: expect.stringMatching(/a list of (2 )?finite numbers/) as string,
+    });
   });
 
   it('returns null if interrupted, without a result', async () => {

@@ -125,6 +125,9 @@ function addEvaluateCommand(program: Command): void {
       batchSchema.properties.maxLength.default,
     )
     .option('--batch-size <count>', 'conversations per batch', wholeNumber, batchSchema.properties.batchSize.default)
+    .option('--samples <file>', 'write each sample with its reply and scores as JSON Lines')
+    .option('--resume', 'continue the samples file of an interrupted evaluation: its replies are not generated again')
+    .option('--compare <file>', 'compare with another model on the same samples: the file of its --samples')
     .option('--json', 'print one machine-readable object last')
     .action(async (model: string, options) => (await import('./commands/evaluate.js')).evaluateModel(model, options));
 }

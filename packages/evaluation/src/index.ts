@@ -10,3 +10,4 @@ export { exactMatch } from './metrics/exact-match.js';
 export { perplexity } from './metrics/perplexity.js';
 export { rouge } from './metrics/rouge.js';
 export { metrics } from './plugins.js';
+export * from './statistics/index.js';

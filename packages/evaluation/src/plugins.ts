@@ -1,39 +1,72 @@
-import { definePlugin, type MetricOf } from '@whetstone/core/contract';
-import type { Accumulator } from './metrics/accumulate.js';
-import { createBleu } from './metrics/bleu.js';
-import { createChrf, type Pair } from './metrics/chrf.js';
-import { createDistinct, createRepetition } from './metrics/diversity.js';
-import { createExactMatch } from './metrics/exact-match.js';
-import { createRouge, ROUGE_KINDS } from './metrics/rouge.js';
+import {
+  definePlugin,
+  type MetricNeeds,
+  type MetricOf,
+  type MetricSamples,
+  type ReplySample,
+} from '@whetstone/core/contract';
+import { addTo, type Accumulator, type Additive } from './metrics/accumulate.js';
+import { additiveBleu } from './metrics/bleu.js';
+import { additiveChrf, type Pair } from './metrics/chrf.js';
+import { additiveRepetition, createDistinct } from './metrics/diversity.js';
+import { additiveExactMatch } from './metrics/exact-match.js';
+import { additiveRouge, ROUGE_KINDS } from './metrics/rouge.js';
 
-/** Returns a metric that compares replies with their first references. It leaves out numbers that are NaN. */
-function ofPairs(
+type Numbers = Readonly<Record<string, number>>;
+
+const withoutNaN = (numbers: Numbers): Numbers =>
+  Object.fromEntries(Object.entries(numbers).filter(([, value]) => !Number.isNaN(value)));
+
+/** Returns a metric whose numbers depend only on sums over the samples. It leaves out numbers that are NaN. */
+function ofSums<N extends MetricNeeds>(
+  needs: N,
   numbers: readonly string[],
-  create: () => Accumulator<Pair, Readonly<Record<string, number>>>,
-): MetricOf<'replies'> {
+  { statistics, score }: Additive<MetricSamples[N], Numbers>,
+): MetricOf<N> {
+  const additive = { statistics, numbers: (sums: readonly number[]) => withoutNaN(score(sums)) };
   return {
-    needs: 'replies',
+    needs,
     numbers,
+    additive,
     createAccumulator: () => {
-      const score = create();
-      return {
-        add: ({ reply, references: [reference] }) => score.add({ prediction: reply, reference }),
-        result: () => Object.fromEntries(Object.entries(score.result()).filter(([, value]) => !Number.isNaN(value))),
-      };
+      const sums: number[] = [];
+      return { add: (sample) => addTo(sums, statistics(sample)), result: () => additive.numbers(sums) };
     },
   };
 }
 
-/** Gives the result of an accumulator a name. */
-const named = <Item>(name: string, { add, result }: Accumulator<Item>): Accumulator<Item, Record<string, number>> => ({
-  add,
-  result: () => ({ [name]: result() }),
+/** Returns a metric that compares replies with their first references. */
+const ofPairs = (numbers: readonly string[], { statistics, score }: Additive<Pair, Numbers>): MetricOf<'replies'> =>
+  ofSums('replies', numbers, {
+    statistics: ({ reply, references: [reference] }) => statistics({ prediction: reply, reference }),
+    score,
+  });
+
+/** Gives an additive score a name. */
+const named = <Item>(name: string, { statistics, score }: Additive<Item>): Additive<Item, Numbers> => ({
+  statistics,
+  score: (sums) => ({ [name]: score(sums) }),
 });
 
-/** Lets an accumulator of texts receive predictions. */
-const ofPredictions = <Result>({ add, result }: Accumulator<string, Result>): Accumulator<Pair, Result> => ({
-  add: ({ prediction }) => add(prediction),
-  result,
+/** Returns a metric of the replies that an accumulator computes, for each name. It leaves out numbers that are NaN. */
+const ofReplies = (accumulators: Readonly<Record<string, () => Accumulator<string>>>): MetricOf<'replies'> => ({
+  needs: 'replies',
+  numbers: Object.keys(accumulators),
+  createAccumulator: () => {
+    const all = Object.entries(accumulators).map(([name, create]) => [name, create()] as const);
+    return {
+      add: ({ reply }) => {
+        for (const [, { add }] of all) add(reply);
+      },
+      result: () => withoutNaN(Object.fromEntries(all.map(([name, { result }]) => [name, result()]))),
+    };
+  },
+});
+
+/** Lets an additive score of texts receive the replies. */
+const ofReply = ({ statistics, score }: Additive<string>): Additive<ReplySample> => ({
+  statistics: ({ reply }) => statistics(reply),
+  score,
 });
 
 const orders = (defaults: readonly number[]) =>
@@ -58,7 +91,7 @@ const exactMatch = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: (options) => ofPairs(['exactMatch'], () => named('exactMatch', createExactMatch(options))),
+  create: (options) => ofPairs(['exactMatch'], named('exactMatch', additiveExactMatch(options))),
 });
 
 const distinct = definePlugin({
@@ -68,18 +101,7 @@ const distinct = definePlugin({
   description: 'The share of distinct n-grams in all replies. Low if the replies are similar.',
   configSchema: { type: 'object', properties: { orders: orders([1, 2]) }, additionalProperties: false } as const,
   create: ({ orders: chosenOrders = [1, 2] }) =>
-    ofPairs(
-      chosenOrders.map((order) => `distinct${order}`),
-      () => {
-        const all = chosenOrders.map((order) => named(`distinct${order}`, ofPredictions(createDistinct(order))));
-        return {
-          add: (pair) => {
-            for (const { add } of all) add(pair);
-          },
-          result: () => Object.assign({}, ...all.map(({ result }) => result())) as Record<string, number>,
-        };
-      },
-    ),
+    ofReplies(Object.fromEntries(chosenOrders.map((order) => [`distinct${order}`, () => createDistinct(order)]))),
 });
 
 const repetition = definePlugin({
@@ -93,7 +115,7 @@ const repetition = definePlugin({
     additionalProperties: false,
   } as const,
   create: ({ order = 4 }) =>
-    ofPairs([`repetition${order}`], () => named(`repetition${order}`, ofPredictions(createRepetition(order)))),
+    ofSums('replies', [`repetition${order}`], named(`repetition${order}`, ofReply(additiveRepetition(order)))),
 });
 
 const chrf = definePlugin({
@@ -114,7 +136,7 @@ const chrf = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: (options) => ofPairs(['chrf'], () => named('chrf', createChrf(options))),
+  create: (options) => ofPairs(['chrf'], named('chrf', additiveChrf(options))),
 });
 
 const bleu = definePlugin({
@@ -133,7 +155,7 @@ const bleu = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: (options) => ofPairs(['bleu'], () => named('bleu', createBleu(options))),
+  create: (options) => ofPairs(['bleu'], named('bleu', additiveBleu(options))),
 });
 
 const rouge = definePlugin({
@@ -154,7 +176,7 @@ const rouge = definePlugin({
     },
     additionalProperties: false,
   } as const,
-  create: ({ tokenize = 'words' }) => ofPairs(ROUGE_KINDS, () => createRouge(tokenize)),
+  create: ({ tokenize = 'words' }) => ofPairs(ROUGE_KINDS, additiveRouge(tokenize)),
 });
 
 /** All metrics of this package. */

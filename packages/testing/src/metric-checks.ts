@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { getBackend, memory } from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
-import type { Metric, MetricAccumulator, MetricNeeds, MetricSample } from '@whetstone/core/contract';
+import type { AdditiveMetric, Metric, MetricAccumulator, MetricNeeds, MetricSample } from '@whetstone/core/contract';
 import { isRecord } from '@whetstone/core/util';
 import { expectCoded, expectDeclaration, type Check, type Checks } from './check.js';
 import { defaultSamples, metricSampleOf, type TestSample } from './metric-samples.js';
@@ -92,6 +92,29 @@ const returnsNumbers: MetricCheck = {
     const result = await evaluate(await metricOf(subject), samplesOf(subject));
     expectNumbers(result);
     expect(Object.keys(result).length, 'number of values').toBeGreaterThan(0);
+  },
+};
+
+/** An evaluation uses the additive form instead of an accumulator, so that both must agree. */
+const agreesWithItsSums: MetricCheck = {
+  name: 'returns the same numbers from an accumulator and from the sums of its additive form',
+  run: async (subject) => {
+    const metric = await metricOf(subject);
+    const additive = metric.additive as AdditiveMetric<MetricSample> | undefined;
+    if (additive === undefined) return;
+    for (const samples of [samplesOf(subject), []]) {
+      let sums: readonly number[] = [];
+      for (const [index, texts] of samples.entries()) {
+        const own = await additive.statistics(metricSampleOf(metric.needs, texts, index));
+        expect(own.length, 'count of statistics of each sample').toBe(index === 0 ? own.length : sums.length);
+        sums = own.map((value, at) => value + (sums[at] ?? 0));
+      }
+      const expected = await evaluate(metric, samples);
+      const found = additive.numbers(sums);
+      expect(Object.keys(found).toSorted(), 'names from the sums').toEqual(Object.keys(expected).toSorted());
+      for (const [name, value] of Object.entries(expected))
+        expect(found[name], `${name} from the sums`).toBeCloseTo(value, 9);
+    }
   },
 };
 
@@ -264,6 +287,7 @@ export const metricChecks: Checks<MetricSubject> = {
   options: [
     declaresNeeds,
     returnsNumbers,
+    agreesWithItsSums,
     worksWithoutSamples,
     repeatsItself,
     startsAfresh,

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -26,6 +26,8 @@ interface Result {
   readonly samples: number;
   readonly metrics: Readonly<Record<string, number>>;
   readonly replies: readonly { readonly prediction: string; readonly reference: string }[];
+  readonly intervals: Readonly<Record<string, readonly [number, number]>>;
+  readonly comparison: Readonly<Record<string, Readonly<Record<string, unknown>>>> | null;
 }
 
 async function evaluate(
@@ -70,6 +72,14 @@ test("the loss of the data's replies, and metrics of the model's replies", async
   expect(result.loss).toBeGreaterThan(2);
   expect(result.replies.map(({ reference }) => reference)).toEqual(['one', 'two', 'three']);
   expect(Object.keys(result.metrics)).toEqual(['exactMatch', 'distinct1']);
+  for (const [name, value] of Object.entries({ loss: result.loss, perplexity: result.perplexity })) {
+    const [low, high] = result.intervals[name] ?? [NaN, NaN];
+    expect(low).toBeLessThan(value);
+    expect(high).toBeGreaterThan(value);
+  }
+  // No reply of an untrained model is right, in any resample. Distinct n-grams are no sums over samples.
+  expect(result.intervals['exactMatch']).toEqual([0, 0]);
+  expect(result.intervals).not.toHaveProperty('distinct1');
   const again = await evaluate('--metric', 'exact-match', '--replies', '3');
   expect(again.result.replies).toEqual(result.replies);
   // The first evaluation loads all packages.
@@ -132,3 +142,88 @@ test('a metric of version 1 of the contract is refused, with a hint how to upgra
   expect(code).not.toBe(0);
   expect(output).toMatch(/The metric 'old' has the method compute[^]*Upgrading plugins to version 2/);
 });
+
+interface Line {
+  readonly index: number;
+  readonly reference: string;
+  readonly reply: string;
+  readonly scores: Readonly<Record<string, number>>;
+  readonly statistics: Readonly<Record<string, readonly number[]>>;
+}
+
+const linesOf = async (file: string): Promise<readonly Line[]> =>
+  (await readFile(file, 'utf8'))
+    .trimEnd()
+    .split('\n')
+    .slice(1)
+    .map((line) => JSON.parse(line) as Line);
+
+test('a samples file has the reply and the scores of each sample, and an interrupted one is continued', async () => {
+  const file = join(folder, 'samples.jsonl');
+  const options = ['--metric', 'chrf', '--replies', '4', '--samples', file];
+  const { code, result, output } = await evaluate(...options);
+  expect(code, output).toBe(0);
+  const lines = await linesOf(file);
+  expect(lines.map(({ index, reference }) => [index, reference])).toEqual([
+    [0, 'one'],
+    [1, 'two'],
+    [2, 'three'],
+    [3, 'four'],
+  ]);
+  expect(lines.map(({ reply }) => reply)).toEqual(result.replies.map(({ prediction }) => prediction));
+  expect(lines.every(({ scores }) => Number.isFinite(scores['chrf']))).toBe(true);
+
+  const again = await evaluate(...options);
+  expect(again).toMatchObject({ code: 2, output: expect.stringMatching(/OUTPUT_EXISTS[^]*--resume/) as string });
+
+  // As a kill leaves it, in the middle of the third line. A kept reply is used as it is.
+  const whole = await readFile(file, 'utf8');
+  const [header = '', first = '', second = '', third = ''] = whole.split('\n');
+  const changed = { ...(JSON.parse(second) as Line), reply: 'two' };
+  await writeFile(file, [header, first, JSON.stringify(changed), third.slice(0, 40)].join('\n'));
+  const resumed = await evaluate(...options, '--resume');
+  expect(resumed.code, resumed.output).toBe(0);
+  const pairs = result.replies.map((pair, index) => (index === 1 ? { ...pair, prediction: 'two' } : pair));
+  expect(resumed.result.replies).toEqual(pairs);
+  expect((await linesOf(file)).map(({ reply }) => reply)).toEqual(pairs.map(({ prediction }) => prediction));
+
+  const other = await evaluate(...options, '--resume', '--max-new-tokens', '4');
+  expect(other).toMatchObject({ code: 2, output: expect.stringContaining('SAMPLES_DIFFER') as string });
+  await appendFile(file, '{"index": 9}\n');
+  expect((await evaluate(...options, '--resume')).output).toMatch(/DATA_UNREADABLE[^]*the sample with the index 4/);
+}, 180_000);
+
+test('two models are compared on the same samples', async () => {
+  const before = join(folder, 'before.jsonl');
+  const options = ['--metric', 'exact-match', '--replies', '4'];
+  expect((await evaluate(...options, '--samples', before)).code).toBe(0);
+  // The first model is made to answer three of four samples correctly; this one answers none.
+  const [header = '', ...lines] = (await readFile(before, 'utf8')).trimEnd().split('\n');
+  const right = lines.map((line, index) => ({
+    ...(JSON.parse(line) as Line),
+    ...(index < 3 && { statistics: { 'exact-match': [1, 1] } }),
+  }));
+  const write = (rows: readonly object[]): Promise<void> =>
+    writeFile(before, [header, ...rows.map((row) => JSON.stringify(row)), ''].join('\n'));
+  await write(right);
+  const { code, result, output } = await evaluate(...options, '--compare', before);
+  expect(code, output).toBe(0);
+  expect(result.comparison).toMatchObject({
+    exactMatch: {
+      first: 0.75,
+      second: 0,
+      difference: -0.75,
+      higher: 0,
+      lower: 3,
+      equal: 1,
+      // Three losses of three: 2 · ½³.
+      signTest: 0.25,
+      // Deviation of (-1, -1, -1, 0): 0.5. ((1.95996 + 0.84162) · 0.5 ÷ 0.75)² = 3.49.
+      samplesNeeded: 4,
+    },
+  });
+  await write(right.map((row, index) => (index === 1 ? { ...row, reference: 'three' } : row)));
+  expect((await evaluate(...options, '--compare', before)).output).toMatch(
+    /SAMPLES_DIFFER[^]*before\.jsonl:3[^]*the answer "three"/,
+  );
+}, 180_000);

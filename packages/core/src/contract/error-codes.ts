@@ -61,6 +61,7 @@ export const errorCodes = {
   ),
   DATA_LEAKAGE: failed('The training data contains evaluation data.'),
   DATA_QUALITY: failed('The data does not pass its quality gate.'),
+  SAMPLES_DIFFER: usage('A samples file does not belong to the samples or the model that are measured.'),
   // training
   NON_FINITE: failed('The loss or a gradient is not a finite number.'),
   ROLLBACK_LIMIT: failed('Callbacks requested more rollbacks than training.maxRollbacks allows.'),

@@ -91,6 +91,23 @@ export interface MetricOf<N extends MetricNeeds> {
    * effect: it is also called once to check the metric when it is created.
    */
   createAccumulator(): MetricAccumulator<MetricSamples[N]>;
+  /**
+   * The additive form of the metric, if its numbers depend only on sums over the samples. An evaluation then uses it
+   * instead of an accumulator, and can compute confidence intervals, compare models and score single samples.
+   */
+  readonly additive?: AdditiveMetric<MetricSamples[N]>;
+}
+
+/** Numbers that depend only on sums over the samples: means, and scores of a corpus such as BLEU. */
+export interface AdditiveMetric<S extends MetricSample> {
+  /** Returns finite numbers that are added up over the samples: the same count for each sample. */
+  statistics(sample: S): readonly number[] | Promise<readonly number[]>;
+  /**
+   * Returns finite numbers by name for the samples whose statistics add up to `sums`: an empty list without samples. As
+   * `result` of an accumulator, it leaves out a value that does not exist. Called often: for all samples, for single
+   * ones and for resamples.
+   */
+  numbers(sums: readonly number[]): Readonly<Record<string, number>>;
 }
 
 /**

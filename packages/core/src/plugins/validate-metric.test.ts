@@ -77,6 +77,11 @@ describe('validateMetric', () => {
       { message: "The accumulator of the metric 'mine' has no function result.", found: 'nothing' },
     ],
     [
+      'an additive form without numbers',
+      { ...sound, additive: { statistics: () => [1] } },
+      { message: "The additive form of the metric 'mine' has no function numbers.", found: 'nothing' },
+    ],
+    [
       'a promise of an accumulator',
       { ...sound, createAccumulator: async () => accumulator },
       { message: "The accumulator of the metric 'mine' has no function add." },

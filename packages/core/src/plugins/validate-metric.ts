@@ -46,6 +46,14 @@ export function validateMetric(value: unknown, plugin: string): asserts value is
       'a function that returns an object with add and result',
       metric['createAccumulator'],
     );
+  const { additive } = metric;
+  for (const method of additive === undefined ? [] : ['statistics', 'numbers'])
+    if (!isRecord(additive) || typeof additive[method] !== 'function')
+      refuse(
+        `The additive form of the metric '${plugin}' has no function ${method}.`,
+        'an object with statistics and numbers',
+        isRecord(additive) ? additive[method] : additive,
+      );
   const accumulator = (value as Metric).createAccumulator() as unknown;
   for (const method of ['add', 'result'])
     if (!isRecord(accumulator) || typeof accumulator[method] !== 'function')

@@ -2,8 +2,9 @@ import { setImmediate } from 'node:timers/promises';
 import { tidy } from '@tensorflow/tfjs-core';
 import type { BatchSource, Clock, EvaluationReport, LanguageModel, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
-import { summedCrossEntropy } from './cross-entropy-sum.js';
-import { microbatchOf, totalWeight } from './supervised-positions.js';
+import { MAX_LOGITS_PER_CHUNK, summedCrossEntropy } from './cross-entropy-sum.js';
+import { logProbabilitiesOf } from './reference-likelihoods.js';
+import { microbatchOf, totalWeight, type Microbatch } from './supervised-positions.js';
 import { singleWorker } from '../distributed/workers.js';
 import { systemClock } from './system-clock.js';
 import type { Workers } from '../contract/workers.js';
@@ -16,8 +17,40 @@ export interface EvaluationServices {
   readonly clock?: Clock;
   /** If aborted, the evaluation ends after the current batch and returns null. */
   readonly signal?: AbortSignal;
+  /**
+   * Receives the losses of each batch by row. Then the loss of each target is read from the device, and not only sums.
+   * Called for the batches of this worker.
+   */
+  readonly onRows?: (rows: readonly RowLoss[]) => void;
   /** The workers that evaluate together, each a share of the batches. By default, a single one. */
   readonly workers?: Workers;
+}
+
+/** The loss of one row of a batch. */
+interface RowLoss {
+  /** The weighted sum of the losses of its targets, in nats. */
+  readonly sum: number;
+  /** The sum of the weights of its targets: their number if they have no weights. */
+  readonly weight: number;
+}
+
+/** Returns the loss of each row of a batch that has targets. */
+async function lossesByRow(
+  model: LanguageModel,
+  microbatch: Microbatch,
+  backend: Pick<TensorBackendInfo, 'barrier'>,
+): Promise<readonly RowLoss[]> {
+  const { batch, positions, weights } = microbatch;
+  const values = await logProbabilitiesOf(model, microbatch, MAX_LOGITS_PER_CHUNK, backend);
+  const rows = Array.from({ length: batch.rows }, () => ({ sum: 0, weight: 0 }));
+  for (const [index, position] of positions.entries()) {
+    const row = rows[Math.floor(position / batch.length)];
+    if (row === undefined) continue;
+    const weight = weights?.[index] ?? 1;
+    row.sum -= weight * (values[index] ?? NaN);
+    row.weight += weight;
+  }
+  return rows.filter(({ weight }) => weight > 0);
 }
 
 /**
@@ -27,7 +60,7 @@ export interface EvaluationServices {
  * @throws `DATA_NOTHING_TO_LEARN` if the data has no target
  */
 export async function evaluate(
-  { model, data, backend, clock = systemClock, signal, workers = singleWorker }: EvaluationServices,
+  { model, data, backend, clock = systemClock, signal, onRows, workers = singleWorker }: EvaluationServices,
   at: { readonly step: number; readonly epoch: number },
 ): Promise<EvaluationReport | null> {
   const started = clock.now();
@@ -42,10 +75,16 @@ export async function evaluate(
     samples += batch.samples;
     const microbatch = microbatchOf(batch);
     if (microbatch.targets.length === 0) continue;
-    const sum = tidy(() => summedCrossEntropy(model, [microbatch], { trained: null }));
-    backend.barrier();
-    lossSum += (await sum.data())[0] ?? NaN;
-    sum.dispose();
+    if (onRows === undefined) {
+      const sum = tidy(() => summedCrossEntropy(model, [microbatch], { trained: null }));
+      backend.barrier();
+      lossSum += (await sum.data())[0] ?? NaN;
+      sum.dispose();
+    } else {
+      const rows = await lossesByRow(model, microbatch, backend);
+      onRows(rows);
+      for (const row of rows) lossSum += row.sum;
+    }
     supervisedTokens += microbatch.targets.length;
     divisor += totalWeight(microbatch);
     // Lets timers and signals run between batches.

@@ -2,7 +2,7 @@
 import '@whetstone/core/tfjs-gradients';
 
 export { evaluate } from './evaluate.js';
-export { anyNeeds, measureMetrics, type ReplyPair } from './measure-metrics.js';
+export { anyNeeds, measureMetrics, type MeasuredSample } from './measure-metrics.js';
 export type { Named } from './named.js';
 export type { TrainRun } from './train-run.js';
 export { supervisedPositions } from './supervised-positions.js';

@@ -13,7 +13,7 @@ import type {
 import { WhetstoneError } from '../contract/errors.js';
 import type { Workers } from '../contract/workers.js';
 import { singleWorker } from '../distributed/workers.js';
-import { startMetrics, type ComputedSample } from './metric-runs.js';
+import { startMetrics, type ComputedSample, type SampleStatistics } from './metric-runs.js';
 import { noSamples, sampleWindows } from './metric-samples.js';
 import type { Named } from './named.js';
 import { referenceLikelihoods } from './reference-likelihoods.js';
@@ -44,14 +44,14 @@ export interface MeasureOptions {
   readonly workers?: Workers;
   /** Describes the measurement in messages of the workers. */
   readonly what?: string;
-  /** Receives each generated reply and its reference, in order, as soon as its batch is computed. Called on rank 0. */
-  onReply?(pair: ReplyPair): void;
+  /** Receives each sample, in order, after the metrics. Called on rank 0. */
+  onSample?(measured: MeasuredSample): void | Promise<void>;
 }
 
-/** A model's reply and the reference answer, without white space at their ends. */
-export interface ReplyPair {
-  readonly prediction: string;
-  readonly reference: string;
+/** A sample, what was computed for it, and what additive metrics add up of it. */
+export interface MeasuredSample extends ComputedSample {
+  /** In the order of the metrics. */
+  readonly statistics: readonly SampleStatistics[];
 }
 
 /** Returns whether any of the metrics needs this. */
@@ -72,7 +72,7 @@ export const anyNeeds = (metrics: readonly Named<Metric>[], needs: MetricNeeds):
 export async function measureMetrics(
   loaded: LoadedModel,
   evaluation: MetricEvaluation,
-  { backend, signal, workers = singleWorker, what = 'the metrics', onReply }: MeasureOptions,
+  { backend, signal, workers = singleWorker, what = 'the metrics', onSample }: MeasureOptions,
 ): Promise<Readonly<Record<string, number>> | null> {
   const { metrics, replies, batchSize } = evaluation;
   if (metrics.length === 0) return {};
@@ -91,8 +91,9 @@ export async function measureMetrics(
     if (shares.some(({ aborted }) => aborted)) return null;
     for (const [index, result] of shares.flatMap(decode).entries()) {
       const sample = window[index] as MetricSample;
-      if (result.reply !== undefined) onReply?.({ prediction: result.reply, reference: sample.references[0] });
-      await runs?.add({ sample, ...result });
+      if (runs === null) continue;
+      const statistics = await runs.add({ sample, ...result });
+      await onSample?.({ sample, ...result, statistics });
     }
     first += window.length;
     // Lets timers and signals run between batches.

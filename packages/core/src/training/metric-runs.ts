@@ -1,4 +1,5 @@
 import type {
+  AdditiveMetric,
   LikelihoodSample,
   Metric,
   MetricAccumulator,
@@ -16,14 +17,18 @@ export interface ComputedSample extends Partial<Pick<ReplySample, 'reply'> & Pic
   readonly sample: MetricSample;
 }
 
+/** What an additive metric adds up of a sample; null if the metric is not additive, or did not receive the sample. */
+export type SampleStatistics = readonly number[] | null;
+
 /** The metrics of one evaluation, with their accumulators. */
 export interface MetricRuns {
   /**
-   * Passes a sample to each metric for which all that it needs was computed.
+   * Passes a sample to each metric for which all that it needs was computed. Returns the statistics of the sample for
+   * each metric; null if the metric is not additive, or did not receive the sample.
    *
    * @throws `PLUGIN_FAILED` if a metric fails
    */
-  add(computed: ComputedSample): Promise<void>;
+  add(computed: ComputedSample): Promise<readonly SampleStatistics[]>;
   /**
    * Returns the numbers of all metrics.
    *
@@ -55,8 +60,12 @@ export function startMetrics(metrics: readonly Named<Metric>[]): MetricRuns {
   const runs = metrics.map(({ plugin, instance }) => {
     const { needs } = instance;
     try {
-      // The type of `needs` determines that of the accumulator's samples, which TypeScript cannot follow in a list.
-      const accumulator = instance.createAccumulator() as MetricAccumulator<MetricSample>;
+      // The type of `needs` determines that of the samples, which TypeScript cannot follow in a list.
+      const additive = instance.additive as AdditiveMetric<MetricSample> | undefined;
+      const accumulator =
+        additive === undefined
+          ? accumulatorRun(instance.createAccumulator() as MetricAccumulator<MetricSample>)
+          : additiveRun(plugin, additive);
       return { plugin, needs, accumulator };
     } catch (cause) {
       throw failureOf(plugin, null, cause);
@@ -65,10 +74,12 @@ export function startMetrics(metrics: readonly Named<Metric>[]): MetricRuns {
   return {
     add: async (computed) => {
       const samples = samplesFor(computed);
+      const statistics: SampleStatistics[] = [];
       for (const { plugin, needs, accumulator } of runs) {
         const sample = samples[needs];
-        if (sample !== null) await naming(plugin, computed.sample, () => accumulator.add(sample));
+        statistics.push(sample === null ? null : await naming(plugin, computed.sample, () => accumulator.add(sample)));
       }
+      return statistics;
     },
     results: async () => {
       const values: Record<string, number> = {};
@@ -84,6 +95,38 @@ export function startMetrics(metrics: readonly Named<Metric>[]): MetricRuns {
       }
       return values;
     },
+  };
+}
+
+/** A metric of one evaluation. */
+interface MetricRun {
+  add(sample: MetricSample): Promise<SampleStatistics>;
+  result(): Promise<unknown>;
+}
+
+const accumulatorRun = (accumulator: MetricAccumulator<MetricSample>): MetricRun => ({
+  add: async (sample) => {
+    await accumulator.add(sample);
+    return null;
+  },
+  result: async () => accumulator.result(),
+});
+
+function additiveRun(plugin: string, additive: AdditiveMetric<MetricSample>): MetricRun {
+  let sums: readonly number[] = [];
+  return {
+    add: async (sample) => {
+      const own = await additive.statistics(sample);
+      if (!Array.isArray(own) || (sums.length > 0 && own.length !== sums.length) || !own.every(Number.isFinite))
+        throw failed(`The statistics of the metric '${plugin}' for a sample are invalid.`, {
+          place: placeOf(sample),
+          expected: `a list of ${sums.length === 0 ? '' : `${sums.length} `}finite numbers`,
+          found: Array.isArray(own) ? `[${own.join(', ')}]` : describe(own),
+        });
+      sums = own.map((value, index) => (sums[index] ?? 0) + value);
+      return own;
+    },
+    result: async () => additive.numbers(sums),
   };
 }
 
@@ -113,9 +156,12 @@ async function naming<T>(plugin: string, sample: MetricSample | null, call: () =
 /** Returns the error of a metric. An error without a code gets the metric's name, and the place of the sample. */
 function failureOf(plugin: string, sample: MetricSample | null, cause: unknown): WhetstoneError {
   if (isWhetstoneError(cause)) return cause;
+  return failed(`The metric '${plugin}' failed: ${messageOf(cause)}`, { place: placeOf(sample), cause });
+}
+
+function placeOf(sample: MetricSample | null): { readonly file: string; readonly line?: number } | undefined {
   const { file, line } = sample?.conversation.origin ?? {};
-  const place = file === undefined ? undefined : { file, line };
-  return failed(`The metric '${plugin}' failed: ${messageOf(cause)}`, { place, cause });
+  return file === undefined ? undefined : { file, line };
 }
 
 /** Returns the numbers that a metric returned, by name. */

@@ -93,8 +93,8 @@ function batchOf(rows: readonly TokenizedAnswer[]): Batch {
   };
 }
 
-/** Returns the log-probability of each target in nats, `[targets]`. */
-async function logProbabilitiesOf(
+/** Returns the log-probability of each target in nats, `[targets]`, without their weights. */
+export async function logProbabilitiesOf(
   model: LanguageModel,
   microbatch: Microbatch,
   logitsAtOnce: number,

@@ -1,6 +1,6 @@
-import { accumulate, type Accumulator } from './accumulate.js';
+import { scoreOf, type Additive } from './accumulate.js';
 import type { Pair } from './chrf.js';
-import { countsOf, ngramsOf } from './tokens.js';
+import { commonCount, ngramsOf } from './tokens.js';
 
 /**
  * A tokenizer of sacrebleu: `13a` for languages with spaces, `zh` for Chinese, `char` for characters, `none` for
@@ -61,26 +61,23 @@ export interface BleuOptions {
   readonly effectiveOrder?: boolean;
 }
 
-/** Accumulates {@link bleu}: the counts of n-grams and of tokens. */
-export function createBleu({ tokenize = '13a', effectiveOrder = false }: BleuOptions = {}): Accumulator<Pair> {
+/** The additive form of {@link bleu}: matching n-grams and all n-grams of each order, and the tokens of both texts. */
+export function additiveBleu({ tokenize = '13a', effectiveOrder = false }: BleuOptions = {}): Additive<Pair> {
   const split = tokenizers[tokenize];
-  const matches = Array.from({ length: ORDER }, () => 0);
-  const totals = Array.from({ length: ORDER }, () => 0);
-  let [predicted, expected] = [0, 0];
   return {
-    add: ({ prediction, reference }) => {
-      const [predictedTokens, expectedTokens] = [split(prediction.trimEnd()), split(reference.trimEnd())];
-      predicted += predictedTokens.length;
-      expected += expectedTokens.length;
+    statistics: ({ prediction, reference }) => {
+      const [predicted, expected] = [split(prediction.trimEnd()), split(reference.trimEnd())];
+      const [matches, totals] = [[], []] as [number[], number[]];
       for (let order = 1; order <= ORDER; order++) {
-        const available = countsOf(ngramsOf(expectedTokens, order));
-        const own = ngramsOf(predictedTokens, order);
-        totals[order - 1] = (totals[order - 1] ?? 0) + own.length;
-        for (const [ngram, count] of countsOf(own))
-          matches[order - 1] = (matches[order - 1] ?? 0) + Math.min(count, available.get(ngram) ?? 0);
+        const own = ngramsOf(predicted, order);
+        totals.push(own.length);
+        matches.push(commonCount(own, ngramsOf(expected, order)));
       }
+      return [...matches, ...totals, predicted.length, expected.length];
     },
-    result: () => {
+    score: (sums) => {
+      const [matches, totals] = [sums.slice(0, ORDER), sums.slice(ORDER, 2 * ORDER)];
+      const [predicted = 0, expected = 0] = sums.slice(2 * ORDER);
       if (matches.every((count) => count === 0)) return 0;
       const brevity = predicted < expected ? Math.exp(1 - expected / predicted) : 1;
       return brevity * meanPrecision(matches, totals, effectiveOrder);
@@ -111,4 +108,4 @@ function meanPrecision(matches: readonly number[], totals: readonly number[], ef
  * smoothing of zero counts (`exp`), case-sensitive.
  */
 export const bleu = (pairs: readonly Pair[], options: BleuOptions = {}): number =>
-  accumulate(createBleu(options), pairs);
+  scoreOf(additiveBleu(options), pairs);

@@ -1,5 +1,5 @@
-import { accumulate, type Accumulator } from './accumulate.js';
-import { countsOf, ngramsOf } from './tokens.js';
+import { scoreOf, type Additive } from './accumulate.js';
+import { commonCount, ngramsOf } from './tokens.js';
 
 export interface Pair {
   readonly prediction: string;
@@ -30,36 +30,23 @@ export interface ChrfOptions {
   readonly wordOrder?: number;
 }
 
-/** Counts of the n-grams of one order. */
-interface OrderCounts {
-  readonly split: (text: string) => string[];
-  readonly order: number;
-  predicted: number;
-  expected: number;
-  matches: number;
-}
-
-/** Accumulates {@link chrf}: the counts of each order. */
-export function createChrf({ wordOrder = 0 }: ChrfOptions = {}): Accumulator<Pair> {
-  const countsUpTo = (most: number, split: OrderCounts['split']): OrderCounts[] =>
-    Array.from({ length: most }, (_, index) => ({ split, order: index + 1, predicted: 0, expected: 0, matches: 0 }));
-  const all = [...countsUpTo(ORDER, charactersOf), ...countsUpTo(wordOrder, wordsOf)];
+/** The additive form of {@link chrf}: for each order, the n-grams of the prediction, of the reference and of both. */
+export function additiveChrf({ wordOrder = 0 }: ChrfOptions = {}): Additive<Pair> {
+  const countsUpTo = (most: number, predicted: readonly string[], expected: readonly string[]): number[] =>
+    Array.from({ length: most }, (_, index) => index + 1).flatMap((order) => {
+      const [own, others] = [ngramsOf(predicted, order), ngramsOf(expected, order)];
+      // If the reference is too short for this order, the prediction is not counted.
+      return [others.length > 0 ? own.length : 0, others.length, commonCount(own, others)];
+    });
   return {
-    add: ({ prediction, reference }) => {
-      for (const counts of all) {
-        const expectedNgrams = ngramsOf(counts.split(reference), counts.order);
-        const predictedNgrams = ngramsOf(counts.split(prediction), counts.order);
-        counts.expected += expectedNgrams.length;
-        // If the reference is too short for this order, the prediction is not counted.
-        if (expectedNgrams.length > 0) counts.predicted += predictedNgrams.length;
-        const available = countsOf(expectedNgrams);
-        for (const [ngram, count] of countsOf(predictedNgrams))
-          counts.matches += Math.min(count, available.get(ngram) ?? 0);
-      }
-    },
-    result: () => {
+    statistics: ({ prediction, reference }) => [
+      ...countsUpTo(ORDER, charactersOf(prediction), charactersOf(reference)),
+      ...countsUpTo(wordOrder, wordsOf(prediction), wordsOf(reference)),
+    ],
+    score: (sums) => {
       let [precision, recall, orders] = [0, 0, 0];
-      for (const { predicted, expected, matches } of all) {
+      for (let start = 0; start < sums.length; start += 3) {
+        const [predicted = 0, expected = 0, matches = 0] = sums.slice(start, start + 3);
         if (predicted === 0 || expected === 0) continue;
         precision += matches / predicted;
         recall += matches / expected;
@@ -78,4 +65,4 @@ export function createChrf({ wordOrder = 0 }: ChrfOptions = {}): Accumulator<Pai
  * orders for which predictions or references have no n-grams.
  */
 export const chrf = (pairs: readonly Pair[], options: ChrfOptions = {}): number =>
-  accumulate(createChrf(options), pairs);
+  scoreOf(additiveChrf(options), pairs);

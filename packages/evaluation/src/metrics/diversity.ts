@@ -1,4 +1,4 @@
-import { accumulate, createMean, type Accumulator } from './accumulate.js';
+import { accumulate, meanOf, scoreOf, type Accumulator, type Additive } from './accumulate.js';
 import { ngramsOf, wordsOf } from './tokens.js';
 
 /** Returns a new string for an n-gram: a word that was cut from a text can keep the whole text in memory. */
@@ -25,21 +25,16 @@ export function createDistinct(order: number): Accumulator<string> {
  */
 export const distinct = (texts: readonly string[], order: number): number => accumulate(createDistinct(order), texts);
 
-/** Accumulates {@link repetition}. */
-export function createRepetition(order: number): Accumulator<string> {
-  const mean = createMean(0);
-  return {
-    add: (text) => {
-      const ngrams = ngramsOf(wordsOf(text), order);
-      if (ngrams.length > 1) mean.add(1 - new Set(ngrams).size / ngrams.length);
-    },
-    result: () => mean.result(),
-  };
-}
+/** The additive form of {@link repetition}. */
+export const additiveRepetition = (order: number): Additive<string> =>
+  meanOf((text) => {
+    const ngrams = ngramsOf(wordsOf(text), order);
+    return ngrams.length > 1 ? 1 - new Set(ngrams).size / ngrams.length : null;
+  }, 0);
 
 /**
  * Returns the share of repeated n-grams within a text (rep-n, Welleck et al. 2020), averaged over the texts with at
  * least two n-grams. Close to 1 for a model that loops.
  */
 export const repetition = (texts: readonly string[], order: number): number =>
-  accumulate(createRepetition(order), texts);
+  scoreOf(additiveRepetition(order), texts);

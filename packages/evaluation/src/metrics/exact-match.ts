@@ -1,4 +1,4 @@
-import { accumulate, createMean, type Accumulator } from './accumulate.js';
+import { meanOf, scoreOf, type Additive } from './accumulate.js';
 import type { Pair } from './chrf.js';
 
 const normalized = (text: string): string => text.normalize('NFC').trim().replace(/\s+/g, ' ');
@@ -8,20 +8,16 @@ export interface ExactMatchOptions {
   readonly ignorePunctuation?: boolean;
 }
 
-/** Accumulates {@link exactMatch}. */
-export function createExactMatch({
+/** The additive form of {@link exactMatch}. */
+export function additiveExactMatch({
   ignoreCase = false,
   ignorePunctuation = false,
-}: ExactMatchOptions = {}): Accumulator<Pair> {
+}: ExactMatchOptions = {}): Additive<Pair> {
   const comparable = (text: string): string => {
     const compared = ignorePunctuation ? text.replace(/\p{P}/gu, '') : text;
     return normalized(ignoreCase ? compared.toLowerCase() : compared);
   };
-  const mean = createMean(NaN);
-  return {
-    add: ({ prediction, reference }) => mean.add(comparable(prediction) === comparable(reference) ? 1 : 0),
-    result: () => mean.result(),
-  };
+  return meanOf(({ prediction, reference }) => (comparable(prediction) === comparable(reference) ? 1 : 0));
 }
 
 /**
@@ -29,4 +25,4 @@ export function createExactMatch({
  * ignored. Returns NaN without pairs.
  */
 export const exactMatch = (pairs: readonly Pair[], options: ExactMatchOptions = {}): number =>
-  accumulate(createExactMatch(options), pairs);
+  scoreOf(additiveExactMatch(options), pairs);

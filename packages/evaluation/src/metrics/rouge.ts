@@ -1,6 +1,6 @@
-import { createMean, type Accumulator } from './accumulate.js';
+import type { Additive } from './accumulate.js';
 import type { Pair } from './chrf.js';
-import { countsOf, ngramsOf } from './tokens.js';
+import { commonCount, countsOf, ngramsOf } from './tokens.js';
 
 export interface RougeScore {
   readonly precision: number;
@@ -93,19 +93,20 @@ export function rouge({ prediction, reference }: Pair, kind: RougeKind, tokenize
       expectedTokens.length,
     );
   const order = kind === 'rouge1' ? 1 : 2;
-  const [own, available] = [ngramsOf(predictedTokens, order), countsOf(ngramsOf(expectedTokens, order))];
-  let hits = 0;
-  for (const [ngram, count] of countsOf(own)) hits += Math.min(count, available.get(ngram) ?? 0);
-  return scoreOf(hits, own.length, Math.max(0, expectedTokens.length - order + 1));
+  const [own, expected] = [ngramsOf(predictedTokens, order), ngramsOf(expectedTokens, order)];
+  return scoreOf(commonCount(own, expected), own.length, expected.length);
 }
 
-/** Accumulates the mean F-score of {@link rouge} over pairs, by kind; NaN without pairs. */
-export function createRouge(tokenize: RougeTokenize = 'words'): Accumulator<Pair, Readonly<Record<RougeKind, number>>> {
-  const means = ROUGE_KINDS.map((kind) => ({ kind, mean: createMean(NaN) }));
-  return {
-    add: (pair) => {
-      for (const { kind, mean } of means) mean.add(rouge(pair, kind, tokenize).f);
-    },
-    result: () => Object.fromEntries(means.map(({ kind, mean }) => [kind, mean.result()])) as Record<RougeKind, number>,
-  };
-}
+/** The mean F-score of {@link rouge} by kind, as an additive score; NaN without pairs. */
+export const additiveRouge = (
+  tokenize: RougeTokenize = 'words',
+): Additive<Pair, Readonly<Record<RougeKind, number>>> => ({
+  statistics: (pair) => [...ROUGE_KINDS.map((kind) => rouge(pair, kind, tokenize).f), 1],
+  score: (sums) => {
+    const count = sums[ROUGE_KINDS.length] ?? 0;
+    return Object.fromEntries(ROUGE_KINDS.map((kind, index) => [kind, (sums[index] ?? 0) / count])) as Record<
+      RougeKind,
+      number
+    >;
+  },
+});

@@ -24,3 +24,11 @@ export function countsOf(items: readonly string[]): Map<string, number> {
   for (const item of items) counts.set(item, (counts.get(item) ?? 0) + 1);
   return counts;
 }
+
+/** Returns the number of items that two lists have in common, each as often as it occurs in both. */
+export function commonCount(own: readonly string[], others: readonly string[]): number {
+  const available = countsOf(others);
+  let common = 0;
+  for (const [item, count] of countsOf(own)) common += Math.min(count, available.get(item) ?? 0);
+  return common;
+}
