@@ -1,15 +1,5 @@
 import type { TransformReport } from '@whetstone/core/contract';
 
-/** Formats seconds: `2 min 05 s`, `12 s`. */
-export function duration(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  const hours = Math.floor(whole / 3600);
-  const minutes = Math.floor((whole % 3600) / 60);
-  const rest = String(whole % 60);
-  if (hours > 0) return `${hours} h ${String(minutes).padStart(2, '0')} min`;
-  return minutes > 0 ? `${minutes} min ${rest.padStart(2, '0')} s` : `${rest} s`;
-}
-
 /** A loss with four digits, or `–` if there is none. */
 export const loss = (value: number | null): string => (value === null ? '–' : value.toFixed(4));
 

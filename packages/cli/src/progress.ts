@@ -1,8 +1,8 @@
 import type { InstallOptions, InstallProgress } from '@whetstone/backend/install';
 import type { EvaluationReport, Logger, RunInfo, StepReport } from '@whetstone/core/contract';
-import { formatBytes, visibleText } from '@whetstone/core/util';
+import { duration, formatBytes, visibleText } from '@whetstone/core/util';
 import { MultiBar, type SingleBar } from 'cli-progress';
-import { duration, loss, rate } from './format.js';
+import { loss, rate } from './format.js';
 import type { Terminal } from './terminal.js';
 
 interface Bar {

@@ -2,8 +2,8 @@ import { LOGGER, WhetstoneError, type RunReport, type StageInfo } from '@whetsto
 import { provide } from '@whetstone/core';
 import { clusterOfEnvironment, workerName } from '@whetstone/core/distributed';
 import { continueWithoutOutput } from '@whetstone/core/files';
-import { counted, formatBytes } from '@whetstone/core/util';
-import { duration, loss } from '../format.js';
+import { counted, duration, formatBytes } from '@whetstone/core/util';
+import { loss } from '../format.js';
 import { listenForInterrupt } from '../interrupt.js';
 import { isLaunched, onLauncherGone, onPassedSignal, tellLauncherOfCrashes } from '../launched.js';
 import { launchWorkers } from '../launch-workers.js';

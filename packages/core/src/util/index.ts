@@ -1,6 +1,7 @@
 /** Helpers that every package uses. They import no other folder. */
 export { bytesOf, formatBytes } from './bytes.js';
 export { didYouMean, nearest } from './did-you-mean.js';
+export { duration } from './duration.js';
 export { counted, messageOf, toError } from './errors.js';
 export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';

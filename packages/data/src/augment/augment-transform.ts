@@ -3,6 +3,7 @@ import { createRandom, type Random } from '@whetstone/core/random';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 import { HashMap } from '../transforms/duplicates/hash-map.js';
 import { AUGMENTATION_COLUMN } from '../transforms/order.js';
+import { readAhead } from './read-ahead.js';
 import { createLog, type TransformLog } from '../transforms/transform-log.js';
 
 /** A new conversation: its messages, and its origin if it is not that of the original. */
@@ -30,6 +31,8 @@ interface AugmentMethod {
   begin(): Augment | Promise<Augment>;
   /** Called at the end of a pass, also if the pass is abandoned. */
   end?(log: TransformLog): void;
+  /** Called with the number of conversations of a pass. Conversations are then read ahead to know it early. */
+  setTotal?(conversations: number): void;
   /** The conversations that are augmented at once; by default one after the other. */
   readonly atOnce?: number;
 }
@@ -98,7 +101,8 @@ export function createAugmentTransform(kind: string, seed: number, method: Augme
             ? []
             : await augment(conversation, createRandom(seed, 'augment', kind, conversation.origin.index), current),
         });
-        for await (const { conversation, made } of mapInOrder(conversations, method.atOnce ?? 1, derive)) {
+        const read = method.setTotal === undefined ? conversations : readAhead(conversations, method.setTotal);
+        for await (const { conversation, made } of mapInOrder(read, method.atOnce ?? 1, derive)) {
           current.in();
           if (!seen.isNew(conversation.messages) && isAugmented(conversation)) {
             current.remove(conversation, 'repeated', 'an earlier conversation has the same messages');

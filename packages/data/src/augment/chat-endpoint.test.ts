@@ -266,7 +266,9 @@ describe('several requests', () => {
     );
     // What was answered before the failure is not asked again, except for what was open when it failed.
     expect(asked.length).toBeLessThanOrEqual(9 - first.length + 2);
-    expect(lines.at(-1)).toMatch(/^augment-paraphrase: 9 conversations, \d answers? of the model \([\d.]+ a second\)$/);
+    expect(lines.at(-1)).toMatch(
+      /^augment-paraphrase: 9 of 9 conversations, \d answers? of the model \([\d.]+ a second\)$/,
+    );
     expect(await pass()).toHaveLength(18);
   });
 });

@@ -3,6 +3,7 @@ import { WhetstoneError } from '@whetstone/core/contract';
 import type { PluginContext, TextGenerator } from '@whetstone/core/contract';
 import { exists } from '@whetstone/core/files';
 import { answerFrom, type AnsweringModel } from './answer-cache.js';
+import type { RequestObserver } from './chat-endpoint.js';
 import type { ParaphraseOptions } from './options.js';
 
 /**
@@ -13,6 +14,7 @@ import type { ParaphraseOptions } from './options.js';
 export function createLocalModel(
   { model, temperature, cacheFolder }: Pick<ParaphraseOptions, 'model' | 'temperature' | 'cacheFolder'>,
   { openGenerator, baseFolder, seed }: Pick<PluginContext, 'openGenerator' | 'baseFolder' | 'seed'>,
+  observer: Pick<RequestObserver, 'answered'>,
 ): AnsweringModel {
   const file = path.resolve(baseFolder, model);
   const source = exists(file) ? file : model;
@@ -25,7 +27,9 @@ export function createLocalModel(
             hint: 'Set "endpoint", or use the trainer or the command-line tool of the package "whetstone".',
           });
         opened ??= await openGenerator(source);
-        return (await opened.generate(prompt, { temperature, seed })).trim();
+        const answer = await opened.generate(prompt, { temperature, seed });
+        observer.answered();
+        return answer.trim();
       }),
     close: () => {
       opened?.dispose();

@@ -80,7 +80,7 @@ export function createParaphraseTransform(
   const progress = createRequestProgress('augment-paraphrase', logger);
   const model =
     endpoint === null
-      ? createLocalModel(all, { seed, baseFolder, openGenerator })
+      ? createLocalModel(all, { seed, baseFolder, openGenerator }, progress)
       : createEndpoint({ ...all, endpoint }, progress);
   const asked = ask ?? model.ask;
   return createAugmentTransform('paraphrase', seed, {
@@ -92,6 +92,7 @@ export function createParaphraseTransform(
         return made === null ? [] : [{ messages: made }];
       };
     },
+    setTotal: (conversations) => progress.setTotal(conversations),
     end: () => {
       model.close();
       progress.end();
