@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { Conversation } from '@whetstone/core/contract';
+import { createRandom } from '@whetstone/core/random';
 import { asLines, collect, temporaryFolder, writeInto } from '../../testing/files.js';
 import { chat, sourceOf } from '../../testing/sources.js';
 import { applyTransforms } from '../apply.js';
@@ -71,10 +72,10 @@ test('sketches give the Jaccard similarity: exactly for short texts, nearly for 
   );
 });
 
-test('the index finds the same pairs as a comparison of all pairs', () => {
+test.each([false, true])('the index finds the same pairs as a comparison of all pairs (filtered: %s)', (isFiltered) => {
   const texts = pairs.flatMap(({ a, b }) => [a, b]);
   expect(texts.length).toBeGreaterThan(0);
-  const index = createSimilarityIndex(0.7);
+  const index = createSimilarityIndex(0.7, isFiltered);
   texts.forEach((one, position) => {
     const hashes = shingleHashes(one);
     const set = { signature: minHashSignature(hashes), sketch: sketchOf(hashes) };
@@ -87,6 +88,31 @@ test('the index finds the same pairs as a comparison of all pairs', () => {
     if (found) expect(similarities[found.entry]).toBeCloseTo(found.similarity, 12);
     index.add(set);
   });
+});
+
+test.each([0.3, 0.7, 0.9, 1])('the filter of an index excludes nothing that it would find at %f', (threshold) => {
+  const [plain, filtered] = [createSimilarityIndex(threshold), createSimilarityIndex(threshold, true)];
+  const random = createRandom(1, 'filter');
+  // Sets of 1 to about 1,000 members, of which each differs from the one before in up to half of the members.
+  let members = new Set<number>();
+  let found = 0;
+  for (let count = 0; count < 400; count++) {
+    if (count % 8 === 0) {
+      const size = Math.ceil(Math.exp(random.uniform() * 7));
+      members = new Set(Array.from({ length: size }, () => random.integer(2 ** 31)));
+    }
+    const share = random.uniform() / 2;
+    const kept = [...members].filter(() => random.uniform() >= share);
+    members = new Set([...kept, ...Array.from({ length: members.size - kept.length }, () => random.integer(2 ** 31))]);
+    const hashes = Uint32Array.from(members).toSorted();
+    const set = { signature: minHashSignature(hashes), sketch: sketchOf(hashes) };
+    const expected = plain.find(set);
+    expect(filtered.find(set)).toEqual(expected);
+    if (expected !== null) found++;
+    plain.add(set);
+    filtered.add(set);
+  }
+  expect(found).toBeGreaterThan(5);
 });
 
 describe('the transform', () => {

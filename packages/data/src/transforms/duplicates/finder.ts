@@ -1,6 +1,6 @@
 import type { Conversation, Origin } from '@whetstone/core/contract';
 import { stringifyExact } from '@whetstone/core/util';
-import { comparablePart, hashText } from './fingerprint.js';
+import { comparableMessages, hashText, textOfPart } from './fingerprint.js';
 import { HashMap } from './hash-map.js';
 import { comparableUnits, type ComparableUnit, type LeakUnit } from './leak-units.js';
 import { minHashSignature, shingleHashes, sketchOf } from './min-hash.js';
@@ -60,42 +60,73 @@ export function comparableTexts(
   part: DuplicateOptions['part'],
   withUnits: boolean,
 ): ComparableTexts {
-  const compared = comparablePart(conversation, part);
+  const messages = comparableMessages(conversation);
+  const compared = textOfPart(messages, part);
   // Conversations without text, such as tool calls only, are distinguished by everything else in them.
   const whole = compared.trim() === '' ? stringifyExact(conversation.messages) : compared;
-  return { whole, units: withUnits ? comparableUnits(conversation, whole) : [] };
+  return { whole, units: withUnits ? comparableUnits(messages, whole) : [] };
 }
 
-function fingerprintOfText(
+/**
+ * Returns the fingerprint of a text. What only a search for near duplicates needs is computed at its first use.
+ *
+ * @param shingle characters per shingle; null to find exact duplicates only
+ */
+function fingerprintOfText<More extends object>(
   text: string,
-  { near, shingle }: Pick<FingerprintOptions, 'near' | 'shingle'>,
-): SingleFingerprint {
-  if (!near) return { hash: hashText(text), set: null };
-  const hashes = shingleHashes(text, shingle);
-  return { hash: hashText(text), set: { signature: minHashSignature(hashes), sketch: sketchOf(hashes) } };
+  shingle: number | null,
+  more: More,
+): SingleFingerprint & More {
+  let set: SetSummary | null = null;
+  return {
+    hash: hashText(text),
+    get set() {
+      if (shingle !== null) set ??= summaryOf(shingleHashes(text, shingle));
+      return set;
+    },
+    ...more,
+  };
+}
+
+/** Returns the summary of a set. The signature, which takes longest, is computed at its first use. */
+function summaryOf(hashes: Uint32Array): SetSummary {
+  let signature: Uint32Array | null = null;
+  return {
+    sketch: sketchOf(hashes),
+    get signature() {
+      return (signature ??= minHashSignature(hashes));
+    },
+  };
 }
 
 export function fingerprintOfTexts(
   { whole, units }: ComparableTexts,
-  options: Pick<FingerprintOptions, 'near' | 'shingle'>,
+  { near, shingle }: Pick<FingerprintOptions, 'near' | 'shingle'>,
 ): Fingerprint {
-  const fingerprint = fingerprintOfText(whole, options);
-  if (units.length === 0) return fingerprint;
-  return { ...fingerprint, units: units.map(({ kind, text }) => ({ kind, ...fingerprintOfText(text, options) })) };
+  const size = near ? shingle : null;
+  if (units.length === 0) return fingerprintOfText(whole, size, {});
+  return fingerprintOfText(whole, size, {
+    units: units.map(({ kind, text }) => fingerprintOfText(text, size, { kind })),
+  });
 }
 
 /** Computes the fingerprint of a conversation. This is the expensive step; it can run on any thread. */
 export const fingerprintOf = (conversation: Conversation, options: FingerprintOptions): Fingerprint =>
   fingerprintOfTexts(comparableTexts(conversation, options.part, options.units === true), options);
 
-export function createDuplicateFinder({ threshold }: Pick<DuplicateOptions, 'threshold'>): DuplicateFinder {
+/** @param isFiltered whether most searches are for texts that are not added and have no duplicate */
+export function createDuplicateFinder(
+  { threshold }: Pick<DuplicateOptions, 'threshold'>,
+  isFiltered = false,
+): DuplicateFinder {
   const exact = new HashMap();
-  const index = createSimilarityIndex(threshold);
+  const index = createSimilarityIndex(threshold, isFiltered);
   const origins = createOriginList();
   return {
-    find({ hash, set }) {
-      const same = exact.get(hash);
+    find(fingerprint) {
+      const same = exact.get(fingerprint.hash);
       if (same !== -1) return { kind: 'exact', of: origins.at(same), similarity: 1, entry: same };
+      const { set } = fingerprint;
       const near = set === null ? null : index.find(set);
       return near && { kind: 'near', of: origins.at(near.entry), ...near };
     },

@@ -47,7 +47,7 @@ export async function finderOf(
   options: DuplicateOptions,
   unreadableChecked = false,
 ): Promise<HeldOutFinder> {
-  const finder = createDuplicateFinder(options);
+  const finder = createDuplicateFinder(options, true);
   const texts: string[] = [];
   const add = (fingerprint: SingleFingerprint, text: string, origin: Origin): void => {
     if (finder.knows(fingerprint)) return;
@@ -56,9 +56,10 @@ export async function finderOf(
   };
   const addConversation = (conversation: Conversation): void => {
     const compared = comparableTexts(conversation, options.part, true);
-    const { units = [], ...whole } = fingerprintOfTexts(compared, options);
-    add(whole, compared.whole, conversation.origin);
-    for (const [index, unit] of units.entries()) add(unit, compared.units[index]?.text ?? '', conversation.origin);
+    const fingerprint = fingerprintOfTexts(compared, options);
+    add(fingerprint, compared.whole, conversation.origin);
+    for (const [index, unit] of (fingerprint.units ?? []).entries())
+      add(unit, compared.units[index]?.text ?? '', conversation.origin);
   };
   for await (const conversation of source.conversations()) addConversation(conversation);
   // An unreadable row could not be found in the training data.

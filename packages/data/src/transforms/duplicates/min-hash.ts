@@ -1,17 +1,16 @@
 import { FNV_OFFSET, fnv1aStep } from '@whetstone/core/util';
+import { ideographsIn } from './fingerprint.js';
 
 /** Values per signature. Signatures find candidates, whose similarity is computed from sketches. */
 export const SIGNATURE_VALUES = 192;
 /** Hashes per sketch. Texts with fewer shingles are compared exactly. */
 export const SKETCH_HASHES = 256;
 
-const ideographs = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/gu;
-
 /**
  * Returns the characters per shingle: `size`, half of it for Chinese, Japanese and Korean, one less for short texts.
  */
 function shingleLength(text: string, size: number): number {
-  if ((text.match(ideographs)?.length ?? 0) * 2 > text.length) return Math.max(1, Math.round(size / 2));
+  if (ideographsIn(text) * 2 > text.length) return Math.max(1, Math.round(size / 2));
   return text.length < 8 * size ? Math.max(2, size - 1) : size;
 }
 

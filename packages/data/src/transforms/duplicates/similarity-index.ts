@@ -1,10 +1,10 @@
 import { GrowingInts } from '../../batching/growing-ints.js';
 import { BandTable } from './hash-map.js';
 import { rowsOfBand, SIGNATURE_VALUES, sketchSimilarity } from './min-hash.js';
-import { createSketchStore, type SketchStore } from './sketch-store.js';
+import { createSketchStore } from './sketch-store.js';
 import { FNV_OFFSET, fnv1aStep } from '@whetstone/core/util';
 
-/** The data of a set that is needed to find similar sets. */
+/** The data of a set that is needed to find similar sets. Either can be computed at its first use. */
 export interface SetSummary {
   readonly signature: Uint32Array;
   readonly sketch: Uint32Array;
@@ -87,11 +87,67 @@ class SignatureBytes {
   }
 }
 
-/** Creates an index that uses about 500 bytes per set, and up to 1 kB for its sketch, in memory or a temporary file. */
-export function createSimilarityIndex(threshold: number, sketches: SketchStore = createSketchStore()): SimilarityIndex {
+/** Bits of a {@link HashFilter}: 512 kB. */
+const FILTER_BITS = 1 << 22;
+
+/**
+ * The hashes of all sketches, by the sizes of the sketches that they can be similar to. If two sets have a similarity
+ * t, the smaller one has at least the share t of the size of the larger one, and each has at least this share of its
+ * members in common with the other. Most sets that are similar to none are excluded by that, without their signature.
+ * Like a Bloom filter, it excludes no other set.
+ */
+class HashFilter {
+  private readonly bits = new Int32Array(FILTER_BITS / 32);
+  private readonly threshold: number;
+
+  constructor(threshold: number) {
+    this.threshold = threshold;
+  }
+
+  add(sketch: Uint32Array): void {
+    const [least, most] = [Math.floor(sketch.length * this.threshold), Math.ceil(sketch.length / this.threshold)];
+    for (let size = this.classOf(Math.max(1, least)); size <= this.classOf(most); size++) {
+      const key = HashFilter.keyOf(size);
+      for (let index = 0; index < sketch.length; index++) {
+        const bit = ((sketch[index] as number) ^ key) & (FILTER_BITS - 1);
+        this.bits[bit >>> 5] = (this.bits[bit >>> 5] as number) | (1 << (bit & 31));
+      }
+    }
+  }
+
+  /** Returns whether a sketch can have enough hashes in common with one that was added. */
+  mayFind(sketch: Uint32Array): boolean {
+    const key = HashFilter.keyOf(this.classOf(sketch.length));
+    const mostMissing = sketch.length * (1 - this.threshold);
+    let missing = 0;
+    for (let index = 0; index < sketch.length; index++) {
+      const bit = ((sketch[index] as number) ^ key) & (FILTER_BITS - 1);
+      if (((this.bits[bit >>> 5] as number) & (1 << (bit & 31))) === 0 && ++missing > mostMissing) return false;
+    }
+    return true;
+  }
+
+  /** Returns the class of a size: there are two in the range from the threshold to 1. */
+  private classOf(size: number): number {
+    return Math.floor((2 * Math.log(size)) / -Math.log(Math.min(this.threshold, 0.99)));
+  }
+
+  private static keyOf(sizeClass: number): number {
+    return Math.imul(sizeClass + 1, 0x9e3779b1);
+  }
+}
+
+/**
+ * Creates an index that uses about 500 bytes per set, and up to 1 kB for its sketch, in memory or a temporary file.
+ *
+ * @param isFiltered whether searches are faster and additions slower: for searches of sets that are not added, too
+ */
+export function createSimilarityIndex(threshold: number, isFiltered = false): SimilarityIndex {
+  const sketches = createSketchStore();
   const rows = rowsOfBand(threshold);
   const table = new BandTable(SIGNATURE_VALUES / rows);
   const signatures = new SignatureBytes();
+  const filter = isFiltered ? new HashFilter(threshold) : null;
   // The share of equal bytes estimates the similarity with a standard error of 0.06. Sets that are 2.5 standard errors
   // below the threshold are not compared.
   const leastAgreement = Math.floor(KEPT_BYTES * (threshold - 0.15));
@@ -106,8 +162,10 @@ export function createSimilarityIndex(threshold: number, sketches: SketchStore =
   };
 
   return {
-    find({ signature, sketch }) {
-      const { keys, packed } = prepared(signature);
+    find(set) {
+      const { sketch } = set;
+      if (filter?.mayFind(sketch) === false) return null;
+      const { keys, packed } = prepared(set.signature);
       let found: { entry: number; similarity: number } | null = null;
       let compared = 0;
       let checked = 0;
@@ -131,6 +189,7 @@ export function createSimilarityIndex(threshold: number, sketches: SketchStore =
       table.add(keys);
       signatures.add(packed);
       sketches.add(sketch);
+      filter?.add(sketch);
       seenBy.push(0);
       return seenBy.length - 1;
     },
