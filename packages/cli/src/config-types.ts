@@ -330,7 +330,7 @@ declare module '@whetstone/core/contract' {
     readonly 'data-transform augment-synonyms': {
       /**
        * A dictionary file: lines of a word, a tab and its synonyms, separated by commas; or JSON, {"word":
-       * ["synonym"]}. Null for WordNet (English).
+       * ["synonym"]}. Null for common words and WordNet (English).
        */
       readonly dictionary?: string | null;
       /**
@@ -340,7 +340,7 @@ declare module '@whetstone/core/contract' {
        */
       readonly copies?: number;
       /**
-       * The share of words with synonyms that are replaced.
+       * The share of words with synonyms that are replaced; at least one word of a copy.
        *
        * @default 0.3
        */

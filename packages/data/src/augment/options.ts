@@ -16,7 +16,7 @@ export const synonymSchema = {
       default: null,
       description:
         'A dictionary file: lines of a word, a tab and its synonyms, separated by commas; or JSON, ' +
-        '{"word": ["synonym"]}. Null for WordNet (English).',
+        '{"word": ["synonym"]}. Null for common words and WordNet (English).',
     },
     copies: {
       type: 'integer',
@@ -25,7 +25,7 @@ export const synonymSchema = {
       default: 1,
       description: 'Copies per conversation.',
     },
-    rate: share(0.3, 'The share of words with synonyms that are replaced.'),
+    rate: share(0.3, 'The share of words with synonyms that are replaced; at least one word of a copy.'),
     roles: strings(['user'], 'The roles whose messages are changed.'),
     protect: strings([], 'Words that are never replaced.'),
     maxLossIncrease: {

@@ -108,7 +108,10 @@ export function createSynonymTransform(
       const made: (readonly Message[])[] = [];
       for (let copy = 0; copy < copies; copy++) {
         const replacer = createReplacer(lexicon, { rate, protect: protectedWords }, random);
-        const messages = copyOf(conversation, roles, (text) => replacer.replace(text));
+        const make = () => copyOf(conversation, roles, (text) => replacer.replace(text));
+        let messages = make();
+        // At least one word is replaced, if one can be.
+        while (messages === null && replacer.takeAnother()) messages = make();
         if (messages === null) log.changed('rejected: unchanged');
         else made.push(messages);
       }

@@ -4,6 +4,7 @@ import { createRandom } from '@whetstone/core/random';
 import { collect, temporaryFolder, writeInto } from '../testing/files.js';
 import { chat, sourceOf } from '../testing/sources.js';
 import { applyTransforms } from '../transforms/apply.js';
+import { commonSynonyms } from './common-synonyms.js';
 import { readDictionary } from './dictionaries.js';
 import { inflect } from './inflection.js';
 import { dictionaryLexicon, isFunctionWord, type Lexicon } from './lexicon.js';
@@ -111,6 +112,12 @@ describe('WordNet', () => {
     'book',
     'zzz',
     'java',
+    // Rarer, or with a meaning that a sentence can lack: babes, gag, publishing, encouraged, soiled.
+    'babies',
+    'joke',
+    'printing',
+    'promoted',
+    'dirty',
   ])('has no synonyms of "%s"', (word) => {
     expect(wordNet.synonymsOf(word)).toEqual([]);
   });
@@ -122,6 +129,24 @@ describe('WordNet', () => {
     ['big', 'large'],
   ])('replaces %s by %s', (word, synonym) => {
     expect(wordNet.synonymsOf(word)).toContain(synonym);
+  });
+
+  test('replaces common words that WordNet finds ambiguous, in their inflection', () => {
+    expect(wordNet.synonymsOf('movies')).toEqual(['films']);
+    expect(wordNet.synonymsOf('occurred')).toEqual(['happened']);
+    const change = replacing(wordNet);
+    expect(change('Which movie has the largest budget?')).toBe('Which film has the biggest budget?');
+    expect(change('This is difficult; that is more difficult.')).toBe('This is hard; that is more difficult.');
+    expect(change('They use big data, by and large.')).toBe('They use big data, by and large.');
+  });
+
+  test('every common word has other words, and none is a word of grammar', () => {
+    for (const [word, synonyms] of commonSynonyms) {
+      expect(synonyms.length, word).toBeGreaterThan(0);
+      expect(synonyms, word).not.toContain(word);
+      expect(isFunctionWord(word), word).toBe(false);
+    }
+    expect(commonSynonyms.size).toBeGreaterThan(150);
   });
 
   test('knows names and expressions', () => {
@@ -225,6 +250,13 @@ describe('copies', () => {
     expect(transform.trainOnly).toBe(true);
     // The copy of the first conversation exists already.
     expect(await run(result, createSynonymTransform({ rate: 1 }, { words }))).toHaveLength(3);
+  });
+
+  test('have at least one replaced word, if one can be replaced', async () => {
+    const transform = createSynonymTransform({ rate: 0 }, { words });
+    const result = await run([chat('A quick parcel', 'Yes.'), chat('Hello', 'Hi')], transform);
+    expect(result).toHaveLength(3);
+    expect(['A fast parcel', 'A quick package']).toContain(contents(result[1] as Conversation)[0]);
   });
 
   test('do not change the words of the topic: of columns, and common to a question and its answer', async () => {

