@@ -145,6 +145,23 @@ describe('a dry run', () => {
       { stages: [{ name: 'a', strategy: 'p-tuning-v2' }, { name: 'b' }], output: { folder: 'x' } },
       'CONFIG_CONFLICT',
     ],
+    [
+      'a file for later runs in the folder that they replace',
+      { companions: [{ use: 'replay', options: { bufferFile: 'x/kept' } }], output: { folder: 'x' } },
+      'CONFIG_CONFLICT',
+    ],
+    [
+      'such a file of a later stage in the folder of all stages',
+      {
+        stages: [
+          { name: 'a', data: { train: 'none.jsonl' } },
+          { name: 'b', companions: [{ use: 'replay', options: { bufferFile: 'x/kept' } }] },
+        ],
+        output: { folder: 'x' },
+      },
+      // Together with the missing file of the first stage.
+      'CONFIG_INVALID',
+    ],
   ])('fails for %s, as the run does', async (_, more, code) => {
     const before = files();
     expect(await codeOf(trainerOf(more).plan())).toBe(code);

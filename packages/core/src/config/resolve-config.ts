@@ -139,8 +139,10 @@ export async function resolveConfig(
     );
     const plugins = loaded.plugins;
     const final = written;
+    const finished = deepFreeze(finish(config, raw));
+    checkOptions(finished, plugins, locate);
     return {
-      config: deepFreeze(finish(config, raw)),
+      config: finished,
       pluginFor: (kind, use) => {
         const found = plugins.find((named) => named.use === use && named.plugin.kind === kind);
         if (found === undefined) throw new WhetstoneError('INTERNAL', `No ${kind} '${use}' was loaded.`);
@@ -163,6 +165,24 @@ export async function resolveConfig(
       wasWritten: (path) => valueAt(final, path) !== undefined,
       notices: [...notices, ...(ignored.length === 0 ? [] : [`Fields without effect: ${ignored.join(', ')}.`])],
     };
+  }
+}
+
+/** Calls `checkOptions` of the plugins. @throws their errors, with the place of the options */
+function checkOptions(
+  config: ResolvedConfig,
+  plugins: readonly NamedPlugin[],
+  locate: (path: Path) => { readonly path: string },
+): void {
+  const context = { baseFolder: config.baseFolder, outputFolder: config.output.folder };
+  for (const { kind, use, path } of collectUses(config)) {
+    const plugin = plugins.find((named) => named.use === use && named.plugin.kind === kind)?.plugin;
+    const optionsPath = [...path, 'options'];
+    try {
+      plugin?.checkOptions?.(valueAt(config, optionsPath) as never, context);
+    } catch (error) {
+      throw isWhetstoneError(error) ? WhetstoneError.with(error, { place: locate(optionsPath) }) : error;
+    }
   }
 }
 

@@ -179,6 +179,11 @@ export interface Plugin<K extends PluginKind = PluginKind, C = never> {
    * all options: an option that the user set and the plugin never reads is an error (`CONFIG_UNUSED_KEY`).
    */
   create(options: C, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
+  /**
+   * Checks what the schema of the options cannot express. It is called before anything is read or trained, for all
+   * stages of a run, and throws a {@link WhetstoneError}. With stages, `outputFolder` is the folder of the whole run.
+   */
+  checkOptions?(options: C, context: Pick<PluginContext, 'baseFolder' | 'outputFolder'>): void;
   /** Only for strategies: reads and merges the adapters that the strategy exports. */
   readonly adapter?: AdapterFormat;
 }
@@ -186,10 +191,12 @@ export interface Plugin<K extends PluginKind = PluginKind, C = never> {
 /** The argument of {@link definePlugin}: a plugin whose type of options is derived from its schema. */
 export interface PluginDefinition<K extends PluginKind, S extends JsonSchema> extends Omit<
   Plugin<K>,
-  'configSchema' | 'create'
+  'configSchema' | 'create' | 'checkOptions'
 > {
   readonly kind: K;
   readonly configSchema: S;
+  /** Checks what the schema of the options cannot express; see {@link Plugin}. */
+  checkOptions?(options: FromSchema<S>, context: Pick<PluginContext, 'baseFolder' | 'outputFolder'>): void;
   /**
    * Creates the object of this kind. The type of `options` is derived from the schema. Must read all options, for
    * example by destructuring; see {@link Plugin}.

@@ -70,6 +70,25 @@ describe('memoryLimits', () => {
     ]);
   });
 
+  it('of cgroup 1 are read beside a cgroup 2 without memory, as systemd mounts both', () => {
+    const found = memoryLimits(
+      machineWith({
+        '/proc/self/mountinfo':
+          '32 23 0:28 / /sys/fs/cgroup/unified rw shared:7 - cgroup2 cgroup2 rw,nsdelegate\n' +
+          '33 23 0:29 / /sys/fs/cgroup/systemd rw shared:8 - cgroup cgroup rw,xattr,name=systemd\n' +
+          '34 23 0:30 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n',
+        '/proc/self/cgroup': '9:memory:/user.slice\n1:name=systemd:/user.slice/session\n0::/user.slice/session\n',
+        '/sys/fs/cgroup/memory/user.slice/memory.limit_in_bytes': '3000000000\n',
+        '/sys/fs/cgroup/memory/user.slice/memory.usage_in_bytes': '1000000000\n',
+        '/sys/fs/cgroup/memory/memory.limit_in_bytes': '9223372036854771712\n',
+        '/sys/fs/cgroup/memory/memory.usage_in_bytes': '5000000000\n',
+      }),
+    );
+    expect(found).toEqual([
+      { origin: 'of the cgroup /sys/fs/cgroup/memory/user.slice', limitBytes: 3 * GB, usedBytes: GB, ownBytes: GB },
+    ]);
+  });
+
   it('of a cgroup outside the mounted one are those of the mounted one', () => {
     const found = memoryLimits(
       machineWith({

@@ -19,7 +19,17 @@ const kinds = {
 
 const pluginKinds = Object.keys(kinds) as readonly PluginKind[];
 
-const knownKeys = ['apiVersion', 'kind', 'name', 'version', 'description', 'configSchema', 'create', 'adapter'];
+const knownKeys = [
+  'apiVersion',
+  'kind',
+  'name',
+  'version',
+  'description',
+  'configSchema',
+  'create',
+  'checkOptions',
+  'adapter',
+];
 
 function isObject(value: unknown): value is { readonly [key: string]: unknown } {
   return isRecord(value);
@@ -162,6 +172,13 @@ function keyProblems(plugin: { readonly [key: string]: unknown }): Problem[] {
     typeof plugin['create'] === 'function',
     'create',
     'create is not a function.',
+    'a function (options, context)',
+  );
+  const { checkOptions } = plugin;
+  expect(
+    checkOptions === undefined || typeof checkOptions === 'function',
+    'checkOptions',
+    'checkOptions is not a function.',
     'a function (options, context)',
   );
   for (const key of ['version', 'description'])

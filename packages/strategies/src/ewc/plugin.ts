@@ -1,4 +1,6 @@
+import { resolve } from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
+import { checkKeptFile } from '../support/kept-file.js';
 import { configSchema } from './options.js';
 
 /** The strategy `ewc`: elastic weight consolidation (Kirkpatrick et al. 2017), a companion of any owner. */
@@ -10,13 +12,13 @@ export const ewc = definePlugin({
     'Elastic weight consolidation: preserves weights that are important for an old task. Combines with any other ' +
     'strategy.',
   configSchema,
-  create: async ({ fisherFile, ...options }, { logger, ...context }) => {
+  checkOptions: ({ fisherFile }, context) => checkKeptFile('fisherFile', fisherFile, context),
+  create: async ({ fisherFile, ...options }, { logger, baseFolder }) => {
     const { ewcStrategy } = await import('./ewc.js');
-    const { keptFile } = await import('../support/kept-file.js');
     return ewcStrategy({
       ...options,
       logger,
-      fisherFile: fisherFile === undefined ? undefined : keptFile('fisherFile', fisherFile, context),
+      fisherFile: fisherFile === undefined ? undefined : resolve(baseFolder, fisherFile),
     });
   },
 });

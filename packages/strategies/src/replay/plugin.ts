@@ -1,4 +1,6 @@
+import { resolve } from 'node:path';
 import { definePlugin } from '@whetstone/core/contract';
+import { checkKeptFile } from '../support/kept-file.js';
 import { configSchema } from './options.js';
 
 /** The companion strategy `replay`: mixes earlier data into training. */
@@ -8,13 +10,13 @@ export const replay = definePlugin({
   name: 'replay',
   description: 'Mixes earlier or general data into training. Combines with any other strategy.',
   configSchema,
-  create: async ({ bufferFile, ...options }, { logger, ...context }) => {
+  checkOptions: ({ bufferFile }, context) => checkKeptFile('bufferFile', bufferFile, context),
+  create: async ({ bufferFile, ...options }, { logger, baseFolder }) => {
     const { replayStrategy } = await import('./replay.js');
-    const { keptFile } = await import('../support/kept-file.js');
     return replayStrategy({
       ...options,
       logger,
-      bufferFile: bufferFile === undefined ? undefined : keptFile('bufferFile', bufferFile, context),
+      bufferFile: bufferFile === undefined ? undefined : resolve(baseFolder, bufferFile),
     });
   },
 });
