@@ -12,7 +12,7 @@ run('status', `--output=${planFile}`);
 const { changesets, releases } = JSON.parse(readFileSync(planFile, 'utf8'));
 rmSync(planFile);
 const version = releases[0]?.newVersion;
-if (version === undefined) throw new Error('There is no changeset: nothing would be in the new version.');
+if (version === undefined) throw new Error('No changeset was found: nothing would be in the new version.');
 
 const kinds = ['major', 'minor', 'patch'];
 const headings = { major: 'Breaking changes', minor: 'Changes', patch: 'Fixes' };

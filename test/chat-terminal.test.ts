@@ -76,7 +76,7 @@ describe.skipIf(!hasTerminals)('chat on a terminal', () => {
       ['help', '/help\r'],
       ['/adapter [FOLDER]', '/adapter none-such\r'],
       ['ADAPTER_INVALID', '/adapter\r'],
-      ['There is no adapter', CTRL_D],
+      ['No adapter is used', CTRL_D],
     );
     expect(missing, output).toEqual([]);
     expect(code).toBe(0);

@@ -81,7 +81,7 @@ describe('scripts/version.mjs', () => {
   it('fails without a changeset', async () => {
     const { code, stderr } = await execute(process.execPath, ['scripts/version.mjs'], await scratchRepository());
     expect(code).toBe(1);
-    expect(stderr).toContain('There is no changeset');
+    expect(stderr).toContain('No changeset was found');
   }, 120_000);
 });
 

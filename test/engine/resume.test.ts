@@ -301,7 +301,7 @@ describe('a checkpoint', () => {
       warn: (message) => void warnings.push(message),
     });
     expect((await train(run)).reports.length).toBe(1);
-    expect(warnings.join()).toMatch(/no checkpoint to resume from/);
+    expect(warnings.join()).toMatch(/checkpoint to resume from was not found/);
     disposeRun(run);
   });
 });

@@ -191,7 +191,7 @@ function candidatesFor(request: BackendRequest): readonly Candidate[] {
     onlyTensorflow ? candidate.name === 'whetstone' : name === 'auto' || candidate.names.includes(name),
   );
   if (matching.length > 0) return matching;
-  throw new WhetstoneError('CONFIG_INVALID', `There is no tensor backend ${JSON.stringify(name)}.`, {
+  throw new WhetstoneError('CONFIG_INVALID', `Tensor backend ${JSON.stringify(name)} not found.`, {
     place: { path: 'backend' },
     expected: backendNames.join(', '),
     found: name,

@@ -160,7 +160,7 @@ describe('usage', () => {
     [['train', 'run.json', '--set', 'nonsense'], /USAGE/],
     [['generate', 'tiny', '--top-k', 'many'], /It must be a number/],
     [['generate', 'tiny'], /No prompt was given/],
-    [['backend', 'install', 'gpu'], /no backend "gpu"/],
+    [['backend', 'install', 'gpu'], /Backend "gpu" not found/],
     [['train', 'missing.json'], /CONFIG_UNREADABLE.*missing\.json/],
   ])('%j is refused with exit code 2', async (parameters, pattern) => {
     const { code, stderr } = await whetstone(parameters);

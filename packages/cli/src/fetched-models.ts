@@ -53,7 +53,7 @@ export async function fetchModel(name: string, options: InstallOptions = {}): Pr
   const cache = options.cache ?? cacheFolder();
   const published = ownValue(publishedModels, name);
   if (published === undefined) {
-    throw new WhetstoneError('MODEL_NOT_FOUND', `There is no published model ${JSON.stringify(name)}.`, {
+    throw new WhetstoneError('MODEL_NOT_FOUND', `Published model ${JSON.stringify(name)} not found.`, {
       expected: Object.keys(publishedModels).join(', '),
       found: name,
       hint: 'Use the path of a Hugging Face folder, or import a GGUF file with `whetstone import`.',
@@ -95,7 +95,7 @@ export async function findModelFolder(model: string, cache: string = cacheFolder
     });
   }
   const names = await fetchedModels(cache);
-  throw new WhetstoneError('MODEL_NOT_FOUND', `There is no model ${JSON.stringify(model)}.`, {
+  throw new WhetstoneError('MODEL_NOT_FOUND', `Model ${JSON.stringify(model)} not found.`, {
     expected:
       'a Hugging Face folder, or the name of a downloaded model ' +
       `(${names.length === 0 ? 'there is none yet' : names.join(', ')})`,

@@ -59,7 +59,7 @@ export function checkName(name: string, parent: string): void {
 export function checkChoice<T extends string>(what: string, value: string, choices: readonly T[]): asserts value is T {
   if (choices.some((choice) => choice === value)) return;
   const similar = choices.find((choice) => choice.includes(value) || value.includes(choice));
-  throw new CreateError('USAGE', `There is no ${what} '${value}'.`, {
+  throw new CreateError('USAGE', `The ${what} '${value}' was not found.`, {
     expected: choices.join(', '),
     found: JSON.stringify(value),
     hint: similar === undefined || value === '' ? undefined : `Did you mean '${similar}'?`,

@@ -25,7 +25,7 @@ export function createReplicas(backend: WhetstoneBackend): TensorReplicas {
     use(device) {
       backend.barrier();
       if (device !== 'all' && (device < 0 || device >= count))
-        throw new WhetstoneError('INTERNAL', `There is no device ${device}.`, {
+        throw new WhetstoneError('INTERNAL', `Device ${device} not found.`, {
           expected: `0 to ${count - 1}`,
           found: String(device),
         });

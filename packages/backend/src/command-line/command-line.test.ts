@@ -32,7 +32,7 @@ test('info reports a backend that does not exist', async () => {
   const { code, stdout, stderr } = await run('info', '--backend', 'cuda', '--json');
   expect(code).toBe(2);
   expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'CONFIG_INVALID', found: 'cuda' } });
-  expect(stderr).toMatch(/no tensor backend "cuda"/);
+  expect(stderr).toMatch(/Tensor backend "cuda" not found/);
 });
 
 test('the version is that of the package', async () => {
@@ -44,9 +44,9 @@ test('the version is that of the package', async () => {
 
 test.each([
   [[], /command is missing/],
-  [['inform'], /no command 'inform'/],
-  [['info', 'cpu'], /no command 'info cpu'/],
-  [['install', 'gpu'], /no backend "gpu"[^]*expected: cpu, cuda12/],
+  [['inform'], /Command 'inform' not found/],
+  [['info', 'cpu'], /Command 'info cpu' not found/],
+  [['install', 'gpu'], /Backend "gpu" not found[^]*expected: cpu, cuda12/],
   [['install', 'cpu', 'xla-cpu'], /'xla-cpu'/],
   [['install', '--dryrun'], /--dryrun[^]*npx @whetstone\/backend --help/],
 ])('%j is bad usage', async (parameters, message) => {

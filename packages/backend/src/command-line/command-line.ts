@@ -101,7 +101,7 @@ async function run(parameters: readonly string[]): Promise<void> {
   throw usageError(
     command === undefined
       ? 'The command is missing.'
-      : `There is no command '${command}${kind === undefined ? '' : ` ${kind}`}'.`,
+      : `Command '${command}${kind === undefined ? '' : ` ${kind}`}' not found.`,
   );
 }
 

@@ -28,7 +28,7 @@ const isPluginKind = (kind: string): kind is XlaPluginKind => (xlaPluginKinds as
 
 function checkKind(kind: string): 'cpu' | XlaPluginKind {
   if (kind === 'cpu' || isPluginKind(kind)) return kind;
-  throw new WhetstoneError('USAGE', `There is no backend ${JSON.stringify(kind)} to install.`, {
+  throw new WhetstoneError('USAGE', `Backend ${JSON.stringify(kind)} not found.`, {
     expected: installKinds.join(', '),
     found: kind,
   });

@@ -86,7 +86,7 @@ const activations: Readonly<Record<string, Activation>> = {
 function activationOf(name: unknown): Activation {
   const activation = activations[String(name)];
   if (activation === undefined)
-    throw new WhetstoneError('BACKEND_FAILED', `There is no activation ${String(name)}.`, {
+    throw new WhetstoneError('BACKEND_FAILED', `Activation ${String(name)} not found.`, {
       expected: Object.keys(activations).join(', '),
       found: String(name),
     });

@@ -108,7 +108,7 @@ function activate<T>(emit: Emitter<T>, x: T, activation: string, alpha: number, 
         emit.op('Mul', [x, weights]),
       ]);
     default:
-      throw new WhetstoneError('BACKEND_FAILED', `There is no activation ${activation}.`);
+      throw new WhetstoneError('BACKEND_FAILED', `Activation ${activation} not found.`);
   }
 }
 

@@ -93,7 +93,7 @@ export class HostOperands {
 
   private entry(id: number): Entry {
     const entry = this.entries[id];
-    if (entry === undefined) throw new RangeError(`There is no host operand ${id}.`);
+    if (entry === undefined) throw new RangeError(`Host operand ${id} not found.`);
     return entry;
   }
 }

@@ -138,7 +138,7 @@ class ChatSession {
     if (command === undefined) {
       const suggestion =
         didYouMean(name, Object.keys(commands)) ?? 'A message that starts with / needs a space before.';
-      this.tell(`There is no command /${name}. ${suggestion} /help lists the commands.`);
+      this.tell(`Command /${name} not found. ${suggestion} /help lists the commands.`);
       return;
     }
     try {
@@ -156,7 +156,7 @@ class ChatSession {
 
   system(text: string): void {
     const { system } = this.conversation;
-    if (text === '') this.tell(system === null ? 'There is no system message.' : `The system message: ${system}`);
+    if (text === '') this.tell(system === null ? 'No system message is set.' : `The system message: ${system}`);
     else {
       this.conversation = { ...this.conversation, system: text === '-' ? null : text };
       this.tell(text === '-' ? 'The system message is removed.' : 'The next replies follow this system message.');
@@ -170,7 +170,7 @@ class ChatSession {
 
   async retry(): Promise<void> {
     const before = beforeReply(this.conversation);
-    if (before === null) return this.tell('There is no message to answer again.');
+    if (before === null) return this.tell('No message to answer again.');
     const { temperature } = generationOptions(this.options);
     if (temperature === 0) this.tell('Without --temperature, the same conversation has the same reply.');
     this.retries++;
@@ -186,7 +186,7 @@ class ChatSession {
   /** Opens the model again: an adapter may have a tokenizer, a template and a quantised base of its own. */
   async adapter(folder: string): Promise<void> {
     const { adapter } = this.options;
-    if (folder === '') return this.tell(adapter === undefined ? 'There is no adapter.' : `The adapter: ${adapter}`);
+    if (folder === '') return this.tell(adapter === undefined ? 'No adapter is used.' : `The adapter: ${adapter}`);
     const next = { ...this.options, adapter: folder === '-' ? undefined : folder };
     this.opened.dispose();
     try {

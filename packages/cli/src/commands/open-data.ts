@@ -104,7 +104,7 @@ const contextOf = (
   openLossMeter: async (given) => {
     const measured = given ?? model;
     if (measured === null)
-      throw new WhetstoneError('USAGE', 'Without a configuration there is no model that is trained.', {
+      throw new WhetstoneError('USAGE', 'A model that is trained needs a configuration.', {
         expected: 'the option "model" of augment-synonyms, or a configuration in place of the files',
       });
     return openLossMeter(measured, await resolveBackend({ name: 'auto', threads: null }));
@@ -179,7 +179,7 @@ async function selectStages(file: string, stage: string | undefined): Promise<re
 }
 
 const unknownStage = (file: string, stage: string, names: readonly string[]): WhetstoneError =>
-  new WhetstoneError('USAGE', `There is no stage '${stage}'.`, {
+  new WhetstoneError('USAGE', `Stage '${stage}' not found.`, {
     place: { file },
     expected: names.length > 0 ? names.join(', ') : 'no --stage, since the data has no stages',
     found: `--stage ${stage}`,

@@ -46,7 +46,7 @@ export async function outputFolderFor({ path, output }: RunRequest): Promise<str
 export async function lastRun(request: RunRequest): Promise<Section> {
   const folder = await outputFolderFor(request);
   if (folder === null) {
-    const why = 'no run was named, and there is no run.json here: whetstone doctor <configuration or run folder>';
+    const why = 'no run was named, and run.json was not found here: whetstone doctor <configuration or run folder>';
     return { data: { folder: null, error: null }, rows: [['error', why]] };
   }
   const { readLastError } = await import('@whetstone/core/checkpoint');

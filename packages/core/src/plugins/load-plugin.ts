@@ -120,7 +120,7 @@ async function importPackage(
         : undefined,
       suggestion === undefined && existsSync(resolve(baseFolder, use)) ? `If it is a file, write ./${use}` : undefined,
     ].filter((hint) => hint !== undefined);
-    return new WhetstoneError('PLUGIN_NOT_FOUND', `There is no ${kind} with the name '${use}'.`, {
+    return new WhetstoneError('PLUGIN_NOT_FOUND', `The ${kind} '${use}' was not found.`, {
       expected:
         known.length > 0
           ? `one of ${known.join(', ')}; a package; or a file, for example ./mine.ts`

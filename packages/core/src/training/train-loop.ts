@@ -399,7 +399,7 @@ async function resume(run: TrainRun, sources: CheckpointSources, progress: RunPr
   const folder = await run.checkpoints.find(requested, output.folder, warn);
   await verifySameCheckpoint(workers, folder);
   if (folder === null) {
-    run.warn('There is no checkpoint to resume from: the run starts at the beginning.');
+    run.warn('A checkpoint to resume from was not found: the run starts at the beginning.');
     return null;
   }
   const state = await run.checkpoints.load(folder, sources, warn);

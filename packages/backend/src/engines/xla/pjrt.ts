@@ -212,7 +212,7 @@ const loaded = new Map<string, Pjrt>();
 export function loadPjrt(path: string): Pjrt {
   const known = loaded.get(path);
   if (known !== undefined) return known;
-  if (!existsSync(path)) throw unavailable(`There is no XLA plugin at ${path}.`);
+  if (!existsSync(path)) throw unavailable(`XLA plugin not found: ${path}.`);
   const problem = libraryFileProblem(path);
   if (problem !== null) throw unavailable(`The XLA plugin ${path} cannot be loaded: ${problem}.`);
   printErrorsOnly();
