@@ -62,16 +62,7 @@ async function tensorsOf(file: string): Promise<Map<string, Float32Array>> {
 /** Logits of the prompt's last token. */
 function logitsOf({ model: language }: { readonly model: LanguageModel }, ids: readonly number[]): Float32Array {
   const cache = language.createCache(1);
-  const logits = language.decode(
-    {
-      rows: 1,
-      length: ids.length,
-      ids: Int32Array.from(ids),
-      segmentIds: new Int32Array(ids.length).fill(1),
-      positionIds: Int32Array.from(ids.keys()),
-    },
-    cache,
-  );
+  const logits = language.decode([{ slot: 0, ids }], cache);
   const values = logits.dataSync<'float32'>().slice();
   logits.dispose();
   cache.dispose();

@@ -11,6 +11,7 @@ export {
   generateIds,
   generateReply,
   generateText,
+  type GeneratedText,
   type GenerationOptions,
   type LogitsProcessor,
 } from './generation/index.js';

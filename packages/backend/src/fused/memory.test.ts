@@ -48,6 +48,29 @@ for (const { engine, missing, start } of engines) {
       },
     );
 
+    test('overwriteRows replaces rows of a table, in its memory or in a copy', async () => {
+      await start();
+      const run = (rows: number, indices: number[]): Float32Array =>
+        tf.tidy(() => {
+          let table = tf.tensor2d(new Float32Array(rows * 2), [rows, 2]);
+          // Several in a row, as a key-value cache does.
+          for (const step of [1, 2])
+            [table] = runKernel('WhetstoneOverwriteRows', {
+              table,
+              indices: tf.tensor1d(
+                indices.map((index) => index + step - 1),
+                'int32',
+              ),
+              rows: tf.tensor2d(indices.map((index) => [step * index, -step])),
+            }) as [tf.Tensor2D];
+          return table.dataSync<'float32'>().slice();
+        });
+      expect([...run(5, [3, 0])]).toEqual([0, -1, 0, -2, 0, 0, 3, -1, 6, -2]);
+      const large = run(200_000, [150_000]);
+      expect([...large.subarray(300_000, 300_004)]).toEqual([150_000, -1, 300_000, -2]);
+      expect(large.filter((number) => number !== 0)).toHaveLength(4);
+    });
+
     test('addRows adds rows as often as their index occurs and does not change the given table', async () => {
       await start();
       const [table, added] = tf.tidy(() => {

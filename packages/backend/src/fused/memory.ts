@@ -1,5 +1,5 @@
 import { flag, type Emitter } from '../kernels/emitter.js';
-import { scalar, vector, type Kernel } from '../kernels/kernel.js';
+import { vector, type Kernel } from '../kernels/kernel.js';
 import type { TensorSpec } from '../recorder/types.js';
 
 // Kernels that save memory: they update a tensor in place, or delay an operation until its result is needed.
@@ -96,42 +96,16 @@ const addRows: Kernel = {
 };
 
 /**
- * Overwrites a slice of the third of four axes: `writeSlice` of `@whetstone/core/ops`. The position is an input of the
- * graph, so that a growing key-value cache compiles nothing.
+ * Overwrites rows of a table: `overwriteRows` of `@whetstone/core/ops`. Shapes: table [n, width], indices [k], rows [k,
+ * width]. TensorFlow writes into the table even if something else holds it; the caller has agreed to that.
  */
-const writeSlice: Kernel = {
-  name: 'WhetstoneWriteSlice',
-  inputs: ['whole', 'part'],
+const overwriteRows: Kernel = {
+  name: 'WhetstoneOverwriteRows',
+  inputs: ['table', 'indices', 'rows'],
   returnsList: true,
   replaces: [[0]],
-  rule: ([tensor, slice], { at }) => {
-    const { shape, dtype } = tensor as TensorSpec;
-    const begin = at as number;
-    return {
-      outputs: [{ shape, dtype }],
-      host: [
-        scalar(begin, 'int32'),
-        vector([0, 0, 0, 0]),
-        vector([-1, -1, begin, -1]),
-        vector([0, 0, begin + ((slice as TensorSpec).shape[2] ?? 0), 0]),
-        vector([-1, -1, -1, -1]),
-      ],
-    };
-  },
-  tensorflow: (emit, [tensor, slice], [, origin, before, after, rest]) =>
-    emit.op('ConcatV2', [
-      [emit.op('Slice', [tensor!, origin!, before!]), slice!, emit.op('Slice', [tensor!, after!, rest!])],
-      emit.constant('int32', [], [2]),
-    ]),
-  stablehlo: (b, [tensor, slice], [at]) => {
-    const zero = b.constant('int32', [], [0]);
-    return b.call(
-      'stablehlo.dynamic_update_slice',
-      [tensor!, slice!, zero, zero, at!, zero],
-      tensor!.type,
-      tensor!.shape,
-    );
-  },
+  rule: ([table]) => ({ outputs: [table as TensorSpec] }),
+  tensorflow: (emit, [table, indices, rows]) => [emit.op('InplaceUpdate', [table!, indices!, rows!])],
 };
 
 /** Returns the first operand, no earlier than the second exists: `after` of `@whetstone/core/ops`. */
@@ -143,4 +117,4 @@ const after: Kernel = {
   tensorflow: (emit, [x, other]) => [emit.op('Identity', [x!], {}, [other!])],
 };
 
-export const memoryKernels: readonly Kernel[] = [addProduct, addRows, writeSlice, after];
+export const memoryKernels: readonly Kernel[] = [addProduct, addRows, overwriteRows, after];

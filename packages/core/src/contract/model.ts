@@ -93,12 +93,33 @@ export interface EmbeddingSite {
   setRows(rows: { readonly ids: readonly number[]; readonly values: () => Tensor2D } | null): void;
 }
 
-/** The keys and values of tokens that the model has already read. The caller of `createCache` owns it. */
+/**
+ * The keys and values of tokens that the model has already read. Each slot holds one sequence; slots differ in length.
+ * The caller of `createCache` owns it.
+ */
 export interface KeyValueCache {
-  /** The number of tokens per row. */
-  readonly length: number;
+  /** The number of tokens in each slot. */
+  readonly lengths: readonly number[];
+  /** The bytes of the keys and values of one token. */
+  readonly bytesPerToken: number;
+  /** Forgets the tokens of a slot from the position `length` on. */
+  truncate(slot: number, length: number): void;
+  /** Replaces all slots by copies of the slots `sources`, in this order. A slot may be copied several times. */
+  select(sources: readonly number[]): void;
   /** Disposes the keys and values. */
   dispose(): void;
+}
+
+/** The next tokens of one slot of a cache. */
+export interface DecodeRow {
+  readonly slot: number;
+  /** Without ids the row is computed, but the slot does not change. */
+  readonly ids: readonly number[];
+  /**
+   * The number of tokens of the sequence, including those that are read later. Rotary frequencies that depend on the
+   * length use it. By default, the tokens read so far.
+   */
+  readonly sequenceLength?: number;
 }
 
 /** The tokens of one forward pass. All arrays have `rows × length` elements in row-major order; see `Batch`. */
@@ -209,13 +230,12 @@ export interface LanguageModel {
    */
   setFrozenPrefix?(prefix: FrozenPrefix | null): void;
 
-  /** Creates an empty cache for `rows` sequences. */
-  createCache(rows: number): KeyValueCache;
-  /**
-   * Reads the next `length` tokens of each row and appends their keys and values to the cache. Returns the logits of
-   * the last token of each row, `[rows, vocabulary]`.
-   */
-  decode(input: ForwardInput, cache: KeyValueCache): Tensor2D;
+  /** Creates a cache with `slots` empty slots. It contains the prefix and the virtual tokens of strategies. */
+  createCache(slots: number): KeyValueCache;
+  /** Appends tokens to slots of a cache. Each slot occurs at most once. */
+  read(rows: readonly DecodeRow[], cache: KeyValueCache): void;
+  /** Does what `read` does and returns the logits of the last token of each row, `[rows, vocabulary]`. */
+  decode(rows: readonly DecodeRow[], cache: KeyValueCache): Tensor2D;
 
   /** Whether layers that behave differently in training, such as an adapter's dropout, do so. False by default. */
   training: boolean;

@@ -11,9 +11,9 @@ export {
   type SegmentOffsets,
 } from './flash-attention.js';
 export { runKernel } from './kernels.js';
-export { writeSlice } from './memory.js';
+export { overwriteRows } from './memory.js';
 export { adamwUpdate, finiteProbe, NORM_EPSILON } from './optimizer.js';
 export { philox, philoxBlock, philoxUniform, scrambleKey } from './random.js';
-export { boundary, shapesAreStatic } from './recording.js';
+export { boundary, shapesAreStatic, submitRecording } from './recording.js';
 export { storeFrom } from './storage.js';
 export { scalesOfBlocks, transposed, unpackOnHost } from './unpack.js';

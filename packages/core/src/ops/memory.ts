@@ -1,16 +1,13 @@
 import {
   add,
-  concat,
-  engine,
   gather,
   matMul,
   reshape,
   scatterND,
-  slice,
+  tensorScatterUpdate,
   type Tensor,
   type Tensor1D,
   type Tensor2D,
-  type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { customGradient, savedAt } from './custom-gradient.js';
 import { fusedKernel } from './kernels.js';
@@ -59,16 +56,13 @@ export function addGradients(a: Tensor, b: Tensor): Tensor {
 }
 
 /**
- * Returns `whole` [rows, heads, length, features] with the slice from `at` on along the length replaced by `part`
- * [rows, heads, n, features]. Not differentiable. Fused kernel: `WhetstoneWriteSlice {whole, part; at}` → [result],
- * computed in place if `whole` has no other references.
+ * Returns `table` [n, features] with the rows at the distinct indices [k] replaced by `rows` [k, features]. The result
+ * may use the memory of `table`, which the caller must not read afterwards. Not differentiable. Fused kernel:
+ * `WhetstoneOverwriteRows {table, indices, rows}` → [result].
  */
-export function writeSlice(whole: Tensor4D, part: Tensor4D, at: number): Tensor4D {
-  return engine().tidy(() => {
-    const fused = fusedKernel('WhetstoneWriteSlice', { whole, part }, { at });
-    if (fused !== null) return fused[0] as Tensor4D;
-    return concat([slice(whole, 0, [-1, -1, at, -1]), part, slice(whole, [0, 0, at + part.shape[2], 0])], 2);
-  });
+export function overwriteRows(table: Tensor2D, indices: Tensor1D, rows: Tensor2D): Tensor2D {
+  const fused = fusedKernel('WhetstoneOverwriteRows', { table, indices, rows });
+  return (fused?.[0] ?? tensorScatterUpdate(table, reshape(indices, [-1, 1]), rows)) as Tensor2D;
 }
 
 /**

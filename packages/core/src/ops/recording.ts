@@ -37,9 +37,17 @@ export function createScalars(): Scalars {
 interface RecordingBackend {
   /** Submits the recorded operations, if they are enough for a segment. Called when few values are alive. */
   submitSegment?(): void;
+  /** Submits all recorded operations. */
+  barrier?(): void;
 }
 
 const submit = (): void => (backend() as RecordingBackend).submitSegment?.();
+
+/**
+ * Submits what a recording backend has recorded. What is recorded next becomes a graph of its own, so that it is
+ * compiled once whatever precedes it.
+ */
+export const submitRecording = (): void => (backend() as RecordingBackend).barrier?.();
 
 /**
  * Returns `x` and marks a boundary between two segments of a computation, such as the layers of a model, at which few

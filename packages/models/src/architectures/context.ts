@@ -1,6 +1,5 @@
 import {
   cast,
-  cos,
   equal,
   greaterEqual,
   less,
@@ -8,7 +7,6 @@ import {
   logicalOr,
   mul,
   reshape,
-  sin,
   sub,
   tensor,
   tidy,
@@ -20,7 +18,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import type { ForwardInput } from '@whetstone/core/contract';
-import { constant, type AttentionBlock, type RotaryTables } from '@whetstone/core/ops';
+import { constant, type AttentionBlock } from '@whetstone/core/ops';
 import {
   flashAttentionSupport,
   segmentLengths,
@@ -28,8 +26,15 @@ import {
   type CausalSegments,
   type SegmentOffsets,
 } from '@whetstone/core/ops/internal';
-import type { KeyGrid } from './key-value-cache.js';
+import { rotaryTables, type LayerTables } from './rotary-tables.js';
 import type { DecoderShape, LayerShape } from './shape.js';
+
+/** The keys of a pass as the mask needs them: host data, [rows × count]. */
+export interface KeyGrid {
+  /** Keys per row. */
+  readonly count: number;
+  readonly segmentIds: Int32Array;
+}
 
 /** The segment of prefixes and prompt embeddings: tokens of every segment may attend to them. */
 const SHARED_SEGMENT = -1;
@@ -54,16 +59,16 @@ export interface CellMap {
 }
 
 /** What all layers of one forward pass share. */
-export interface ForwardContext extends TokenGrid {
+export interface ForwardContext {
+  readonly rows: number;
+  readonly length: number;
   /** Null if every cell has its own token. */
   readonly cellMap: CellMap | null;
   /**
    * The rotary tables of a layer, or null if it has no rotary positions. The query's tables include the attention
    * scale.
    */
-  tables(
-    layer: LayerShape,
-  ): { readonly query: RotaryTables; readonly key: RotaryTables; readonly rotated: number } | null;
+  tables(layer: LayerShape): LayerTables | null;
   /** The segments for flash attention, or null if flash attention does not support the layer; then `bias` exists. */
   flash(layer: LayerShape): CausalSegments | null;
   /** The attention mask [rows × kvHeads, groups × length, keys]: 0 for visible keys, −1e9 for hidden keys. */
@@ -93,20 +98,13 @@ export function createTokenGrid(input: ForwardInput, promptLength: number, posit
   return { rows, length, segmentIds, positionIds };
 }
 
-/** Appends the keys of the tokens `own` to the keys `before`, row by row. */
-export function joinKeys(rows: number, before: KeyGrid, own: Pick<TokenGrid, 'length' | 'segmentIds'>): KeyGrid {
-  const count = before.count + own.length;
-  const segmentIds = new Int32Array(rows * count);
-  for (let row = 0; row < rows; row++) {
-    segmentIds.set(before.segmentIds.subarray(row * before.count, (row + 1) * before.count), row * count);
-    segmentIds.set(own.segmentIds.subarray(row * own.length, (row + 1) * own.length), row * count + before.count);
-  }
-  return { count, capacity: count, segmentIds };
-}
-
-/** Returns the keys of a prefix: `count` keys before every row that all tokens may attend to. */
-export function prefixKeys(rows: number, count: number): KeyGrid {
-  return { count, capacity: count, segmentIds: new Int32Array(rows * count).fill(SHARED_SEGMENT) };
+/** Returns the keys of each row: `prefixLength` keys that all tokens may attend to, then those of the tokens. */
+export function keysOf({ rows, length, segmentIds: own }: TokenGrid, prefixLength: number): KeyGrid {
+  const count = prefixLength + length;
+  const segmentIds = new Int32Array(rows * count).fill(SHARED_SEGMENT);
+  for (let row = 0; row < rows; row++)
+    segmentIds.set(own.subarray(row * length, (row + 1) * length), row * count + prefixLength);
+  return { count, segmentIds };
 }
 
 /**
@@ -121,33 +119,61 @@ export function createContext(
   cellMap: CellMap | null = null,
 ): ForwardContext {
   const { rows, length } = grid;
-  const tables = shape.ropes.map((_, rope) => rotaryTables(shape, rope, grid));
+  const longest = grid.positionIds.reduce((largest, position) => Math.max(largest, position), 0) + 1;
   const flash = flashSegments(shape, grid, keys);
-  const windows = flash === null ? [...new Set(shape.layers.map(({ window }) => window))] : [];
-  const masks = tidy(() => attentionBiases(shape, grid, keys, windows));
-  const biases = new Map(windows.map((window, index) => [window, masks[index]]));
+  const windows = flash === null ? windowsOf(shape) : [];
   const blocks = new Map(windows.map((window) => [window, attentionBlocks(grid, keys, window)]));
   return {
-    ...grid,
     rows,
     length,
     cellMap,
-    tables(layer) {
-      return layer.rope === null ? null : (tables[layer.rope] ?? null);
-    },
+    tables: createTables(shape, grid, [longest]),
     flash: (layer) => (flash === null ? null : { ...flash, window: layer.window }),
-    bias(layer) {
-      const bias = biases.get(layer.window);
-      if (bias === undefined) throw new Error(`No mask was created for the window ${layer.window}.`);
-      return bias;
-    },
+    bias: createBiases(shape, [rows, length, keys.count], windows, () => causalMask(grid, keys)),
     blocks: (layer) => blocks.get(layer.window) ?? null,
   };
 }
 
 /**
+ * Creates the context of a pass whose keys are in a cache. There, the index of a key is its position.
+ *
+ * @param keys keys per row; those after a query are masked
+ * @param sequenceLengths the length of each row's whole sequence, for rotary frequencies that depend on it
+ */
+export function createCachedContext(
+  shape: DecoderShape,
+  grid: Pick<TokenGrid, 'rows' | 'length' | 'positionIds'>,
+  keys: number,
+  sequenceLengths: readonly number[],
+): ForwardContext {
+  const { rows, length, positionIds } = grid;
+  return {
+    rows,
+    length,
+    cellMap: null,
+    tables: createTables(shape, grid, sequenceLengths),
+    flash: () => null,
+    bias: createBiases(shape, [rows, length, keys], windowsOf(shape), () => {
+      const distance = sub(tensor(positionIds, [rows, 1, length, 1], 'int32'), keyIndices(keys));
+      return { visible: greaterEqual(distance, constant(0, 'int32')), distance };
+    }),
+    blocks: () => null,
+  };
+}
+
+/** Computes the rotary tables of all ropes. Returns those of a layer. */
+function createTables(
+  shape: DecoderShape,
+  grid: Pick<TokenGrid, 'rows' | 'length' | 'positionIds'>,
+  sequenceLengths: readonly number[],
+): ForwardContext['tables'] {
+  const tables = shape.ropes.map((_, rope) => rotaryTables(shape, rope, grid, sequenceLengths));
+  return ({ rope }) => (rope === null ? null : (tables[rope] ?? null));
+}
+
+/**
  * Returns the segments for flash attention, or null if it cannot be used: the device lacks it, the head size is
- * unsupported, scores have a soft cap, or keys precede the tokens of the row (prefix, prompt embeddings, cache).
+ * unsupported, scores have a soft cap, or keys precede the tokens of the row (prefix, prompt embeddings).
  */
 function flashSegments(
   shape: DecoderShape,
@@ -162,7 +188,7 @@ function flashSegments(
     shape.headDim > support.mostFeatures
   )
     return null;
-  if (keys.capacity !== length || keys.segmentIds.some((segment) => segment < 0)) return null;
+  if (keys.count !== length || keys.segmentIds.some((segment) => segment < 0)) return null;
   const offsets = segmentOffsets(segmentLengths(rows, length, segmentIds), shape);
   return offsets === null || support.packed ? { offsets } : null;
 }
@@ -213,48 +239,6 @@ function attentionBlocks(
   });
 }
 
-/**
- * Computes cosines and sines of the rope `index`, [rows, 1, length, headDim]; the query's include the attention scale.
- */
-function rotaryTables(
-  shape: DecoderShape,
-  index: number,
-  { rows, length, positionIds }: TokenGrid,
-): ReturnType<ForwardContext['tables']> {
-  const rope = shape.ropes[index];
-  if (rope === undefined) return null;
-  const { rotated, attentionFactor } = rope;
-  const longest = positionIds.reduce((largest, position) => Math.max(largest, position), 0) + 1;
-  const pairs = rope.frequencies(longest);
-  const feature = (values: (at: number) => number): Tensor =>
-    tensor(
-      Float32Array.from({ length: shape.headDim }, (_, at) => values(at)),
-      [1, 1, 1, shape.headDim],
-    );
-  const scale = shape.layers.find((layer) => layer.rope === index)?.attentionScale ?? 1;
-  const tables = tidy(() => {
-    const positions = cast(tensor(positionIds, [rows, 1, length, 1], 'int32'), 'float32');
-    // Features without rotation have frequency 0, so cosine 1 and sine 0.
-    const angles = mul(
-      positions,
-      feature((at) => (at < rotated ? (pairs[at % (rotated / 2)] ?? 0) : 0)),
-    );
-    const [cosines, sines] = [cos(angles), sin(angles)];
-    return [scale, 1].flatMap((each) => [
-      mul(
-        cosines,
-        feature((at) => each * (at < rotated ? attentionFactor : 1)),
-      ),
-      mul(
-        sines,
-        feature((at) => each * attentionFactor * (at < rotated / 2 ? -1 : 1)),
-      ),
-    ]);
-  });
-  const [queryCos, querySin, keyCos, keySin] = tables as [Tensor4D, Tensor4D, Tensor4D, Tensor4D];
-  return { query: { cos: queryCos, sin: querySin }, key: { cos: keyCos, sin: keySin }, rotated };
-}
-
 interface Mask {
   /** [rows, 1, length, keys], boolean. */
   readonly visible: Tensor;
@@ -268,12 +252,11 @@ interface Mask {
 /** Computes which keys each query can see: keys of its own or the shared segment that do not come after it. */
 function causalMask({ rows, length, segmentIds, positionIds }: TokenGrid, keys: KeyGrid): Mask {
   const queryIndex = Int32Array.from({ length }, (_, token) => keys.count - length + token);
-  const keyIndex = Int32Array.from({ length: keys.capacity }, (_, key) => key);
   const zero = constant(0, 'int32');
-  const index = tensor(keyIndex, [1, 1, 1, keys.capacity], 'int32');
+  const index = keyIndices(keys.count);
   const distance = sub(tensor(queryIndex, [1, 1, length, 1], 'int32'), index);
   const ofQuery = tensor(segmentIds, [rows, 1, length, 1], 'int32');
-  const ofKey = tensor(padToCapacity(rows, keys), [rows, 1, 1, keys.capacity], 'int32');
+  const ofKey = tensor(keys.segmentIds, [rows, 1, 1, keys.count], 'int32');
   const isShared = less(ofKey, zero);
   const visible = logicalAnd(logicalOr(equal(ofQuery, ofKey), isShared), greaterEqual(distance, zero));
   if (countSharedKeys(keys) === 0) return { visible, distance };
@@ -282,42 +265,49 @@ function causalMask({ rows, length, segmentIds, positionIds }: TokenGrid, keys: 
   return { visible, distance: where(isShared, fromShared, distance) };
 }
 
-/** Pads the segments to the capacity of the cache. Unused keys come after every query, so the mask hides them. */
-function padToCapacity(rows: number, { count, capacity, segmentIds }: KeyGrid): Int32Array {
-  if (capacity === count) return segmentIds;
-  const all = new Int32Array(rows * capacity);
-  for (let row = 0; row < rows; row++) all.set(segmentIds.subarray(row * count, (row + 1) * count), row * capacity);
-  return all;
-}
+/** Returns the index of each key, [1, 1, 1, keys]. */
+const keyIndices = (keys: number): Tensor =>
+  tensor(
+    Int32Array.from({ length: keys }, (_, key) => key),
+    [1, 1, 1, keys],
+    'int32',
+  );
 
-/** Computes one mask per window; it is added to the attention scores. */
-function attentionBiases(
+/** Returns the mask [rows × kvHeads, groups × length, keys] of a window; it is added to the attention scores. */
+function biasOf(
   shape: DecoderShape,
-  grid: TokenGrid,
-  keys: KeyGrid,
-  windows: readonly (number | null)[],
-): Tensor3D[] {
-  if (windows.length === 0) return [];
-  const mask = causalMask(grid, keys);
-  return windows.map((window) => attentionBias(shape, grid, keys, mask, window));
-}
-
-function attentionBias(
-  shape: DecoderShape,
-  { rows, length }: TokenGrid,
-  keys: KeyGrid,
-  mask: Mask,
+  { visible: causal, distance }: Mask,
+  [rows, length, keys]: [number, number, number],
   window: number | null,
 ): Tensor3D {
-  const visible =
-    window === null ? mask.visible : logicalAnd(mask.visible, less(mask.distance, constant(window, 'int32')));
+  const visible = window === null ? causal : logicalAnd(causal, less(distance, constant(window, 'int32')));
   // Finite, so that the softmax of a row without visible keys (padding) is not NaN.
   const bias = mul(sub(cast(visible, 'float32'), constant(1)), constant(1e9));
   // Tiled once for all layers: adding tensors of equal shape is much faster than broadcasting in every layer.
   const groups = shape.heads / shape.keyValueHeads;
-  return reshape(tile(bias as Tensor4D, [1, shape.heads, 1, 1]), [
-    rows * shape.keyValueHeads,
-    groups * length,
-    keys.capacity,
-  ]);
+  return reshape(tile(bias as Tensor4D, [1, shape.heads, 1, 1]), [rows * shape.keyValueHeads, groups * length, keys]);
+}
+
+const windowsOf = ({ layers }: DecoderShape): readonly (number | null)[] => [
+  ...new Set(layers.map(({ window }) => window)),
+];
+
+/** Computes the masks of some windows from one mask of all earlier keys. Returns the mask of a layer. */
+function createBiases(
+  shape: DecoderShape,
+  sizes: [number, number, number],
+  windows: readonly (number | null)[],
+  mask: () => Mask,
+): ForwardContext['bias'] {
+  const made = tidy(() => {
+    if (windows.length === 0) return [];
+    const all = mask();
+    return windows.map((window) => biasOf(shape, all, sizes, window));
+  });
+  const biases = new Map(windows.map((window, index) => [window, made[index]]));
+  return ({ window }) => {
+    const bias = biases.get(window);
+    if (bias === undefined) throw new Error(`No mask was created for the window ${window}.`);
+    return bias;
+  };
 }

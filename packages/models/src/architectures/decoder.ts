@@ -26,7 +26,7 @@ import {
 } from '@whetstone/core/ops';
 import { boundary, flashAttention } from '@whetstone/core/ops/internal';
 import type { ForwardContext } from './context.js';
-import type { DecoderCache } from './key-value-cache.js';
+import type { KeyStore } from './key-value-cache.js';
 import { finalNormName, layerNames, type LayerNames } from './parameters.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 
@@ -86,7 +86,7 @@ export interface DecoderPass {
   readonly modules: DecoderModules;
   readonly context: ForwardContext;
   /** Stores the keys and values of the pass after those of earlier passes; null stores nothing. */
-  readonly cache: DecoderCache | null;
+  readonly store: KeyStore | null;
 }
 
 /** The layers to compute; all of them by default. */
@@ -118,7 +118,7 @@ export function runLayers(
     const layerPass = { ...pass, layer, index, names, outputs: index === end - 1 ? outputs : null };
     const run = (): Tensor2D => runLayer(layerPass, boundary(hidden));
     // tidy would dispose the keys and values that a cache stores. Without a cache, only what gradients need survives.
-    return pass.cache === null ? tidy(run) : run();
+    return pass.store === null ? tidy(run) : run();
   }, input);
 }
 
@@ -182,22 +182,20 @@ function attend(pass: LayerPass, input: Tensor2D): Tensor2D {
 }
 
 /**
- * Prepends the prefix or the cached keys and values: [rows, kvHeads, length, headDim] → [rows, kvHeads, keys, headDim].
+ * Prepends the prefix, or the keys and values of earlier passes, which include the prefix: [rows, kvHeads, length,
+ * headDim] → [rows, kvHeads, keys, headDim].
  */
 function withEarlierKeys(
-  { modules, context: { rows }, cache, index }: LayerPass,
+  { modules, context: { rows }, store, index }: LayerPass,
   key: Tensor4D,
   value: Tensor4D,
 ): { readonly key: Tensor4D; readonly value: Tensor4D } {
-  // A cache that is not empty already contains the prefix.
-  const prefix = cache === null || cache.length === 0 ? modules.prefix(index) : null;
+  if (store !== null) return store.append(index, key, value);
+  const prefix = modules.prefix(index);
+  if (prefix === null) return { key, value };
   /** [rows or 1, kvHeads, prefixLength, headDim] → [rows, kvHeads, prefixLength, headDim] */
   const forRows = (x: Tensor4D): Tensor4D => (x.shape[0] === rows ? x : tile(x, [rows, 1, 1, 1]));
-  const joined =
-    prefix === null
-      ? { key, value }
-      : { key: concat([forRows(prefix.key), key], 2), value: concat([forRows(prefix.value), value], 2) };
-  return cache === null ? joined : cache.append(index, joined.key, joined.value);
+  return { key: concat([forRows(prefix.key), key], 2), value: concat([forRows(prefix.value), value], 2) };
 }
 
 /** Computes the feed-forward block, [tokens, hidden] → [tokens, hidden]. */

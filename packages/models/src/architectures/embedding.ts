@@ -21,16 +21,26 @@ import { embeddingName, positionsName } from './parameters.js';
  * Embeds the tokens of a pass, [tokens] → [tokens, hidden]. With prompt embeddings [promptLength, hidden], every row
  * starts with them: [rows × (promptLength + length), hidden].
  */
-export function embed(model: ForwardModel, plan: ForwardPlan, prompt: Tensor2D | null): Tensor2D {
-  const { shape } = model;
-  const rows = lookUp(model, plan.tokens.ids); // [tokens, hidden]
-  const scaled: Tensor2D = shape.embeddingScale === 1 ? rows : mul(rows, constant(shape.embeddingScale));
+export function embed(model: ForwardModel, { tokens, input }: ForwardPlan, prompt: Tensor2D | null): Tensor2D {
+  const embedded = embedTokens(model, tokens.ids); // [tokens, hidden]
   // [tokens, hidden] or [rows × (promptLength + length), hidden]
-  const embedded = prompt === null ? scaled : withPrompt(scaled, plan.input, prompt);
-  const positions = positionsName(shape);
+  const all = prompt === null ? embedded : withPrompt(embedded, input, prompt);
+  return addPositions(model, all, tokens.positionIds);
+}
+
+/** Returns the scaled embeddings of tokens, without positions: [tokens] → [tokens, hidden]. */
+export function embedTokens(model: ForwardModel, ids: Int32Array): Tensor2D {
+  const rows = lookUp(model, ids); // [tokens, hidden]
+  const { embeddingScale } = model.shape;
+  return embeddingScale === 1 ? rows : mul(rows, constant(embeddingScale));
+}
+
+/** Adds the embeddings of learned positions, if the model has them: [tokens, hidden] → [tokens, hidden]. */
+export function addPositions(model: ForwardModel, embedded: Tensor2D, positionIds: Int32Array): Tensor2D {
+  const positions = positionsName(model.shape);
   if (positions === null) return embedded;
   const table = model.parameter(`${positions}.weight`) as Tensor as Tensor2D; // [maxLength, hidden]
-  return add(embedded, gatherRows(table, tensor1d(plan.tokens.positionIds, 'int32')));
+  return add(embedded, gatherRows(table, tensor1d(positionIds, 'int32')));
 }
 
 /** Returns the rows of the embedding table, or their replacements: [tokens] → [tokens, hidden]. */

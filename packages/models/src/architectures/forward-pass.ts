@@ -13,21 +13,14 @@ import { normalizeLast, runLayers, type DecoderPass, type OutputPositions } from
 import { embed, withoutPrompt } from './embedding.js';
 import type { ForwardModel } from './forward-model.js';
 import { planForward, type ForwardPlan } from './forward-plan.js';
-import type { DecoderCache } from './key-value-cache.js';
 import type { DecoderShape } from './shape.js';
 
 /**
- * Computes one forward pass over the input and the tokens in the cache, if any. Returns the hidden states after the
- * final norm, [outputs, hidden].
+ * Computes one forward pass over the input. Returns the hidden states after the final norm, [outputs, hidden].
  *
  * @throws the errors of {@link planForward}
  */
-export function runForward(
-  model: ForwardModel,
-  input: ForwardInput,
-  positions: Positions,
-  cache: DecoderCache | null,
-): Tensor2D {
+export function runForward(model: ForwardModel, input: ForwardInput, positions: Positions): Tensor2D {
   const { shape, additions } = model;
   const prefixes = new Map([...additions.prefixes].map(([layer, prefix]) => [layer, prefix()]));
   const prompt = additions.promptEmbeddings?.() ?? null; // [promptLength, hidden]
@@ -35,19 +28,17 @@ export function runForward(
     shape,
     input,
     positions,
-    cache,
     prefixLength: prefixLengthOf(shape, prefixes),
     promptLength: prompt?.shape[0] ?? 0,
     frozenPrefix: additions.frozenPrefix,
   });
-  const pass = createPass(model, plan, prefixes, cache);
+  const pass = createPass(model, plan, prefixes);
   const { frozen, promptLength } = plan;
   // [tokens, hidden]
   const first =
     frozen === null ? embed(model, plan, promptLength === 0 ? null : prompt) : frozenStates(model, frozen, input);
   const outputs = placeOutputs(plan);
   const last = runLayers(pass, first, { first: frozen?.layers ?? 0, outputs }); // [outputs, hidden]
-  cache?.advance(input.length, plan.keys);
   // If every layer is frozen, runLayers computed none and did not select the outputs.
   const selected = outputs !== null && frozen?.layers === shape.layers.length ? gatherRows(last, outputs.tokens) : last;
   const hidden = normalizeLast(pass, selected); // [outputs, hidden]
@@ -64,12 +55,11 @@ function frozenStates(model: ForwardModel, { layers, states }: FrozenPrefix, inp
       shape: model.shape,
       input: rows,
       positions: 'all',
-      cache: null,
       prefixLength: 0,
       promptLength: 0,
       frozenPrefix: null,
     });
-    const pass = createPass(model, plan, new Map(), null);
+    const pass = createPass(model, plan, new Map());
     return runLayers(pass, embed(model, plan, null), { end: layers });
   };
   return outsideOfTape(() => (states === undefined ? compute(input) : states(input, compute)));
@@ -80,7 +70,6 @@ function createPass(
   { shape, parameter, linear }: ForwardModel,
   { grid, keys, distinct }: ForwardPlan,
   prefixes: ReadonlyMap<number, AttentionPrefix>,
-  cache: DecoderCache | null,
 ): DecoderPass {
   const cellMap: CellMap | null =
     distinct === null
@@ -90,7 +79,7 @@ function createPass(
     shape,
     modules: { parameter, linear, prefix: (layer) => prefixes.get(layer) ?? null },
     context: createContext(shape, grid, keys, cellMap),
-    cache,
+    store: null,
   };
 }
 
@@ -102,7 +91,7 @@ function placeOutputs({ outputs }: ForwardPlan): OutputPositions | null {
 }
 
 /** Returns the number of prefix keys, which must be equal in all layers. */
-function prefixLengthOf(shape: DecoderShape, prefixes: ReadonlyMap<number, AttentionPrefix>): number {
+export function prefixLengthOf(shape: DecoderShape, prefixes: ReadonlyMap<number, AttentionPrefix>): number {
   const lengths = new Set(shape.layers.map((_, layer) => prefixes.get(layer)?.key.shape[2] ?? 0));
   if (lengths.size > 1)
     throw new WhetstoneError('INTERNAL', 'The prefixes of the layers have different lengths.', {

@@ -2,7 +2,6 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
 import { planForward, type PlanInputs } from './forward-plan.js';
-import { createKeyValueCache } from './key-value-cache.js';
 import { readShape } from './read-shape.js';
 import { architectures } from './specs/index.js';
 
@@ -38,7 +37,6 @@ const plan = (inputs: Partial<PlanInputs> = {}) =>
     shape,
     input,
     positions: 'all',
-    cache: null,
     prefixLength: 0,
     promptLength: 0,
     frozenPrefix: null,
@@ -83,18 +81,4 @@ test('prompt embeddings follow a prefix: the positions count on from its keys', 
   // Keys of a row in order: 3 of the prefix at 0 to 2, the prompt at 3 and 4, the 3 tokens at 5 to 7.
   expect([...grid.positionIds]).toEqual([3, 4, 5, 6, 7, 3, 4, 5, 6, 7]);
   expect(keys.count).toBe(3 + 2 + 3);
-});
-
-test.each([
-  { what: 'prefix', added: { prefixLength: 2 }, promptLength: 0 },
-  { what: 'prompt', added: { promptLength: 2 }, promptLength: 2 },
-])('a cache that is not empty contains the $what, which still shifts the positions', ({ added, promptLength }) => {
-  const cache = createKeyValueCache(2);
-  const first = plan({ ...added, cache });
-  expect(first).toMatchObject({ promptLength, keys: { count: 5 } });
-  expect([...first.grid.positionIds.subarray(promptLength, promptLength + 3)]).toEqual([2, 3, 4]);
-  cache.advance(3, first.keys);
-  const second = plan({ ...added, cache, input: { ...input, positionIds: Int32Array.of(3, 4, 5, 3, 4, 5) } });
-  expect(second).toMatchObject({ promptLength: 0, grid: { length: 3 }, keys: { count: 8 } });
-  expect([...second.grid.positionIds.subarray(0, 3)]).toEqual([5, 6, 7]);
 });

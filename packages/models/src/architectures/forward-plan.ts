@@ -1,8 +1,7 @@
 import { WhetstoneError, type ForwardInput, type FrozenPrefix, type Positions } from '@whetstone/core/contract';
 import { shapesAreStatic } from '@whetstone/core/ops/internal';
-import { createTokenGrid, joinKeys, prefixKeys, type TokenGrid } from './context.js';
+import { createTokenGrid, keysOf, type KeyGrid, type TokenGrid } from './context.js';
 import { distinctTokens, type DistinctTokens } from './distinct-tokens.js';
-import type { DecoderCache, KeyGrid } from './key-value-cache.js';
 import type { DecoderShape } from './shape.js';
 
 /** What one forward pass computes, decided before the first operation. Host data only. */
@@ -12,7 +11,7 @@ export interface ForwardPlan {
   readonly promptLength: number;
   /** The cells that attention reads, [rows × (promptLength + length)]. */
   readonly grid: TokenGrid;
-  /** The keys that attention reads, of each row: those of the prefix or the cache, then those of the grid. */
+  /** The keys that attention reads, of each row: those of the prefix, then those of the grid. */
   readonly keys: KeyGrid;
   /** The tokens that are computed: the distinct ones, or else all of the input. The positions include the prompt. */
   readonly tokens: Pick<ForwardInput, 'ids' | 'positionIds'>;
@@ -29,11 +28,9 @@ export interface PlanInputs {
   readonly shape: DecoderShape;
   readonly input: ForwardInput;
   readonly positions: Positions;
-  /** Null for a pass without earlier tokens, such as a training step. */
-  readonly cache: DecoderCache | null;
   /** The number of prefix keys of each layer. */
   readonly prefixLength: number;
-  /** The number of prompt embeddings. Only a pass with an empty cache, or without one, inserts them. */
+  /** The number of prompt embeddings. */
   readonly promptLength: number;
   readonly frozenPrefix: FrozenPrefix | null;
 }
@@ -46,19 +43,16 @@ export interface PlanInputs {
  * @throws `CONTEXT_EXCEEDED` if a position is beyond the table of learned positions
  */
 export function planForward(inputs: PlanInputs): ForwardPlan {
-  const { shape, input, positions, cache, prefixLength } = inputs;
+  const { shape, input, positions, prefixLength, promptLength } = inputs;
   checkInput(shape, input);
-  const earlier = cache === null || cache.length === 0 ? null : cache;
 
-  // The prefix and the prompt embeddings shift the positions; the cache of an earlier pass contains both.
-  const promptLength = earlier === null ? inputs.promptLength : 0;
-  const grid = createTokenGrid(input, promptLength, prefixLength + inputs.promptLength - promptLength);
+  // The prefix and the prompt embeddings shift the positions.
+  const grid = createTokenGrid(input, promptLength, prefixLength);
   checkPositions(shape, grid.positionIds);
-  const joined = joinKeys(input.rows, earlier?.keys ?? prefixKeys(input.rows, prefixLength), grid);
-  const keys = cache?.withCapacity(joined) ?? joined;
+  const keys = keysOf(grid, prefixLength);
 
-  const frozen = cache === null && inputs.promptLength === 0 && prefixLength === 0 ? inputs.frozenPrefix : null;
-  const distinct = findDistinct({ input, positions, cache, promptLength, frozen });
+  const frozen = promptLength === 0 && prefixLength === 0 ? inputs.frozenPrefix : null;
+  const distinct = findDistinct({ input, positions, promptLength, frozen });
   const { positionIds } = grid;
   return {
     input,
@@ -76,19 +70,17 @@ export function planForward(inputs: PlanInputs): ForwardPlan {
 }
 
 /**
- * Returns the distinct tokens of a pass, or null if all tokens are computed: if they are all needed or cached, if
+ * Returns the distinct tokens of a pass, or null if all tokens are computed: if they are all needed, if
  * frozen layers return states of all tokens, or if the backend would compile each number of distinct tokens
  * separately.
  */
 function findDistinct({
   input,
   positions,
-  cache,
   promptLength,
   frozen,
-}: Pick<PlanInputs, 'input' | 'positions' | 'cache'> &
-  Pick<ForwardPlan, 'promptLength' | 'frozen'>): DistinctTokens | null {
-  if (positions === 'all' || cache !== null || promptLength > 0 || frozen !== null || shapesAreStatic()) return null;
+}: Pick<PlanInputs, 'input' | 'positions'> & Pick<ForwardPlan, 'promptLength' | 'frozen'>): DistinctTokens | null {
+  if (positions === 'all' || promptLength > 0 || frozen !== null || shapesAreStatic()) return null;
   return distinctTokens(input, positions);
 }
 
@@ -108,7 +100,7 @@ function locateOutputs(
   return { cells, tokens: distinct === null ? cells : pick(distinct.tokenOf, cells) };
 }
 
-/** Checks that the arrays match the grid and that every id is in the vocabulary. */
+/** Checks that the arrays match the grid, and the ids. */
 function checkInput(shape: DecoderShape, { rows, length, ids, positionIds, segmentIds }: ForwardInput): void {
   const tokens = rows * length;
   if (ids.length !== tokens || positionIds.length !== tokens || segmentIds.length !== tokens) {
@@ -117,6 +109,11 @@ function checkInput(shape: DecoderShape, { rows, length, ids, positionIds, segme
       found: `${ids.length}, ${positionIds.length}, ${segmentIds.length}`,
     });
   }
+  checkIds(shape, ids);
+}
+
+/** Checks that every id is in the vocabulary. */
+export function checkIds(shape: DecoderShape, ids: Int32Array): void {
   const foreign = ids.find((id) => id < 0 || id >= shape.vocabularySize);
   if (foreign !== undefined) {
     throw new WhetstoneError('TOKENIZER_INVALID', "A token id is outside of the model's vocabulary.", {
@@ -128,7 +125,7 @@ function checkInput(shape: DecoderShape, { rows, length, ids, positionIds, segme
 }
 
 /** Checks positions against the table of learned positions, if the model has one. */
-function checkPositions(shape: DecoderShape, positionIds: Int32Array): void {
+export function checkPositions(shape: DecoderShape, positionIds: Int32Array): void {
   if (shape.names.positions === null) return;
   const beyond = positionIds.find((position) => position >= shape.maxLength);
   if (beyond !== undefined) {

@@ -77,19 +77,53 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
     const chunks = [ids.slice(0, 4), [ids[4] ?? 0], ids.slice(5, 8), ids.slice(8, 9), ids.slice(9)];
     let read = 0;
     for (const chunk of chunks) {
-      const logits = model.decode(
-        row(
-          chunk,
-          chunk.map(() => 1),
-          chunk.map((_, at) => read + at),
-        ),
-        cache,
-      );
+      const logits = model.decode([{ slot: 0, ids: chunk }], cache);
       read += chunk.length;
-      expect(cache.length).toBe(read);
+      expect(cache.lengths).toEqual([read]);
       expectClose(logits.arraySync(), [expected[read - 1] ?? []]);
       logits.dispose();
     }
+    cache.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('computes slots of a cache as if each were alone, whatever they contained before', () => {
+    const model = modelOf(config);
+    const [first, second] = [ids, [7, 4, 4, 19, 20, 1]];
+    const before = tf.memory().numTensors;
+    const cache = model.createCache(1);
+    // Longer than what follows, so that unused keys remain behind it.
+    model.read([{ slot: 0, ids: [...second, ...first] }], cache);
+    cache.select([0, 0, 0]);
+    expect(cache.lengths).toEqual([16, 16, 16]);
+    cache.truncate(0, 0);
+    cache.truncate(1, second.length - 1);
+    cache.truncate(2, 0);
+    model.read([{ slot: 2, ids: first.slice(0, 7) }], cache);
+    const rows = [
+      { slot: 0, ids: [] },
+      { slot: 1, ids: second.slice(-1) },
+      { slot: 2, ids: first.slice(7) },
+    ];
+    const [, ofSecond = [], ofFirst = []] = tf.tidy(() => model.decode(rows, cache).arraySync());
+    expect(cache.lengths).toEqual([0, second.length, first.length]);
+    expectClose([ofFirst], [allLogits(model, row(first)).at(-1) ?? []]);
+    expectClose([ofSecond], [allLogits(model, row(second)).at(-1) ?? []]);
+    // A copied slot continues as the original.
+    cache.select([1, 1]);
+    const copies = tf.tidy(() =>
+      model
+        .decode(
+          [
+            { slot: 0, ids: [3] },
+            { slot: 1, ids: [3] },
+          ],
+          cache,
+        )
+        .arraySync(),
+    );
+    const continued = allLogits(model, row([...second, 3])).at(-1) ?? [];
+    expectClose(copies, [continued, continued]);
     cache.dispose();
     expect(tf.memory().numTensors).toBe(before);
   });
@@ -190,8 +224,8 @@ describe.each(Object.entries(configs))('%s', (_, config) => {
     expect(expected.length).toBe(ids.length);
     expect(expected).not.toEqual(plain);
     const cache = model.createCache(1);
-    model.decode(row(ids.slice(0, 6)), cache).dispose();
-    const logits = model.decode(row(ids.slice(6), [1, 1, 1, 1], [6, 7, 8, 9]), cache);
+    model.read([{ slot: 0, ids: ids.slice(0, 6) }], cache);
+    const logits = model.decode([{ slot: 0, ids: ids.slice(6) }], cache);
     expectClose(logits.arraySync(), [expected[9] ?? []]);
     cache.dispose();
     tf.dispose([key, prompt, logits]);

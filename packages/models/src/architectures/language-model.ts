@@ -8,9 +8,11 @@ import {
   type LanguageModel,
 } from '@whetstone/core/contract';
 import { constant } from '@whetstone/core/ops';
+import { submitRecording } from '@whetstone/core/ops/internal';
+import { runDecode, startCache } from './decode-pass.js';
 import type { Additions, ForwardModel } from './forward-model.js';
 import { runForward } from './forward-pass.js';
-import { createKeyValueCache, type DecoderCache } from './key-value-cache.js';
+import type { DecoderCache } from './key-value-cache.js';
 import { createLinearSite, type ComputedLinearSite } from './linear-site.js';
 import { HEAD_NAME, embeddingName, layerNames, linearShapes } from './parameters.js';
 import type { DecoderShape } from './shape.js';
@@ -74,13 +76,13 @@ export function createLanguageModel({
     embeddingSite: createEmbeddingSite(model),
     folder,
     training: false,
-    hiddenStates: (input, positions) => runForward(model, input, positions, null),
+    hiddenStates: (input, positions) => runForward(model, input, positions),
     head,
     plainHead() {
       const weight = linearSites.get(HEAD_NAME)?.plainWeight() ?? null;
       return weight === null ? null : { weight, softCap: shape.logitSoftCap };
     },
-    logits: (input, positions) => head(runForward(model, input, positions, null)),
+    logits: (input, positions) => head(runForward(model, input, positions)),
     setFrozenPrefix(prefix) {
       if (prefix !== null && !(prefix.layers >= 0 && prefix.layers <= shape.layers.length))
         throw new WhetstoneError('INTERNAL', 'The frozen prefix has more layers than the model.', {
@@ -89,12 +91,12 @@ export function createLanguageModel({
         });
       additions.frozenPrefix = prefix;
     },
-    createCache: (rows) => createKeyValueCache(rows),
-    decode(input, cache) {
-      const last = Int32Array.from({ length: input.rows }, (_, row) => (row + 1) * input.length - 1);
-      const positions = input.length === 1 ? 'all' : last;
-      return tidy(() => head(runForward(model, input, positions, asDecoderCache(cache, input.rows))));
+    createCache: (slots) => startCache(model, slots),
+    read(rows, cache) {
+      tidy(() => void runDecode(model, rows, asDecoderCache(cache)));
+      submitRecording();
     },
+    decode: (rows, cache) => tidy(() => head(runDecode(model, rows, asDecoderCache(cache)))),
     dispose() {
       for (const variable of parameters.values()) variable.dispose();
     },
@@ -153,13 +155,8 @@ function computeLogits({ shape, linear }: ForwardModel, hidden: Tensor2D): Tenso
   return cap === null ? logits : mul(tanh(mul(logits, constant(1 / cap))), constant(cap)); // [outputs, vocab]
 }
 
-function asDecoderCache(cache: KeyValueCache, rows: number): DecoderCache {
-  const candidate = cache as Partial<DecoderCache>;
-  if (candidate.append === undefined || candidate.rows !== rows) {
-    throw new WhetstoneError('INTERNAL', 'The cache was created for a different number of rows.', {
-      expected: `${rows} rows`,
-      found: `${candidate.rows ?? 'no'} rows`,
-    });
-  }
+function asDecoderCache(cache: KeyValueCache): DecoderCache {
+  if ((cache as Partial<DecoderCache>).store === undefined)
+    throw new WhetstoneError('INTERNAL', 'The cache was not created by a language model.');
   return cache as DecoderCache;
 }

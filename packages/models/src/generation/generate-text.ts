@@ -7,7 +7,8 @@ import type {
   ToolDefinition,
 } from '@whetstone/core/contract';
 import { createStreamDecoder } from '../tokenizer/index.js';
-import { generateIds, type FinishReason, type GenerationControl } from './generate-ids.js';
+import { generateIds, type GeneratedToken, type GenerationControl, type IdGenerationOptions } from './generate-ids.js';
+import type { FinishReason } from './generator.js';
 import type { GenerationOptions } from './options.js';
 import { createStopDetector } from './stop-strings.js';
 
@@ -20,9 +21,16 @@ export interface GeneratedText {
   readonly tokens: number;
   /** Set on the last text of a row, null before. */
   readonly finish: FinishReason | null;
+  /** The token and the likeliest tokens at its position; only if `logProbabilities` is set. */
+  readonly alternatives?: {
+    readonly id: number;
+    readonly token: string;
+    readonly logProbability: number;
+    readonly top: readonly { readonly id: number; readonly token: string; readonly logProbability: number }[];
+  };
 }
 
-export interface TextGenerationOptions extends GenerationOptions {
+export interface TextGenerationOptions extends IdGenerationOptions {
   /**
    * Whether the tokenizer adds its special tokens, such as the beginning of text. Default: false, because chat
    * templates already contain them.
@@ -57,7 +65,7 @@ export async function* generateText(
       ...(tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId]),
     ]),
   ];
-  const rows = prompts.map(() => ({
+  const rows = Array.from({ length: prompts.length * (options.n ?? 1) }, () => ({
     decoder: createStreamDecoder(tokenizer, { skipSpecialTokens: true }),
     stops: createStopDetector(options.stopStrings ?? []),
     tokens: 0,
@@ -69,7 +77,7 @@ export async function* generateText(
   const tokens = generateIds(model, ids, { ...options, stopTokenIds }, signal, (given) => {
     control = given;
   });
-  for await (const { row, id, finish } of tokens) {
+  for await (const { row, id, finish, alternatives } of tokens) {
     const state = rows[row];
     if (state === undefined) continue;
     state.tokens++;
@@ -77,8 +85,24 @@ export async function* generateText(
     const seen = state.stops.push(finish === null ? fresh : fresh + state.decoder.finish());
     if (seen.stopped) control?.finish(row);
     const rest = finish === null || seen.stopped ? '' : state.stops.finish();
-    yield { row, text: seen.text + rest, tokens: state.tokens, finish: seen.stopped ? 'stop' : finish };
+    yield {
+      row,
+      text: seen.text + rest,
+      tokens: state.tokens,
+      finish: seen.stopped ? 'stop' : finish,
+      ...(alternatives === undefined ? {} : { alternatives: withTexts(tokenizer, id, alternatives) }),
+    };
   }
+}
+
+/** Adds the texts of tokens to their log-probabilities. */
+function withTexts(
+  tokenizer: Tokenizer,
+  id: number,
+  { logProbability, top }: NonNullable<GeneratedToken['alternatives']>,
+): NonNullable<GeneratedText['alternatives']> {
+  const textOf = (one: number): string => tokenizer.decode([one]);
+  return { id, token: textOf(id), logProbability, top: top.map((one) => ({ ...one, token: textOf(one.id) })) };
 }
 
 /** Streams the assistant's reply to a conversation, which is rendered with the model's chat template. */

@@ -5,8 +5,9 @@ import { isWhetstoneError, type LanguageModel, type Tokenizer } from '@whetstone
 import { createRandomModel } from '../random-model.js';
 import { createRandom } from '@whetstone/core/random';
 import { drawToken } from './choose-token.js';
-import { generateIds } from './generate-ids.js';
+import { generateIds, type IdGenerationOptions } from './generate-ids.js';
 import { collectText, generateText } from './generate-text.js';
+import { Generator } from './generator.js';
 import type { GenerationOptions } from './options.js';
 import { presenceAndFrequencyPenalty } from './penalties.js';
 import { createStopDetector } from './stop-strings.js';
@@ -48,10 +49,11 @@ const letters: Tokenizer = {
 
 async function idsOf(
   prompts: number[][],
-  options: GenerationOptions,
+  options: IdGenerationOptions,
 ): Promise<{ ids: number[][]; finishes: (string | null)[] }> {
-  const ids = prompts.map((): number[] => []);
-  const finishes: (string | null)[] = prompts.map(() => null);
+  const rows = prompts.flatMap((prompt) => Array.from({ length: options.n ?? 1 }, () => prompt));
+  const ids = rows.map((): number[] => []);
+  const finishes: (string | null)[] = rows.map(() => null);
   for await (const { row, id, finish } of generateIds(model, prompts, options)) {
     ids[row]?.push(id);
     finishes[row] = finish;
@@ -132,6 +134,136 @@ describe('generateIds', () => {
     await expect(aborted).rejects.toThrow('enough');
     for await (const _ of generateIds(model, [[1]], { maxNewTokens: 9 })) break;
     expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+/** Prompts of unlike lengths, and the end of each reply. */
+const mixed = [[1, 2, 3], [4], [9, 9, 1, 7, 20, 11, 3, 0, 5], [6, 2], [13, 14, 15, 16, 17], [8, 1, 1], [22]];
+
+/** Returns the likeliest continuation; each token is computed from the complete text, without a cache. */
+function greedy(prompt: readonly number[], count: number, language = model): number[] {
+  const text = [...prompt];
+  for (let step = 0; step < count; step++) {
+    const length = text.length;
+    const input = {
+      rows: 1,
+      length,
+      ids: Int32Array.from(text),
+      segmentIds: new Int32Array(length).fill(1),
+      positionIds: Int32Array.from(text.keys()),
+    };
+    text.push(tf.tidy(() => tf.argMax(language.logits(input, Int32Array.of(length - 1)), 1).dataSync()[0] ?? -1));
+  }
+  return text.slice(prompt.length);
+}
+
+describe('Generator', () => {
+  it.each([1, 2, 3, 32])('gives each reply the tokens that it has alone, %i at once', async (batchSize) => {
+    const expected = mixed.map((prompt) => greedy(prompt, 8));
+    const found = await idsOf(mixed, { maxNewTokens: 8, batchSize });
+    expect(found.ids).toEqual(expected);
+    expect(found.finishes).toEqual(mixed.map(() => 'length'));
+  });
+
+  it('leaves the slot of a finished reply to the next request, whatever its options', async () => {
+    const before = tf.memory().numTensors;
+    const generator = new Generator(model, { batchSize: 2 });
+    const lengths = [2, 7, 3, 1, 4];
+    for (const [index, maxNewTokens] of lengths.entries())
+      generator.add({ prompt: mixed[index] ?? [], options: { maxNewTokens } });
+    const replies = lengths.map((): number[] => []);
+    let steps = 0;
+    for (; generator.busy; steps++) for (const { request, id } of await generator.step()) replies[request]?.push(id);
+    expect(replies).toEqual(lengths.map((length, index) => greedy(mixed[index] ?? [], length)));
+    // Two slots share 17 tokens.
+    expect(steps).toBeLessThanOrEqual(10);
+    generator.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('takes requests while it generates, and drops those that are cancelled', async () => {
+    const generator = new Generator(model, { batchSize: 2 });
+    const replies = new Map<number, number[]>();
+    const step = async (): Promise<void> => {
+      for (const { request, id } of await generator.step()) replies.set(request, [...(replies.get(request) ?? []), id]);
+    };
+    const [first, second, third] = [0, 1, 2].map((index) =>
+      generator.add({ prompt: mixed[index] ?? [], options: { maxNewTokens: 6 } }),
+    );
+    await step();
+    generator.cancel(second ?? -1);
+    const late = generator.add({ prompt: mixed[3] ?? [], options: { maxNewTokens: 2 } });
+    generator.cancel(late);
+    const later = generator.add({ prompt: mixed[4] ?? [], options: { maxNewTokens: 3 } });
+    while (generator.busy) await step();
+    expect(replies.get(first ?? -1)).toEqual(greedy(mixed[0] ?? [], 6));
+    expect(replies.get(second ?? -1)).toHaveLength(1);
+    expect(replies.get(third ?? -1)).toEqual(greedy(mixed[2] ?? [], 6));
+    expect(replies.has(late)).toBe(false);
+    expect(replies.get(later)).toEqual(greedy(mixed[4] ?? [], 3));
+    generator.dispose();
+  });
+
+  it('generates fewer replies at once if the keys and values of more need too much memory', async () => {
+    const generator = new Generator(model, { cacheBytes: 1 });
+    for (const prompt of mixed) generator.add({ prompt, options: { maxNewTokens: 2 } });
+    const counts: number[] = [];
+    while (generator.busy) counts.push((await generator.step()).length);
+    expect(Math.max(...counts)).toBe(1);
+    generator.dispose();
+    expect(() => new Generator(model, { batchSize: 0 })).toThrow('batchSize is out of range.');
+  });
+
+  it('reads long prompts in chunks, with the rotary frequencies of the complete prompt', async () => {
+    const longrope = { type: 'longrope', short_factor: [1, 1, 1, 1], long_factor: [1, 2, 3, 4] };
+    const config = { model_type: 'phi3', vocab_size: 26, hidden_size: 8, intermediate_size: 8, num_hidden_layers: 2 };
+    const long = createRandomModel(
+      {
+        ...config,
+        num_attention_heads: 1,
+        sliding_window: 9,
+        max_position_embeddings: 64,
+        original_max_position_embeddings: 12,
+        rope_scaling: longrope,
+        initializer_range: 0.5,
+      },
+      7,
+    );
+    const prompts = [30, 3, 16, 5].map((length) => Array.from({ length }, (_, at) => (at * 7 + (at >> 3)) % 26));
+    const expected = prompts.map((prompt) => greedy(prompt, 3, long));
+    for (const chunkTokens of [1, 4, 512]) {
+      const replies = prompts.map((): number[] => []);
+      const tokens = generateIds(long, prompts, { maxNewTokens: 3, chunkTokens });
+      for await (const { row, id } of tokens) replies[row]?.push(id);
+      expect(replies).toEqual(expected);
+    }
+    long.dispose();
+  });
+
+  it('gives several replies to a prompt, the first of them as if it were the only one', async () => {
+    const options = { temperature: 1.5, maxNewTokens: 6, seed: 3 };
+    const { ids } = await idsOf([[1, 2, 3], [4]], { ...options, n: 3 });
+    expect(ids).toHaveLength(6);
+    expect(ids[0]).toEqual((await idsOf([[1, 2, 3]], options)).ids[0]);
+    expect(new Set(ids.slice(0, 3).map(String)).size).toBe(3);
+  });
+
+  it('reports log-probabilities of the model, before options change them', async () => {
+    const options = { maxNewTokens: 3, logProbabilities: 4, badWordsIds: [greedy([1, 2, 3], 1)] };
+    const found = [];
+    for await (const token of generateIds(model, [[1, 2, 3]], options)) found.push(token);
+    expect(found).toHaveLength(3);
+    const [first] = found;
+    expect(first?.alternatives?.top.map(({ id }) => id)[0]).toBe(options.badWordsIds[0]?.[0]);
+    expect(first?.alternatives?.top[1]).toEqual({ id: first?.id, logProbability: first?.alternatives?.logProbability });
+    const scores = tf.tidy(() => {
+      const cache = model.createCache(1);
+      const values = tf.logSoftmax(model.decode([{ slot: 0, ids: [1, 2, 3] }], cache)).dataSync();
+      cache.dispose();
+      return values;
+    });
+    for (const { id, logProbability } of first?.alternatives?.top ?? [])
+      expect(logProbability).toBeCloseTo(scores[id] ?? NaN, 5);
   });
 });
 

@@ -26,8 +26,13 @@ export interface GenerationOptions {
   readonly stopStrings?: readonly string[];
   /** Seed of sampling; 0 by default. */
   readonly seed?: number;
-  /** Additional processors, applied after all others. */
+  /** Additional processors, applied after all others: for example one that allows only tokens of a grammar. */
   readonly processors?: readonly LogitsProcessor[];
+  /**
+   * If set, each token comes with its log-probability and this many of the likeliest tokens. They are those of the
+   * model, before any other option applies.
+   */
+  readonly logProbabilities?: number;
 }
 
 /**
@@ -38,7 +43,10 @@ export interface GenerationOptions {
 export function checkOptions(options: GenerationOptions): void {
   const problems: Problem[] = [];
   const check = (
-    name: 'maxNewTokens' | 'minNewTokens' | 'temperature' | 'topK' | 'topP' | 'minP' | 'typicalP' | 'repetitionPenalty',
+    name: Exclude<
+      keyof GenerationOptions,
+      'badWordsIds' | 'stopTokenIds' | 'stopStrings' | 'processors' | 'seed' | 'presencePenalty' | 'frequencyPenalty'
+    >,
     expected: string,
     accepts: (value: number) => boolean,
   ): void => {
@@ -54,6 +62,8 @@ export function checkOptions(options: GenerationOptions): void {
   check('minP', 'a number from 0 to 1', (value) => value >= 0 && value <= 1);
   check('typicalP', 'a number above 0, at most 1', (value) => value > 0 && value <= 1);
   check('repetitionPenalty', 'a number above 0', (value) => value > 0);
+  check('noRepeatNgramSize', 'an integer of at least 0', (value) => Number.isInteger(value) && value >= 0);
+  check('logProbabilities', 'an integer of at least 0', (value) => Number.isInteger(value) && value >= 0);
   const [first] = problems;
   if (first !== undefined)
     throw new WhetstoneError(
@@ -63,8 +73,11 @@ export function checkOptions(options: GenerationOptions): void {
     );
 }
 
-/** Creates the processor for the options; the order is that of Hugging Face's `generate`. */
-export function processorOf(options: GenerationOptions): LogitsProcessor {
+/**
+ * Creates the processor for the options, or returns null if no option changes scores. The order is that of Hugging
+ * Face's `generate`.
+ */
+export function processorOf(options: GenerationOptions): LogitsProcessor | null {
   const { presencePenalty = 0, frequencyPenalty = 0, temperature: temperatureValue = 0 } = options;
   const samples = temperatureValue > 0;
   const maybe = <T>(
@@ -72,7 +85,7 @@ export function processorOf(options: GenerationOptions): LogitsProcessor {
     neutral: T,
     make: (value: T) => LogitsProcessor,
   ): readonly LogitsProcessor[] => (value === undefined || value === neutral ? [] : [make(value)]);
-  return inOrder([
+  const processors = [
     ...maybe(options.repetitionPenalty, 1, repetitionPenalty),
     ...(presencePenalty !== 0 || frequencyPenalty !== 0
       ? [presenceAndFrequencyPenalty(presencePenalty, frequencyPenalty)]
@@ -90,5 +103,6 @@ export function processorOf(options: GenerationOptions): LogitsProcessor {
         ]
       : []),
     ...(options.processors ?? []),
-  ]);
+  ];
+  return processors.length === 0 ? null : inOrder(processors);
 }

@@ -158,6 +158,7 @@ export const indexingLowerings: Readonly<Record<string, OpLowering>> = {
   TensorScatterUpdate: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'replace'),
   ScatterNdNonAliasingAdd: (b, [x, indices, updates]) => scatter(b, x!, indices!, updates!, 'add'),
   InplaceAdd: (b, [x, rows, updates]) => scatter(b, x!, b.reshape(rows!, [...rows!.shape, 1]), updates!, 'add'),
+  InplaceUpdate: (b, [x, rows, updates]) => scatter(b, x!, b.reshape(rows!, [...rows!.shape, 1]), updates!, 'replace'),
   UnsortedSegmentSum: unsortedSegmentSum,
   OneHot: oneHot,
   Fill: (b, [shape, value]) => b.broadcast(value!, b.numbers(shape!)),
