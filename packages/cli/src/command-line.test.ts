@@ -499,6 +499,29 @@ describe('commands for trained models', () => {
     expect(longest.json).toMatchObject({ replies: [{ tokens: 6, finish: 'length' }] });
   });
 
+  test('generate answers several prompts at once, and prints them in order or as they finish', async () => {
+    const options = ['tiny', '--backend', 'cpu', '--prompt', 'hi 1', '--prompt', 'hi 2', '--max-new-tokens', '3'];
+    const all = await whetstone(['generate', ...options, '--n', '2', '--log-probabilities', '1', '--json']);
+    const replies = all.json['replies'] as {
+      readonly prompt: string;
+      readonly reply: string;
+      readonly logProbabilities: { readonly logProbability: number; readonly top: readonly object[] }[];
+    }[];
+    expect(replies.map(({ prompt }) => prompt)).toEqual(['hi 1', 'hi 1', 'hi 2', 'hi 2']);
+    expect(replies[0]?.logProbabilities).toHaveLength(3);
+    for (const { logProbability, top } of replies[0]?.logProbabilities ?? [])
+      expect(top).toMatchObject([{ logProbability }]);
+    const plain = await whetstone(['generate', ...options, '--batch-size', '1']);
+    expect(plain.stdout).toBe(`> hi 1\n${replies[0]?.reply}\n\n> hi 2\n${replies[2]?.reply}\n`);
+    const { stdout } = await whetstone(['generate', ...options, '--json-lines']);
+    const lines = stdout.trim().split('\n');
+    const objects = lines.map((line) => JSON.parse(line) as { readonly index: number; readonly reply: string });
+    expect(objects.toSorted((one, other) => one.index - other.index)).toMatchObject([
+      { index: 0, prompt: 'hi 1', reply: replies[0]?.reply },
+      { index: 1, prompt: 'hi 2', reply: replies[2]?.reply },
+    ]);
+  });
+
   test('a QLoRA adapter stores how its base was quantised; --base original changes the model', async () => {
     await writeConfig(
       'qlora.json',

@@ -23,6 +23,12 @@ function wholeNumber(text: string): number {
   return value;
 }
 
+function positiveNumber(text: string): number {
+  const value = wholeNumber(text);
+  if (value === 0) throw new InvalidArgumentError('It must be a whole number, at least 1.');
+  return value;
+}
+
 /** Parses variables of the chat template: a JSON object. */
 function templateVariables(text: string): TemplateVariables {
   try {
@@ -49,6 +55,14 @@ function withSampling(command: Command): Command {
     .option('--temperature <number>', 'sample if above 0; otherwise take the most likely token', number)
     .option('--top-k <count>', 'sample among the k most likely tokens (0: all)', wholeNumber)
     .option('--top-p <number>', 'sample among the most likely tokens whose probabilities add up to this', number)
+    .option(
+      '--min-p <number>',
+      'sample among the tokens that are at least this many times as likely as the likeliest',
+      number,
+    )
+    .option('--typical-p <number>', 'sample among the most typical tokens whose probabilities add up to this', number)
+    .option('--forbid-ngram-repeats <count>', 'never repeat a sequence of this many tokens (0: allowed)', wholeNumber)
+    .option('--stop <text>', 'end the reply before this text (repeatable)', collect, [])
     .option('--repetition-penalty <number>', 'above 1: tokens that have already occurred become less likely', number)
     .option('--seed <number>', 'seed of the sampling', wholeNumber, 42)
     .option('--chat-template <file>', "Jinja chat template to use instead of the model's")
@@ -99,7 +113,15 @@ function addGenerateCommand(program: Command): void {
     .option('--system <text>', 'system message')
     .addOption(templateVariablesOption())
     .option('--raw', "continue the text without the chat template, after the tokenizer's own start tokens")
+    .option('--n <count>', 'replies to each prompt', positiveNumber, 1)
+    .option('--batch-size <count>', 'replies that are generated at once', positiveNumber, 32)
+    .option(
+      '--log-probabilities <count>',
+      'with --json: add log-probabilities and this many of the likeliest tokens',
+      wholeNumber,
+    )
     .option('--json', 'print one machine-readable object last')
+    .option('--json-lines', 'print one machine-readable object for each reply, as soon as it is complete')
     .action(async (model: string, options) => (await import('./commands/generate.js')).generateReplies(model, options));
 }
 

@@ -1,26 +1,40 @@
 import { createInterface } from 'node:readline';
 import { WhetstoneError, type Message, type TemplateVariables } from '@whetstone/core/contract';
-import { generateText } from '@whetstone/models';
+import { generateText, type GeneratedText } from '@whetstone/models';
 import { listenForInterrupt } from '../interrupt.js';
 import { loadPlugins, type PluginOptions } from '../load-plugins.js';
-import { openModel, type OpenModelOptions } from '../open-model.js';
+import { openModel, type OpenModel, type OpenModelOptions } from '../open-model.js';
 import { generationOptions, type SamplingOptions } from '../sampling.js';
-import { createTerminal } from '../terminal.js';
+import { createTerminal, type Terminal } from '../terminal.js';
 
 export interface GenerateOptions extends OpenModelOptions, PluginOptions, SamplingOptions {
   readonly prompt: readonly string[];
   readonly system?: string;
   readonly templateVariables?: TemplateVariables;
   readonly raw?: boolean;
+  /** Replies to each prompt. */
+  readonly n: number;
+  readonly batchSize: number;
+  readonly logProbabilities?: number;
   readonly json?: boolean;
+  readonly jsonLines?: boolean;
+}
+
+/** A reply, as the JSON output has it. */
+interface Reply {
+  readonly prompt: string;
+  reply: string;
+  tokens: number;
+  finish: GeneratedText['finish'];
+  logProbabilities?: NonNullable<GeneratedText['alternatives']>[];
 }
 
 /**
- * `whetstone generate MODEL`: prints one reply per prompt. Prompts come from the command line or, if there are none,
- * from the lines of standard input.
+ * `whetstone generate MODEL`: prints the replies to prompts, in order. Prompts come from the command line or, if there
+ * are none, from the lines of standard input. Several are answered at once.
  */
 export async function generateReplies(model: string, options: GenerateOptions): Promise<void> {
-  const terminal = createTerminal(options.json === true);
+  const terminal = createTerminal(options.json === true || options.jsonLines === true);
   const prompts = options.prompt.length > 0 ? options.prompt : await readLines();
   if (prompts.length === 0)
     throw new WhetstoneError('USAGE', 'No prompt was given.', {
@@ -29,38 +43,17 @@ export async function generateReplies(model: string, options: GenerateOptions): 
   const interrupt = listenForInterrupt(() => {});
   const opened = await openModel(model, { ...options, plugins: await loadPlugins('strategy', options.plugin) });
   try {
-    const replies = [];
+    const replies = prompts.flatMap((prompt) =>
+      Array.from({ length: options.n }, (): Reply => ({ prompt, reply: '', tokens: 0, finish: null })),
+    );
+    const show = options.jsonLines === true ? createLines(terminal, replies) : createTranscript(terminal, replies);
     const started = performance.now();
-    for (const [index, prompt] of prompts.entries()) {
-      if (prompts.length > 1) terminal.line(`${index === 0 ? '' : '\n'}${terminal.paint.dim(`> ${prompt}`)}`);
-      const system: readonly Message[] =
-        options.system === undefined ? [] : [{ role: 'system', content: options.system }];
-      const text =
-        options.raw === true
-          ? prompt
-          : opened.renderer.renderPrompt(
-              [...system, { role: 'user', content: prompt }],
-              undefined,
-              options.templateVariables,
-            );
-      let reply = '';
-      let tokens = 0;
-      let finish = null;
-      for await (const part of generateText(
-        opened,
-        [text],
-        { ...generationOptions(options), addSpecialTokens: options.raw === true },
-        interrupt.signal,
-      )) {
-        terminal.write(part.text);
-        reply += part.text;
-        tokens = part.tokens;
-        finish = part.finish ?? finish;
-      }
-      terminal.line();
-      replies.push({ prompt, reply, tokens, finish });
+    for await (const part of partsOf(opened, prompts, options, interrupt.signal)) {
+      addPart(replies[part.row], part);
+      show(part);
     }
     const seconds = (performance.now() - started) / 1000;
+    if (options.jsonLines === true) return;
     terminal.result({
       replies,
       seconds,
@@ -76,6 +69,67 @@ export async function generateReplies(model: string, options: GenerateOptions): 
     interrupt.close();
     opened.dispose();
   }
+}
+
+/** Renders the prompts and generates all replies. */
+function partsOf(
+  opened: OpenModel,
+  prompts: readonly string[],
+  { raw = false, system, templateVariables, n, batchSize, logProbabilities, ...options }: GenerateOptions,
+  signal: AbortSignal,
+): AsyncIterable<GeneratedText> {
+  const before: readonly Message[] = system === undefined ? [] : [{ role: 'system', content: system }];
+  const render = (content: string): string =>
+    opened.renderer.renderPrompt([...before, { role: 'user', content }], undefined, templateVariables);
+  return generateText(
+    opened,
+    raw ? prompts : prompts.map((prompt) => render(prompt)),
+    { ...generationOptions(options), n, batchSize, logProbabilities, addSpecialTokens: raw },
+    signal,
+  );
+}
+
+function addPart(reply: Reply | undefined, { text, tokens, finish, alternatives }: GeneratedText): void {
+  if (reply === undefined) return;
+  reply.reply += text;
+  reply.tokens = tokens;
+  reply.finish = finish;
+  if (alternatives !== undefined) (reply.logProbabilities ??= []).push(alternatives);
+}
+
+/** Prints replies in order: the first unfinished one as it is generated, and later ones when it ends. */
+function createTranscript(terminal: Terminal, replies: readonly Reply[]): (part: GeneratedText) => void {
+  const { paint } = terminal;
+  /** The reply that is printed. */
+  let current = 0;
+  const begin = (): void => {
+    const reply = replies[current];
+    if (reply === undefined) return;
+    if (replies.length > 1) terminal.line(`${current === 0 ? '' : '\n'}${paint.dim(`> ${reply.prompt}`)}`);
+    terminal.write(reply.reply);
+  };
+  return (part) => {
+    if (part.row !== current) return;
+    const isFirst = part.tokens === 1;
+    if (isFirst && current === 0) begin();
+    else terminal.write(part.text);
+    while ((replies[current]?.finish ?? null) !== null) {
+      terminal.line();
+      current++;
+      begin();
+    }
+  };
+}
+
+/** Prints one JSON object for each reply, as soon as it is complete. */
+function createLines(terminal: Terminal, replies: readonly Reply[]): (part: GeneratedText) => void {
+  let finished = 0;
+  return ({ row, finish }) => {
+    if (finish === null) return;
+    finished++;
+    terminal.redraw(finished < replies.length ? `${finished} of ${replies.length} replies` : '');
+    terminal.result({ index: row, ...replies[row] });
+  };
 }
 
 async function readLines(): Promise<string[]> {
