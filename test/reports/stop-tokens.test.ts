@@ -7,9 +7,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Attachment, Json, LoadedModel } from '@whetstone/core/contract';
 import { stopTokensOf } from '@whetstone/core/files';
 import { MODEL_LOADER, provide, TRAIN_DATA } from '@whetstone/core';
-import { createRandomModel, loadModel, saveModelFolder } from '@whetstone/models';
+import { createRandomModel, generateText, loadModel, loadTokenizer, saveModelFolder } from '@whetstone/models';
 import { batchSourceOf, randomRows } from '@whetstone/testing';
 import { exportResult } from '../../packages/core/src/training/export-result.js';
+import { remakeRenderer } from '../../packages/models/src/tokenizing.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
 import { tinyTrainer } from '../trainer/support.js';
 
@@ -243,3 +244,62 @@ it.each([
   expect(loaded.renderer.stopTokenIds).toEqual([IDS.turn, IDS.end]);
   loaded.model.dispose();
 });
+
+describe('generation stops at what the model lists', () => {
+  const plain = '{% for m in messages %}{{ m.content }}{% endfor %}';
+
+  it.each<[string, Parameters<typeof modelWith>[1]]>([
+    ['a list of generation_config.json', { eos: IDS.turn, generation: { eos_token_id: [IDS.end, IDS.call] } }],
+    ['a number of generation_config.json', { generation: { eos_token_id: IDS.call } }],
+    ['a list of config.json', { eos: [IDS.call, IDS.end] }],
+  ])('%s', async (_, lists) => {
+    const loaded = await modelWith(plain, lists);
+    expect(loaded.renderer.stopTokenIds.toSorted()).toEqual([IDS.end, IDS.call]);
+    const { folder: base } = loaded.model;
+    loaded.model.dispose();
+    // Worker threads check the turns of training data with it.
+    const remade = await remakeRenderer(
+      { folder: base ?? '', chatTemplatePath: null, adapter: null, now: new Date(0).toISOString() },
+      await loadTokenizer(base ?? ''),
+    );
+    expect(remade.stopTokenIds).toEqual(loaded.renderer.stopTokenIds);
+  });
+
+  it('text, in a model without a template and with the list of an adapter', async () => {
+    const free = await modelWith(plain, {});
+    const ids = async (loaded: LoadedModel): Promise<number[]> => {
+      const counts: number[] = [];
+      for await (const { tokens } of generateText(loaded, ['abc'], { maxNewTokens: 8 })) counts.push(tokens);
+      return counts;
+    };
+    expect(await ids(free)).toHaveLength(8);
+    const first = argMaxOf(free);
+    const base = free.model.folder ?? '';
+    const adapter = await mkdtemp(join(folder, 'list-'));
+    await writeFile(join(adapter, 'generation_config.json'), JSON.stringify({ eos_token_id: [IDS.end, first] }));
+    free.model.dispose();
+    await writeFile(join(base, 'tokenizer_config.json'), JSON.stringify({ eos_token: '<end>' }));
+    const stopped = await loadModel(base, { adapter });
+    expect(await ids(stopped)).toEqual([1]);
+    stopped.model.dispose();
+  });
+
+  it('is an error with the file if the list cannot be read', async () => {
+    await expect(modelWith(plain, { generation: '[10]' })).rejects.toMatchObject({
+      code: 'MODEL_CONFIG_INVALID',
+      place: { file: expect.stringMatching(/generation_config\.json$/) as string },
+    });
+  });
+});
+
+/** Returns the token that the model generates after `abc`. */
+function argMaxOf({ model }: LoadedModel): number {
+  const input = {
+    rows: 1,
+    length: 3,
+    ids: Int32Array.of(0, 1, 2),
+    segmentIds: Int32Array.of(1, 1, 1),
+    positionIds: Int32Array.of(0, 1, 2),
+  };
+  return tf.tidy(() => tf.argMax(model.logits(input, Int32Array.of(2)), 1).dataSync()[0] ?? -1);
+}

@@ -38,6 +38,7 @@ export async function openModel(
   const info = await resolveBackend({ name: backend, threads: null });
   const loaded = await loadModel(folder, {
     storage: storage ?? (await storageFor(adapter)),
+    adapter,
     chatTemplatePath: chatTemplate ?? (adapter === undefined ? null : ownFile(adapter, 'chat_template.jinja')),
     addTokens:
       tokenizer === undefined || ownFile(tokenizer, 'tokenizer.json') === null

@@ -18,6 +18,8 @@ export interface LoadModelOptions {
   readonly chatTemplatePath?: string | null;
   /** The time that the chat template writes; the present time by default. */
   readonly templateTime?: Date | null;
+  /** An adapter's folder, whose generation_config.json may list further stop tokens. */
+  readonly adapter?: string | null;
   /** Additional architectures; they may replace built-in ones. */
   readonly architectures?: readonly ArchitectureSpec[];
   /** Decides how each weight is stored on the device; float32 by default. */

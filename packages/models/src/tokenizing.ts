@@ -10,10 +10,11 @@ export function remakeTokenizer(argument: Json): Promise<Tokenizer> {
 
 /** Loads the chat renderer of a recipe, for the tokenizer of the same folder. */
 export function remakeRenderer(argument: Json, tokenizer: Tokenizer): Promise<ChatRenderer> {
-  const { folder, chatTemplatePath, now } = argument as {
+  const { folder, now, ...options } = argument as {
     readonly folder: string;
     readonly chatTemplatePath: string | null;
+    readonly adapter: string | null;
     readonly now: string;
   };
-  return loadRenderer(folder, tokenizer as FolderTokenizer, { chatTemplatePath, now: () => new Date(now) });
+  return loadRenderer(folder, tokenizer as FolderTokenizer, { ...options, now: () => new Date(now) });
 }

@@ -92,6 +92,9 @@ export interface ChatRenderer {
    * @throws `TEMPLATE_FAILED` if the template fails or rejects the conversation
    */
   renderPrompt(messages: readonly Message[], tools?: readonly ToolDefinition[], variables?: TemplateVariables): string;
-  /** The token ids that end an assistant's turn. Generation stops at them, and training must supervise them. */
+  /**
+   * The token ids that end an assistant's turn: those of the chat template, of the tokenizer and of the model's folder.
+   * Generation stops at them, and each supervised turn must contain one.
+   */
   readonly stopTokenIds: readonly number[];
 }

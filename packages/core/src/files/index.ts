@@ -16,7 +16,7 @@ export { exists, isFile, namesIn, statOf } from './present.js';
 export { checkFormatVersion, hashFile, readJsonObject } from './read.js';
 export { checkRegular, openRegular, readBytesSync, readText, readTextIfPresent, readTextSync } from './regular.js';
 export { move, moveSync, remove } from './rename.js';
-export { stopTokensNote, stopTokensOf } from './stop-tokens.js';
+export { listedStopTokens, stopTokensNote, stopTokensOf } from './stop-tokens.js';
 export { isWithin } from './within.js';
 export { checkWritable, checkWritableFile, cleanFolder, replacedFolders, writeFolder } from './write-folder.js';
 export {

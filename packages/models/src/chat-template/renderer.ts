@@ -8,6 +8,7 @@ import {
   type Tokenizer,
   type ToolDefinition,
 } from '@whetstone/core/contract';
+import { listedStopTokens } from '@whetstone/core/files';
 import type { FolderTokenizer } from '../tokenizer/index.js';
 import { recipeFor } from '../recipes.js';
 import { readTokenizerFiles } from '../tokenizer/index.js';
@@ -26,22 +27,40 @@ export interface RendererOptions {
   readonly file?: string;
   /** Clock of `strftime_now`; the system clock by default. */
   readonly now?: () => Date;
+  /** Further stop tokens than those of the template and the tokenizer: those that the model's folder lists. */
+  readonly listedStops?: readonly number[];
+}
+
+/** Options of {@link loadRenderer}. */
+export interface LoadRendererOptions {
+  /** Path of a chat template to use instead of the one in the folder. */
+  readonly chatTemplatePath?: string | null;
+  /** Clock of `strftime_now`; the system clock by default. */
+  readonly now?: () => Date;
+  /** An adapter's folder, whose generation_config.json may list further stop tokens. */
+  readonly adapter?: string | null;
 }
 
 /**
  * Loads the chat renderer of a model folder. If the folder has no template, the renderer throws when it is used,
- * because completions and plain text do not need a template.
+ * because completions and plain text do not need a template. Its stop tokens include those that the folder lists.
  *
  * @throws `TEMPLATE_FAILED` if a template cannot be read or parsed
+ * @throws `MODEL_CONFIG_INVALID` if the file that lists the stop tokens is not a JSON object
  */
 export async function loadRenderer(
   folder: string,
   tokenizer: FolderTokenizer,
-  options: { readonly chatTemplatePath?: string | null; readonly now?: () => Date } = {},
+  options: LoadRendererOptions = {},
 ): Promise<ChatRenderer> {
+  const { adapter = null } = options;
   const { config } = await readTokenizerFiles(folder);
   const found = await readTemplates(folder, config, options.chatTemplatePath);
-  if (found === null) return withoutTemplate(folder, tokenizer);
+  const listedStops = [
+    ...(await listedStopTokens(folder)),
+    ...(adapter === null ? [] : await listedStopTokens(adapter)),
+  ];
+  if (found === null) return withoutTemplate(folder, withEnd(listedStops, tokenizer));
   // One time for the run and all of its threads.
   const time = options.now?.() ?? new Date();
   const renderer = createRenderer(found.templates, {
@@ -49,6 +68,7 @@ export async function loadRenderer(
     tokenizer,
     file: found.file,
     now: () => time,
+    listedStops,
   });
   const recipe =
     tokenizer.recipe === undefined
@@ -56,6 +76,7 @@ export async function loadRenderer(
       : recipeFor('remakeRenderer', {
           folder,
           chatTemplatePath: typeof options.chatTemplatePath === 'string' ? resolve(options.chatTemplatePath) : null,
+          adapter: adapter === null ? null : resolve(adapter),
           now: time.toISOString(),
         });
   return Object.assign(renderer, recipe === undefined ? {} : { recipe });
@@ -136,7 +157,7 @@ export function createRenderer(template: string | ReadonlyMap<string, string>, o
     render,
     renderPrompt: (messages, tools, variables) => run(messages, tools, true, variables).text,
     get stopTokenIds() {
-      return (stops ??= findStopTokens(render, options.tokenizer));
+      return (stops ??= [...new Set([...findStopTokens(render, options.tokenizer), ...(options.listedStops ?? [])])]);
     },
   };
 }
@@ -207,7 +228,12 @@ const PROBES: readonly (readonly Message[])[] = [
   [{ role: 'user', content: [{ type: 'text', text: 'a' }] }],
 ];
 
-function withoutTemplate(folder: string, tokenizer: Tokenizer): ChatRenderer {
+/** Returns the ids with the tokenizer's end token. */
+const withEnd = (ids: readonly number[], { eosTokenId }: Tokenizer): readonly number[] => [
+  ...new Set([...ids, ...(eosTokenId === null ? [] : [eosTokenId])]),
+];
+
+function withoutTemplate(folder: string, stopTokenIds: readonly number[]): ChatRenderer {
   const rejectUse = (): never => {
     throw new WhetstoneError('TEMPLATE_FAILED', 'The model has no chat template.', {
       place: { file: folder },
@@ -219,6 +245,6 @@ function withoutTemplate(folder: string, tokenizer: Tokenizer): ChatRenderer {
     hash: createHash('sha256').update('').digest('hex'),
     render: rejectUse,
     renderPrompt: rejectUse,
-    stopTokenIds: tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId],
+    stopTokenIds,
   };
 }

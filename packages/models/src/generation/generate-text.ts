@@ -47,7 +47,8 @@ export interface TextGenerator {
 
 /**
  * Continues texts and streams complete characters as they are generated. A row ends at the tokenizer's end token, at a
- * stop token of the chat template or of `stopTokenIds`, and before a stop string.
+ * stop token of the renderer (those of the chat template and of the model's folder) or of `stopTokenIds`, and before a
+ * stop string.
  *
  * @throws `USAGE` if a prompt is empty or an option is out of range
  * @throws `CONTEXT_EXCEEDED` if a prompt leaves no room for a token
