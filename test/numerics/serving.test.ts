@@ -6,6 +6,7 @@ import {
   type Conversation,
   type Message,
   type RenderedConversation,
+  type TextSpan,
   type ToolDefinition,
 } from '@whetstone/core/contract';
 import { proveSupervision } from '../../packages/data/src/proof/prove.js';
@@ -87,6 +88,33 @@ describe.each(names)('%s', (name) => {
     else expect(other.length > 0, other.join(', ')).toBe(startsThought.test(name));
     expect(endless.length > 0, endless.join(', ')).toBe(lacksTurnEnd.test(name));
   });
+});
+
+// TRL's training template of GLM writes the same text, and marks what the model generates.
+it('a turn of GLM ends with the marker of the next turn, which is another one after a tool call', () => {
+  const call = { type: 'function', function: { name: 'f', arguments: { x: '1' } } } as const;
+  const messages: readonly Message[] = [
+    { role: 'user', content: 'q' },
+    { role: 'assistant', content: '', tool_calls: [call, call] },
+    { role: 'tool', content: 'r' },
+    { role: 'assistant', content: 'done' },
+    { role: 'user', content: 'thanks' },
+    { role: 'assistant', content: 'bye' },
+  ];
+  const tools: readonly ToolDefinition[] = [{ type: 'function', function: { name: 'f' } }];
+  const renderer = rendererOf('glm4moe');
+  const plain = renderer.render(messages, tools);
+  const marked = rendererOf('glm4moe_training').render(messages, tools);
+  const spans = (text: string, found: readonly (TextSpan | null)[]): string[] =>
+    found.map((span) => text.slice(span?.start, span?.end).trim());
+  const turns = spans(
+    plain.text,
+    [1, 3, 5].map((index) => plain.turns[index] ?? null),
+  );
+  const expected = spans(marked.text, marked.generationSpans ?? []);
+  expect(expected[0]).toMatch(/<\/tool_call><\|observation\|>$/);
+  // TRL adds a marker after the conversation, which the template of the model does not write.
+  expect([...turns.slice(0, 2), `${turns[2]}<|user|>`]).toEqual(expected);
 });
 
 it.each([

@@ -163,6 +163,34 @@ describe('turns and stop tokens', () => {
     expect(stopTokenIds.map((id) => words[id])).toEqual(['<end>']);
   });
 
+  // GLM-4.5 writes calls in markers; GLM-4 writes them as text with metadata, and their results as observations.
+  it.each([
+    [
+      'calls in markers',
+      "{% for m in messages %}{% if m.role == 'tool' %}<observation>{% else %}<{{ m.role }}>{% endif %}" +
+        '{{ m.content }}' +
+        '{% for c in m.tool_calls or [] %}<call>{{ c.function.name }}</call>{% endfor %}{% endfor %}' +
+        '{% if add_generation_prompt %}<assistant>{% endif %}',
+      ['<user>', '<observation>'],
+    ],
+    [
+      'calls as text',
+      "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}<user>\n{{ m.content }}" +
+        "{% elif m.role == 'assistant' %}<assistant>{{ m.metadata }}\n{{ m.content }}" +
+        "{% elif m.role == 'observation' %}<observation>\n{{ m.content }}{% endif %}{% endfor %}" +
+        '{% if add_generation_prompt %}<assistant>{% endif %}',
+      ['<user>', '<observation>'],
+    ],
+    [
+      'calls in markers before an end of the turn',
+      '{% for m in messages %}<{{ m.role }}>{{ m.content }}' +
+        '{% for c in m.tool_calls or [] %}<call>{{ c.function.name }}</call>{% endfor %}<end>{% endfor %}',
+      ['<end>'],
+    ],
+  ])('stop tokens include the marker after a tool call: %s', (_, template, expected) => {
+    expect(createRenderer(template, options).stopTokenIds.map((id) => words[id])).toEqual(expected);
+  });
+
   it('ordinary words at the end of a turn are not stop tokens', () => {
     expect(
       createRenderer('{% for m in messages %}{{ m.role }}: {{ m.content }} over.\n{% endfor %}', options).stopTokenIds,

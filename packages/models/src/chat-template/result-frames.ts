@@ -91,7 +91,7 @@ const LONGEST_MARKER = 64;
 const CLOSING: Readonly<Record<string, string>> = { '<': '>', '[': ']' };
 
 /** Returns the markers in `text[from, to)`. */
-function markersIn(text: string, from: number, to: number): Marker[] {
+export function markersIn(text: string, from: number, to: number): Marker[] {
   countRead(Math.max(0, to - from));
   const found: Marker[] = [];
   let start = -1;

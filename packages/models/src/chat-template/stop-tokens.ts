@@ -1,6 +1,9 @@
 import type { Message, RenderedConversation, Tokenizer } from '@whetstone/core/contract';
 import { isLimit, rethrowLimit } from './limit.js';
 
+/** The roles of results of tools. */
+const RESULT_ROLES: readonly string[] = ['tool', 'observation'];
+
 /** A tokenizer that may recognise added tokens. Without `isAddedToken`, special tokens count as added. */
 export type StopTokenizer = Tokenizer & { isAddedToken?(id: number): boolean };
 
@@ -14,7 +17,10 @@ const tool = {
   },
 } as const;
 
-/** Conversations that show how a template ends the assistant's turns: in the middle, at the end and at a tool call. */
+/**
+ * Conversations that show how a template ends the assistant's turns: in the middle, at the end and at a tool call.
+ * GLM's first templates write a call as text with `metadata`, and its result as the role `observation`.
+ */
 const conversations: readonly { readonly messages: readonly Message[]; readonly tools?: readonly (typeof tool)[] }[] = [
   {
     messages: [
@@ -32,6 +38,14 @@ const conversations: readonly { readonly messages: readonly Message[]; readonly 
       { role: 'assistant', content: 'd' },
     ],
     tools: [tool],
+  },
+  {
+    messages: [
+      { role: 'user', content: 'a' },
+      { role: 'assistant', metadata: 'f', content: '{"x": "y"}' },
+      { role: 'observation', content: 'z' },
+      { role: 'assistant', content: 'd' },
+    ],
   },
 ];
 
@@ -59,7 +73,10 @@ function turnEnds(
 ): number[] {
   for (const [number, variant] of variantsOf(messages).entries()) {
     try {
-      const ends = endsOfTurns(variant, render(variant, tools), tokenizer);
+      const rendered = render(variant, tools);
+      // If the template drops the result of a call, it does not show how the turn before the result ends.
+      if (variant.some(({ role }, index) => RESULT_ROLES.includes(role) && rendered.turns[index] === null)) return [];
+      const ends = endsOfTurns(variant, rendered, tokenizer);
       if (ends.length > 0) return ends;
     } catch (error) {
       // The template rejects this conversation; try the next one. A bound that a form exceeds is not met again: if the

@@ -2,7 +2,7 @@ import type { Message, TextSpan } from '@whetstone/core/contract';
 import { lastPositionOf } from './bounded-text.js';
 import { countItems, countRead } from './bounds.js';
 import type { Trace } from './provenance.js';
-import { frameResults } from './result-frames.js';
+import { frameResults, markersIn } from './result-frames.js';
 import type { TemplateOutput } from './template.js';
 import { firstFrom, indexTraces, type TraceIndex } from './trace-index.js';
 
@@ -188,13 +188,27 @@ function turnWithin(
       : (region.content?.start ?? headerEnd(inputs, index, region));
   const contentEnd = Math.max(start, region.content?.end ?? start);
   const written = trimmedEnd(text, contentEnd, ownEnd(inputs, index, contentEnd, region));
-  if (written > contentEnd || !region.looped) return { start, end: region.looped ? written : contentEnd };
+  if (!region.looped) return { start, end: contentEnd };
+  // Nothing of another message, such as a result, follows in the region of a turn that has no end.
+  const isOpen = trimmedEnd(text, contentEnd, region.end) === written && closesOwnMarker(text, message, start, written);
+  if (written > contentEnd && !isOpen) return { start, end: written };
   // The loop wrote no end of the turn. The end is the text before the next message, or the rest of the text.
   const following = next === undefined ? text.length : next.start;
   const between = trimmedEnd(text, region.end, following);
   if (between > region.end) return { start, end: between };
-  if (message.role !== 'assistant' || next === undefined) return { start, end: contentEnd };
+  if (message.role !== 'assistant' || next === undefined) return { start, end: written };
   return { start, end: openingEnd(text, next) };
+}
+
+/**
+ * Returns whether the text of an assistant's turn ends with the marker that closes its tool calls, such as
+ * `</tool_call>`. A template without ends of turns writes nothing after it: the next turn's marker ends the turn.
+ */
+function closesOwnMarker(text: string, { role, tool_calls: calls = [] }: Message, start: number, end: number): boolean {
+  if (role !== 'assistant' || calls.length === 0) return false;
+  const markers = markersIn(text, start, end);
+  const last = markers.at(-1);
+  return last?.end === end && last.closes && markers.some(({ word, closes }) => word === last.word && !closes);
 }
 
 /**
