@@ -1,5 +1,6 @@
-import type { Conversation, DataTransform, Message, Origin, TransformReport } from '@whetstone/core/contract';
+import type { Conversation, DataTransform, Logger, Message, Origin, TransformReport } from '@whetstone/core/contract';
 import { createRandom, type Random } from '@whetstone/core/random';
+import { didYouMean } from '@whetstone/core/util';
 import { hashText } from '../transforms/duplicates/fingerprint.js';
 import { HashMap } from '../transforms/duplicates/hash-map.js';
 import { AUGMENTATION_COLUMN } from '../transforms/order.js';
@@ -35,6 +36,27 @@ interface AugmentMethod {
   setTotal?(conversations: number): void;
   /** The conversations that are augmented at once; by default one after the other. */
   readonly atOnce?: number;
+  /** The option `roles`, which is reported if no message has a role in it. */
+  readonly roles?: readonly string[];
+  readonly logger?: Pick<Logger, 'warn'>;
+}
+
+/** Warns about each role of the option `roles` that no message of the data has. */
+function warnAboutRoles(
+  name: string,
+  { roles = [], logger }: Pick<AugmentMethod, 'roles' | 'logger'>,
+  present: ReadonlySet<string>,
+): void {
+  if (present.size === 0) return;
+  for (const role of roles) {
+    if (present.has(role)) continue;
+    const hint = didYouMean(role, [...present]) ?? '';
+    const found = [...present].map((each) => JSON.stringify(each)).join(', ');
+    logger?.warn(
+      `The role ${JSON.stringify(role)} in the option roles of ${name} has no effect: no message of the data has it ` +
+        `(found: ${found}). ${hint}`.trimEnd(),
+    );
+  }
 }
 
 /** Returns a derived conversation with its origin and the column `augmentation`. */
@@ -93,6 +115,7 @@ export function createAugmentTransform(kind: string, seed: number, method: Augme
       const current = createLog(name);
       log = current;
       const seen = createSeen();
+      const present = new Set<string>();
       try {
         const augment = await method.begin();
         const derive = async (conversation: Conversation) => ({
@@ -104,6 +127,7 @@ export function createAugmentTransform(kind: string, seed: number, method: Augme
         const read = method.setTotal === undefined ? conversations : readAhead(conversations, method.setTotal);
         for await (const { conversation, made } of mapInOrder(read, method.atOnce ?? 1, derive)) {
           current.in();
+          for (const { role } of conversation.messages) present.add(role);
           if (!seen.isNew(conversation.messages) && isAugmented(conversation)) {
             current.remove(conversation, 'repeated', 'an earlier conversation has the same messages');
             continue;
@@ -117,6 +141,7 @@ export function createAugmentTransform(kind: string, seed: number, method: Augme
             } else current.changed('rejected: repeated');
           }
         }
+        warnAboutRoles(name, method, present);
       } finally {
         method.end?.(current);
       }

@@ -121,6 +121,8 @@ export function createSynonymTransform(
   };
   return createAugmentTransform('synonyms', seed, {
     begin,
+    roles,
+    logger,
     end(log) {
       veto?.close();
       veto = null;

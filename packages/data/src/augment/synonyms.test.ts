@@ -285,6 +285,17 @@ describe('copies', () => {
     expect(transform.report.changed).toEqual({ added: 1, 'rejected: unchanged': 3, 'rejected: repeated': 8 });
   });
 
+  test('of messages of a role that no message has are reported', async () => {
+    const warnings: string[] = [];
+    const logger = { warn: (message: string) => void warnings.push(message) };
+    const transform = createSynonymTransform({ roles: ['usr', 'assistant'] }, { words, logger });
+    await run([chat('My parcel', 'Your parcel')], transform);
+    expect(warnings).toEqual([
+      'The role "usr" in the option roles of augment-synonyms has no effect: no message of the data has it ' +
+        '(found: "user", "assistant"). Did you mean \'user\'?',
+    ]);
+  });
+
   test('of Chinese text need a dictionary, which is reported', async () => {
     const warnings: string[] = [];
     const logger = { warn: (message: string) => void warnings.push(message) };

@@ -100,5 +100,7 @@ export function createParaphraseTransform(
     // Twice as many conversations as requests: those whose answers are cached, or that wait for their turn in the
     // order of the data, leave no place empty.
     atOnce: endpoint === null ? 1 : all.concurrency * 2,
+    roles: all.roles,
+    logger,
   });
 }

@@ -4,8 +4,11 @@ import type {
   BatchSourceFactory,
   DataSource,
   Json,
+  Logger,
 } from '@whetstone/core/contract';
 import { sizeOfFiles } from '../reading/files.js';
+import { isFileSource } from '../sources/conversations.js';
+import { unusedMappings } from '../sources/unused-mappings.js';
 import { applyTransforms } from '../transforms/apply.js';
 import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
 import { orderWarnings, splitWarning } from '../transforms/order.js';
@@ -33,6 +36,13 @@ export function createBatchSourceFactory({
   cacheFromBytes = CACHE_FROM_BYTES,
 }: BatchSourceFactoryOptions = {}): Required<BatchSourceFactory> {
   const made = new WeakMap<BatchSource, DataSource>();
+  /** Sources whose mappings are checked: training and evaluation data may come from one. */
+  const checked = new WeakSet<DataSource>();
+  const warnAboutMappings = async (source: DataSource, title: string, logger: Pick<Logger, 'warn'>): Promise<void> => {
+    if (!isFileSource(source) || checked.has(source)) return;
+    checked.add(source);
+    for (const message of await unusedMappings(source, title)) logger.warn(message);
+  };
   const heldOutOf = ({ data, threshold }: NonNullable<BatchSourceDependencies['heldOut']>): HeldOut | undefined => {
     const source = made.get(data);
     if (source === undefined) return undefined;
@@ -85,6 +95,7 @@ export function createBatchSourceFactory({
         onThreads: (count) => logger.info(`${title}: read on ${count} worker thread${count === 1 ? '' : 's'}`),
         onProgress: createProgressLines(title, logger),
       });
+      await warnAboutMappings(source, title, logger);
       const augmentedBefore = splitWarning(transformed.reports);
       if (augmentedBefore !== null) logger.warn(augmentedBefore);
       if (heldOut !== undefined && batches.leaks !== null && batches.leaks.count > 0) {
