@@ -19,6 +19,12 @@ export function packageFolders(folder: string): readonly string[] {
   return parent === resolve(folder) ? [own] : [own, ...packageFolders(parent)];
 }
 
+/** Returns the keywords of a package.json: a list, or a text that npm splits. */
+function keywordsOf({ keywords }: Readonly<Record<string, unknown>>): readonly unknown[] {
+  if (typeof keywords === 'string') return keywords.split(/[,\s]+/);
+  return Array.isArray(keywords) ? keywords : [];
+}
+
 /** Reads the package of a folder without running its code; null if it is not a package with the keyword. */
 export function readPluginPackage(folder: string): PluginPackage | null {
   let content: unknown;
@@ -27,8 +33,7 @@ export function readPluginPackage(folder: string): PluginPackage | null {
   } catch {
     return null;
   }
-  if (!isRecord(content) || !Array.isArray(content['keywords']) || !content['keywords'].includes(PLUGIN_KEYWORD))
-    return null;
+  if (!isRecord(content) || !keywordsOf(content).includes(PLUGIN_KEYWORD)) return null;
   const text = (key: string): string => (typeof content[key] === 'string' ? content[key] : '');
   return { name: text('name'), version: text('version'), description: text('description') };
 }
