@@ -1,13 +1,16 @@
 import { EventEmitter } from 'eventemitter3';
 import type { Callback, Logger, TrainerEvents } from './contract/index.js';
-import { messageOf } from './util/index.js';
+import { frozen, messageOf } from './util/index.js';
 
 /** The name of an event of a Trainer. */
 export type TrainerEvent = keyof TrainerEvents;
 /** A listener of an event of a Trainer. */
 export type TrainerListener<E extends TrainerEvent> = (...values: TrainerEvents[E]) => unknown;
 
-/** Typed events. The error of a listener that throws or rejects is logged, and other listeners are still called. */
+/**
+ * Typed events, whose data is frozen. The error of a listener that throws or rejects is logged, and other listeners are
+ * still called.
+ */
 export interface EventHub {
   on<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): void;
   once<E extends TrainerEvent>(event: E, listener: TrainerListener<E>): void;
@@ -56,7 +59,7 @@ export function createEventHub(logger: () => Logger): EventHub {
     on: (event, listener) => void emitter.on(event, guard(event, listener)),
     once: (event, listener) => void emitter.once(event, guard(event, listener)),
     off: (event, listener) => void emitter.off(event, guard(event, listener)),
-    emit: (event, ...values) => void emitter.emit(event, ...values),
+    emit: (event, ...values) => void emitter.emit(event, ...values.map(frozen)),
     clear: () => {
       emitter.removeAllListeners();
       guarded.clear();

@@ -10,13 +10,12 @@ import {
   type Problem,
 } from '../contract/index.js';
 import { composeSchema, type NamedPlugin } from './compose-schema.js';
-import { nearest } from '../util/index.js';
+import { frozen, nearest } from '../util/index.js';
 import { applyMeaning, importUnknownKey, pathHint, removeAt } from './import-names.js';
 import { normalizeConfig, type ConfigDefaults } from './normalize.js';
 import { formatPath, type Path } from './paths.js';
 import type { RawConfig } from './read-config.js';
 import { collectUses, isObject, pluginSlots, valueAt, type RequestedPlugin } from './slots.js';
-import { deepFreeze } from './track-reads.js';
 import type { ResolvedConfig } from './types.js';
 import { describeValue, validateAgainst, type ConfigProblem } from './validate-config.js';
 
@@ -139,7 +138,7 @@ export async function resolveConfig(
     );
     const plugins = loaded.plugins;
     const final = written;
-    const finished = deepFreeze(finish(config, raw));
+    const finished = frozen(finish(config, raw));
     checkOptions(finished, plugins, locate);
     return {
       config: finished,
@@ -160,7 +159,7 @@ export async function resolveConfig(
           [],
           locate,
         );
-        return { plugin, options: deepFreeze(completed) };
+        return { plugin, options: frozen(completed) };
       },
       wasWritten: (path) => valueAt(final, path) !== undefined,
       notices: [...notices, ...(ignored.length === 0 ? [] : [`Fields without effect: ${ignored.join(', ')}.`])],

@@ -65,12 +65,3 @@ export function trackReads(options: { readonly [key: string]: Json }, schema: Js
 function propertiesOf(schema: unknown): { readonly [key: string]: unknown } | undefined {
   return isObject(schema) && isObject(schema['properties']) ? schema['properties'] : undefined;
 }
-
-/** Freezes plain data with all nested objects and lists, and returns it. */
-export function deepFreeze<T>(value: T): T {
-  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
-    Object.freeze(value);
-    for (const member of Object.values(value)) deepFreeze(member);
-  }
-  return value;
-}

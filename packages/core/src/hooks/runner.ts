@@ -12,7 +12,7 @@ import { resultProblem } from './check-result.js';
 import { createControlState, type ControlState } from './control-state.js';
 import { mayRequest } from './may-request.js';
 import type { HookMethods, HookRunner } from './types.js';
-import { isRecord, jsonProblem, messageOf, ownValue } from '../util/index.js';
+import { frozen, isRecord, jsonProblem, messageOf, ownValue } from '../util/index.js';
 
 /** A callback with the name of its plugin. */
 export interface HookedCallback {
@@ -37,6 +37,8 @@ interface HookCalls {
   readonly entries: readonly Entry[];
   /** Throws the error of a handler, with plugin, hook and step. */
   fail(entry: Entry, cause: unknown): never;
+  /** Receives the term of a handler of an `add` hook; undefined if it returned none. */
+  seeTerm(entry: Entry, term: Tensor | undefined): void;
 }
 
 const rank: Readonly<Record<HookOrder, number>> = { pre: 0, normal: 1, post: 2 };
@@ -122,6 +124,7 @@ const methodOf: Readonly<
   observe:
     ({ entries, fail }) =>
     async (...values) => {
+      for (const value of values) frozen(value);
       for (const entry of entries) {
         try {
           await entry.call(...values);
@@ -145,8 +148,12 @@ const methodOf: Readonly<
     (...values) => {
       const terms = calls.entries.flatMap((entry): Tensor[] => {
         const result = callSync(calls, entry, values);
-        if (result === undefined || result === null) return [];
+        if (result === undefined || result === null) {
+          calls.seeTerm(entry, undefined);
+          return [];
+        }
         checkResult(calls, entry, result);
+        calls.seeTerm(entry, result as Tensor);
         return [result as Tensor];
       });
       return terms.length <= 1 ? terms[0] : addN(terms);
@@ -156,13 +163,14 @@ const methodOf: Readonly<
 /** Creates the hook runner of a run. It has one method for every entry of the hook table. */
 export function createHookRunner(callbacks: readonly HookedCallback[]): HookRunner {
   const controlState = createControlState();
-  const state = { step: 0 };
+  const state: Pick<HookRunner, 'step' | 'seeTerm'> = { step: 0, seeTerm: null };
   const calls = (Object.keys(hookTable) as HookName[]).map((hook): HookCalls => ({
     hook,
     entries: entriesOf(hook, callbacks, controlState.controlFor),
     fail: (entry, cause) => {
       throw hookFailed(entry, hook, state.step, cause);
     },
+    seeTerm: ({ plugin }, term) => state.seeTerm?.(plugin, term),
   }));
   const present = new Set(calls.flatMap(({ hook, entries }) => (entries.length > 0 ? [hook] : [])));
   const methods = Object.fromEntries(

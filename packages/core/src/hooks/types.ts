@@ -53,8 +53,8 @@ export interface ControlRequests {
 
 /**
  * Calls the hooks of all callbacks: first `pre` hooks, then normal hooks in the order of the configuration, then `post`
- * hooks. `observe` hooks are awaited in order; `transform` hooks pass their value to the next; results of `add` hooks
- * are summed.
+ * hooks. `observe` hooks receive frozen data and are awaited in order; `transform` hooks pass their value to the next;
+ * results of `add` hooks are summed.
  *
  * @throws `HOOK_FAILED` if a hook throws; a `WhetstoneError` keeps its own code. `details` holds `plugin`, `hook` and
  *   `step`, and `cause` is the original error
@@ -62,6 +62,11 @@ export interface ControlRequests {
 export interface HookRunner extends HookMethods {
   /** The step number in errors. The training loop sets it before each step. */
   step: number;
+  /**
+   * Receives the term of each callback's `addLoss`, while the tape records it; undefined if the callback adds none. The
+   * training loop sets it before the first step.
+   */
+  seeTerm: ((plugin: string, term: Tensor | undefined) => void) | null;
   readonly requests: ControlRequests;
   /** Whether a callback has `nonFinite: 'skip'`. */
   readonly skipsNonFinite: boolean;

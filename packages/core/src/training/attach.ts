@@ -93,7 +93,7 @@ async function attach(
 ): Promise<Named<Attachment>> {
   let attached: unknown = null;
   try {
-    attached = await instance.attach(model, strategyRun);
+    attached = await instance.attach(model, Object.freeze(strategyRun));
     return { plugin, instance: await validateAttachment(attached, plugin, instance.role, model) };
   } catch (cause) {
     disposeInvalid(attached);

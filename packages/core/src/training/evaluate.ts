@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { tidy } from '@tensorflow/tfjs-core';
 import type { BatchSource, Clock, EvaluationReport, LanguageModel, TensorBackendInfo } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
+import { checkTokens } from './check-tokens.js';
 import { MAX_LOGITS_PER_CHUNK, summedCrossEntropy } from './cross-entropy-sum.js';
 import { logProbabilitiesOf } from './reference-likelihoods.js';
 import { microbatchOf, totalWeight, type Microbatch } from './supervised-positions.js';
@@ -58,6 +59,7 @@ async function lossesByRow(
  * Logits are computed in chunks of one batch, and only sums are read from the device.
  *
  * @throws `DATA_NOTHING_TO_LEARN` if the data has no target
+ * @throws `TOKENIZER_INVALID` if a token or label is outside of the model's vocabulary
  */
 export async function evaluate(
   { model, data, backend, clock = systemClock, signal, onRows, workers = singleWorker }: EvaluationServices,
@@ -73,6 +75,7 @@ export async function evaluate(
   for await (const batch of data.epoch(0)) {
     if (number++ % workers.count !== workers.rank) continue;
     samples += batch.samples;
+    checkTokens(batch, model);
     const microbatch = microbatchOf(batch);
     if (microbatch.targets.length === 0) continue;
     if (onRows === undefined) {

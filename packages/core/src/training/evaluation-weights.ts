@@ -1,8 +1,10 @@
-import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import { tidy, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { describeFound, finiteProblem } from '../checkpoint/attachment-contents.js';
 import { assignStored } from '../checkpoint/index.js';
 import { isWhetstoneError, WhetstoneError } from '../contract/errors.js';
 import type { Attachment } from '../contract/strategy.js';
-import { messageOf } from '../util/index.js';
+import { finiteProbe } from '../ops/optimizer.js';
+import { isTensorLike, messageOf } from '../util/index.js';
 import type { TrainRun } from './train-run.js';
 
 /**
@@ -18,7 +20,7 @@ export interface EvaluationWeights {
    */
   during<T>(use: () => Promise<T>): Promise<T>;
   /** Puts the evaluation weights into the model when training is over. */
-  keepInModel(): void;
+  keepInModel(): Promise<void>;
 }
 
 interface Provider {
@@ -50,21 +52,23 @@ export function createEvaluationWeights(
   provider: Provider | null,
   owner: Pick<Attachment, 'trainable' | 'masters'>,
 ): EvaluationWeights {
-  if (provider === null) return { current: () => new Map(), during: (use) => use(), keepInModel: () => undefined };
+  if (provider === null)
+    return { current: () => new Map(), during: (use) => use(), keepInModel: async () => undefined };
   const current = (): ReadonlyMap<string, Tensor> => checkedWeights(provider, owner.trainable);
   return {
     current,
     async during(use) {
       const restore: (() => void)[] = [];
       try {
-        for (const [name, value] of current()) restore.push(replaceValue(owner.trainable.get(name) as Variable, value));
+        const provided = await finiteWeights(provider, current());
+        for (const [name, value] of provided) restore.push(replaceValue(owner.trainable.get(name) as Variable, value));
         return await use();
       } finally {
         for (const each of restore) each();
       }
     },
-    keepInModel() {
-      for (const [name, value] of current()) {
+    async keepInModel() {
+      for (const [name, value] of await finiteWeights(provider, current())) {
         owner.masters?.get(name)?.assign(value);
         assignStored(owner.trainable.get(name) as Variable, value);
       }
@@ -82,29 +86,59 @@ function replaceValue(variable: Variable, value: Tensor): () => void {
   };
 }
 
+const failed = (plugin: string, cause: unknown): WhetstoneError =>
+  new WhetstoneError('PLUGIN_FAILED', `evaluationWeights of '${plugin}' failed: ${messageOf(cause)}`, {
+    details: { plugin },
+    cause,
+  });
+
+/**
+ * Returns the provider's weights, if all of them are finite. One pass on the device decides it.
+ *
+ * @throws `PLUGIN_FAILED` that names the first weight that is not finite
+ */
+async function finiteWeights(
+  { plugin }: Provider,
+  provided: ReadonlyMap<string, Tensor>,
+): Promise<ReadonlyMap<string, Tensor>> {
+  if (provided.size === 0) return provided;
+  const probe = tidy(() => finiteProbe(provided.values()));
+  const [sum] = await probe.data();
+  probe.dispose();
+  if (Number.isFinite(sum)) return provided;
+  for (const [name, value] of provided) {
+    const problem = finiteProblem(name, await value.data(), 'evaluationWeights()');
+    if (problem !== null) throw failed(plugin, new TypeError(`'${name}' is not finite (${problem.found})`));
+  }
+  // Finite numbers whose sum overflows.
+  return provided;
+}
+
 /**
  * Returns the provider's weights.
  *
- * @throws `PLUGIN_FAILED` if it throws, or returns a weight that is not trained or has a wrong shape
+ * @throws `PLUGIN_FAILED` if it throws, or returns something else than a Map of float32 tensors, a weight that is not
+ *   trained or a wrong shape
  */
 function checkedWeights(
   { plugin, weights }: Provider,
   trainable: Attachment['trainable'],
 ): ReadonlyMap<string, Tensor> {
   try {
-    const provided = weights();
-    for (const [name, { shape }] of provided) {
+    const provided: unknown = weights();
+    if (!(provided instanceof Map)) throw new TypeError(`it returned ${describeFound(provided)} instead of a Map`);
+    for (const [name, value] of provided as ReadonlyMap<string, unknown>) {
       const expected = trainable.get(name)?.shape;
       if (expected === undefined) throw new TypeError(`the parameter '${name}' is not trained`);
+      if (!isTensorLike(value) || value.isDisposed || value.dtype !== 'float32')
+        throw new TypeError(`'${name}' is ${describeFound(value)} instead of a float32 tensor`);
+      const { shape } = value;
       if (expected.join() !== shape.join())
         throw new TypeError(`'${name}' has the shape [${shape.join(', ')}] instead of [${expected.join(', ')}]`);
     }
-    return provided;
+    return provided as ReadonlyMap<string, Tensor>;
   } catch (cause) {
     if (isWhetstoneError(cause)) throw cause;
-    throw new WhetstoneError('PLUGIN_FAILED', `evaluationWeights of '${plugin}' failed: ${messageOf(cause)}`, {
-      details: { plugin },
-      cause,
-    });
+    throw failed(plugin, cause);
   }
 }

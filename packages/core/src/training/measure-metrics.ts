@@ -13,6 +13,7 @@ import type {
 import { WhetstoneError } from '../contract/errors.js';
 import type { Workers } from '../contract/workers.js';
 import { singleWorker } from '../distributed/workers.js';
+import { frozen } from '../util/index.js';
 import { startMetrics, type ComputedSample, type SampleStatistics } from './metric-runs.js';
 import { noSamples, sampleWindows } from './metric-samples.js';
 import type { Named } from './named.js';
@@ -90,7 +91,7 @@ export async function measureMetrics(
     });
     if (shares.some(({ aborted }) => aborted)) return null;
     for (const [index, result] of shares.flatMap(decode).entries()) {
-      const sample = window[index] as MetricSample;
+      const sample = frozen(window[index] as MetricSample);
       if (runs === null) continue;
       const statistics = await runs.add({ sample, ...result });
       await onSample?.({ sample, ...result, statistics });

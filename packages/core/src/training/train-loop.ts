@@ -17,6 +17,7 @@ import { warnAboutMemory, type MemoryEstimate } from './memory-need.js';
 import { positionOf } from './continue-epoch.js';
 import { createEvaluationWeights, findProvider, type EvaluationWeights } from './evaluation-weights.js';
 import { exportResult } from './export-result.js';
+import { createLossTerms, type LossTerms } from './loss-terms.js';
 import { accumulationWindows, type StepBatches } from './gradient-accumulation.js';
 import { createProgress, type RunProgress } from './progress.js';
 import { describePlan } from './run-plan.js';
@@ -43,6 +44,7 @@ interface Training {
   /** What the folder of an adapter records; null without an adapter. */
   readonly origin: AdapterOrigin | null;
   readonly step: StepServices;
+  readonly terms: LossTerms;
   /** Returns the learning rate of a step. `updates`: the number of steps before it. */
   learningRate(updates: number): number;
   /** The epoch for which `onEpochStart` was called last, or null. */
@@ -197,6 +199,8 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
   await warnAboutSpace(run, sources, plan, progress);
   const memory = warnAboutMemory(run, sources);
   await sync.broadcastParameters(owner, run.backend);
+  const terms = createLossTerms(attachments, () => owner.trainable.values(), run.warn);
+  run.hooks.seeTerm = terms.ofCallback;
   return {
     run,
     attachments,
@@ -215,7 +219,9 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
       optimizer: run.optimizer.instance,
       backend: run.backend,
       sync,
+      terms,
     },
+    terms,
     learningRate: (updates) =>
       progress.state.learningRate?.value ?? baseRate * schedule(updates - progress.state.stepShift),
     startedEpoch: null,
@@ -362,11 +368,12 @@ async function finish(loop: Training): Promise<RunReport> {
   const { config, hooks, outputFolder, stage, workers } = run;
   const owner = attachments[0].instance;
   const { best } = progress.state;
+  loop.terms.finish();
   // Its measurement can be interrupted: the last weights must be saved before those replace them.
   const isUnmeasured = best !== null && best.loss === null && run.evalData !== null;
   if (config.training.saveStrategy !== 'no' || isUnmeasured) await checkpoints.save();
   await interruptIfRequested(loop);
-  if (!(await checkpoints.restoreBest())) evaluationWeights.keepInModel();
+  if (!(await checkpoints.restoreBest())) await evaluationWeights.keepInModel();
   else if (isUnmeasured) {
     progress.setFinalLoss((await measure(run, progress))?.loss ?? null);
     await interruptIfRequested(loop);

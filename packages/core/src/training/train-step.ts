@@ -15,9 +15,11 @@ import type { HookRunner } from '../hooks/types.js';
 import { crossEntropy } from '../ops/cross-entropy.js';
 import { finiteProbe } from '../ops/optimizer.js';
 import { weightDecayApplies } from '../optimizers/decays.js';
+import { checkTokens } from './check-tokens.js';
 import { accumulate, disposeAll, gradientsOf } from './gradients.js';
 import { summedCrossEntropy, weightedSum } from './cross-entropy-sum.js';
 import { gradientAccumulator, type GradientAccumulator } from './device-parallel.js';
+import type { LossTerms } from './loss-terms.js';
 import { createStepMetrics, type StepMetrics } from './step-metrics.js';
 import { microbatchOf, totalWeight, type Microbatch } from './supervised-positions.js';
 import type { ReducedStep, StepSync } from '../distributed/step-sync.js';
@@ -33,6 +35,8 @@ export interface StepServices {
   readonly backend: Pick<TensorBackendInfo, 'barrier' | 'replicas' | 'sideBySide'>;
   /** Distributes the step over the workers that compute it together. */
   readonly sync: StepSync;
+  /** Checks the terms that are added to the loss; absent if nothing is reported. */
+  readonly terms?: Pick<LossTerms, 'ofStrategy'>;
 }
 
 /** The report of one step, without the fields that the loop adds. */
@@ -50,6 +54,7 @@ export type StepOutcome = Omit<StepReport, 'totalSteps' | 'epoch' | 'seconds'>;
  *
  * @param step number of optimizer steps before this one
  * @throws `DATA_NOTHING_TO_LEARN` if no token of the step is a target
+ * @throws `TOKENIZER_INVALID` if a token or label is outside of the model's vocabulary
  * @throws `HOOK_FAILED`
  * @throws `NON_FINITE` if the loss or a gradient is not finite, unless a callback skips these steps
  */
@@ -62,7 +67,7 @@ export async function trainStep(
   const { model, owner, hooks, optimizer, backend, sync } = services;
   const attachments = [owner, ...services.companions];
   const metrics = createStepMetrics();
-  const context: StepContext = { step, record: metrics.record };
+  const context: StepContext = Object.freeze({ step, record: metrics.record });
   // A hook that reads logits needs the complete microbatch, so that it is not split.
   const accumulator = gradientAccumulator(backend, !wantsLogits(hooks));
   let gradients = new Map<string, Tensor>();
@@ -73,7 +78,7 @@ export async function trainStep(
     const updated = owner.masters ?? owner.trainable;
 
     // 1. The total weight of the step's targets is the divisor of all microbatches. Workers share the microbatches.
-    const prepared = batches.map((batch) => microbatchOf(hooks.transformBatch(batch, context)));
+    const prepared = batches.map((batch) => prepareBatch(services, batch, context));
     const targets = countTargets(prepared);
     const learnable = prepared.filter((microbatch) => microbatch.targets.length > 0);
     const shard = await sync.shardStep(step, learnable, microbatchOf);
@@ -85,7 +90,7 @@ export async function trainStep(
     backend.barrier();
 
     // 3. The penalties of strategies, once per step.
-    addPenalties(attachments, gradients, context, backend);
+    addPenalties(services, gradients, context);
     if (gradients.size === 0)
       throw new WhetstoneError('STRATEGY_TARGETS_NOTHING', 'The loss does not depend on any trained parameter.');
 
@@ -136,6 +141,23 @@ export async function trainStep(
   }
 }
 
+/** Returns a copy of a batch with arrays of its own, so that a hook that changes them changes nothing else. */
+const copyOf = (batch: Batch): Batch => ({
+  ...batch,
+  ids: batch.ids.slice(),
+  labels: batch.labels.slice(),
+  segmentIds: batch.segmentIds.slice(),
+  positionIds: batch.positionIds.slice(),
+  ...(batch.weights === undefined ? {} : { weights: batch.weights.slice() }),
+});
+
+/** Returns the microbatch of a batch, after the hooks. */
+function prepareBatch({ hooks, model }: StepServices, batch: Batch, context: StepContext): Microbatch {
+  const transformed = hooks.has('transformBatch') ? hooks.transformBatch(copyOf(batch), context) : batch;
+  checkTokens(transformed, model);
+  return microbatchOf(transformed);
+}
+
 /**
  * Returns the number of targets of a step, and their total weight.
  *
@@ -176,15 +198,19 @@ function sumGradients(
 
 /** Adds the gradients of the strategies' penalties. */
 function addPenalties(
-  attachments: readonly Attachment[],
+  { owner, companions, backend, terms }: StepServices,
   gradients: Map<string, Tensor>,
   context: StepContext,
-  backend: Pick<TensorBackendInfo, 'barrier'>,
 ): void {
-  const penalizing = attachments.filter(({ penalty }) => penalty !== undefined);
-  const [owner] = attachments;
-  if (penalizing.length === 0 || owner === undefined) return;
-  const penalty = (): Scalar => addN(penalizing.flatMap((attachment) => attachment.penalty?.(context) ?? [])) as Scalar;
+  const penalizing = [owner, ...companions].filter(({ penalty }) => penalty !== undefined);
+  if (penalizing.length === 0) return;
+  const penaltyOf = (attachment: Attachment): readonly Scalar[] => {
+    const term = attachment.penalty?.(context);
+    if (term === undefined) return [];
+    terms?.ofStrategy(attachment, term);
+    return [term];
+  };
+  const penalty = (): Scalar => addN(penalizing.flatMap(penaltyOf)) as Scalar;
   accumulate(gradients, gradientsOf(owner.trainable, penalty));
   backend.barrier();
 }
@@ -223,7 +249,13 @@ function forwardLoss(
   if (microbatch === undefined || !wantsLogits(hooks))
     return { lossSum: summedCrossEntropy(model, split, { trained }), added: undefined };
   const { batch, positions, targets, weights } = microbatch;
-  const context: MicrobatchContext = { ...step, ...microbatch };
+  const context: MicrobatchContext = Object.freeze({
+    ...step,
+    batch: copyOf(batch),
+    positions: positions.slice(),
+    targets: targets.slice(),
+    ...(weights === undefined ? {} : { weights: weights.slice() }),
+  });
   const logits = hooks.transformLogits(model.logits(batch, positions), context);
   return { lossSum: weightedSum(crossEntropy(logits, targets), weights), added: hooks.addLoss(logits, context) };
 }
@@ -240,7 +272,10 @@ function transformGradients(
   let names: readonly string[] = [];
   // tidy finds tensors in arrays, but not in maps.
   const after = tidy(() => {
-    const replaced = hooks.transformGradients(gradients, { ...context, parameters });
+    const replaced = hooks.transformGradients(
+      gradients,
+      Object.freeze({ ...context, parameters: new Map(parameters) }),
+    );
     names = [...replaced.keys()];
     return [...replaced.values()];
   });

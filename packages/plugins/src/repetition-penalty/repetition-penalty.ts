@@ -40,12 +40,10 @@ export function createRepetitionPenalty(
         record(name, value);
         terms.push(mul(value, weights(weight)));
       };
-      if (unlikelihoodWeight > 0)
-        addTerm(
-          'unlikelihood',
-          div<Scalar>(unlikelihood(logits, candidatesOf(targets, spans, { ngram, window })), targets.length),
-          unlikelihoodWeight,
-        );
+      const candidates = unlikelihoodWeight > 0 ? candidatesOf(targets, spans, { ngram, window }) : [];
+      if (candidates.some((each) => each.length > 0))
+        addTerm('unlikelihood', div<Scalar>(unlikelihood(logits, candidates), targets.length), unlikelihoodWeight);
+      else if (unlikelihoodWeight > 0) record('unlikelihood', 0);
       if (diversity > 0) addTerm('concentration', concentration(logits, spans), diversity);
       const ofOwn = replies?.term() ?? null;
       if (ofOwn !== null && own !== null) addTerm('ownUnlikelihood', ofOwn, own.weight);

@@ -14,7 +14,7 @@ import { planSteps, type StepPlan } from '../../training/step-plan.js';
 import type { Named } from '../../training/named.js';
 import { evaluationNumbers } from '../../training/metric-runs.js';
 import type { TrainRun } from '../../training/train-run.js';
-import { didYouMean, messageOf } from '../../util/index.js';
+import { didYouMean, frozen, messageOf } from '../../util/index.js';
 import { unusedOptionProblems } from '../validate-plan.js';
 import type { RunStrategies } from './strategies.js';
 import { checkSchedule, type CheckedSchedule } from './unused-schedule.js';
@@ -122,7 +122,7 @@ function checkRunOf(
 ): readonly UnusedOption[] {
   if (instance.checkRun === undefined) return [];
   try {
-    const unused: unknown = instance.checkRun(outline);
+    const unused: unknown = instance.checkRun(frozen(outline));
     const [first, ...rest] = unusedOptionProblems(unused, 'checkRun()');
     if (first !== undefined)
       throw new WhetstoneError(
