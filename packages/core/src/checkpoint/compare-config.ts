@@ -23,6 +23,8 @@ type Rule = 'free' | 'reported' | 'best' | 'inexact' | 'tensors' | (typeof reaso
  */
 export const rules: Readonly<Record<string, Rule>> = {
   strategy: 'tensors',
+  // The name of the plugin decides, so that it can be loaded from another place.
+  'strategy.use': 'free',
   'model.addTokens': 'tensors',
   'model.options': 'tensors',
   'model.dtype': 'inexact',

@@ -86,3 +86,49 @@ describe('an adapter that resumes on another base model', () => {
     expect(() => compare('one', null)).not.toThrow();
   });
 });
+
+describe('a strategy of another version', () => {
+  const warningsOf = (saved: object, version: string | null | undefined): readonly string[] => {
+    const warnings: string[] = [];
+    const identity = {
+      plugins: { strategies: ['scales'], optimizer: 'adamw', schedule: 'constant' },
+      architecture: 'llama',
+      rendererHash: 'r',
+      dataHash: 'd',
+    };
+    const sources: unknown = {
+      config: { training: { resumeDespite: [] }, strategy: { use: 'whetstone-plugin-scales' } },
+      loaded: { model: { architecture: 'llama' }, renderer: { hash: 'r' } },
+      owner: { instance: {}, ...(version === undefined ? {} : { origin: { version } }) },
+      attachments: [{ plugin: 'scales' }],
+      optimizer: { plugin: 'adamw' },
+      schedule: { plugin: 'constant' },
+      backend: { backend: 'cpu', engine: 'cpu' },
+      workers: { count: 1 },
+      dataHash: 'd',
+      evalData: null,
+      baseHash: null,
+    };
+    // The plugin was a file when the checkpoint was written.
+    const config = { strategy: { use: './scales.js' }, training: { resumeDespite: [] } };
+    compareRuns(
+      { identity: { ...identity, ...saved }, config, file: 'state.json' },
+      sources as Parameters<typeof compareRuns>[1],
+      (message) => warnings.push(message),
+    );
+    return warnings;
+  };
+
+  it('is reported, and its plugin may come from another place', () => {
+    expect(warningsOf({ strategyVersion: '1.0.0' }, '2.0.0')).toEqual([
+      "The checkpoint was written with version 1.0.0 of the strategy 'scales', and is read with version 2.0.0.",
+    ]);
+    expect(warningsOf({ strategyVersion: null }, '2.0.0')).toHaveLength(1);
+    expect(warningsOf({ strategyVersion: '2.0.0' }, '2.0.0')).toEqual([]);
+  });
+
+  it('is unknown in checkpoints of earlier versions, and of strategies that no plugin makes', () => {
+    expect(warningsOf({}, '2.0.0')).toEqual([]);
+    expect(warningsOf({ strategyVersion: '1.0.0' }, undefined)).toEqual([]);
+  });
+});

@@ -17,6 +17,8 @@ export interface Identity {
   readonly baseHash?: string | null;
   /** The hash of the evaluation data; null without any. Checkpoints of earlier versions lack it. */
   readonly evalHash?: string | null;
+  /** The version of the strategy's plugin; null if it has none. Checkpoints of earlier versions lack it. */
+  readonly strategyVersion?: string | null;
   /** What computed the numbers. Checkpoints of earlier versions lack it. */
   readonly execution?: Execution;
 }
@@ -29,7 +31,10 @@ interface Execution extends Pick<TensorBackendInfo, 'backend' | 'engine'> {
 interface ComparedRun {
   readonly config: ResolvedConfig;
   readonly loaded: Pick<LoadedModel, 'model' | 'renderer'>;
-  readonly owner: { readonly instance: Pick<Strategy, 'changeableOptions'> };
+  readonly owner: {
+    readonly instance: Pick<Strategy, 'changeableOptions'>;
+    readonly origin?: { readonly version: string | null };
+  };
   readonly attachments: readonly { readonly plugin: string }[];
   readonly optimizer: { readonly plugin: string };
   readonly schedule: { readonly plugin: string };
@@ -51,6 +56,7 @@ export const identityOf = (sources: ComparedRun): Identity => ({
   dataHash: sources.dataHash,
   baseHash: sources.baseHash,
   evalHash: sources.evalData?.summary.contentHash ?? null,
+  ...(sources.owner.origin === undefined ? {} : { strategyVersion: sources.owner.origin.version }),
   execution: {
     backend: sources.backend.backend,
     engine: sources.backend.engine,
@@ -84,6 +90,7 @@ export function compareRuns(
   const despite = sources.config.training.resumeDespite;
   comparePlugins(identity, present, file);
   compareBase(identity, present, file);
+  warnAboutVersion(identity, present, warn);
   const differences = differencesOf(config, sources.config, sources.owner.instance.changeableOptions ?? []);
   refuseOtherTensors(differences, file);
   refuseOtherSamples(differences, file, despite, warn);
@@ -117,6 +124,17 @@ function comparePlugins(saved: Identity, present: Identity, file: string): void 
       found: owners(saved),
       hint: 'Resume with the configuration that wrote the checkpoint, or start a new run.',
     },
+  );
+}
+
+/** Another version of a strategy can give its state another meaning. */
+function warnAboutVersion(saved: Identity, present: Identity, warn: (message: string) => void): void {
+  const [before, now] = [saved.strategyVersion, present.strategyVersion];
+  if (before === undefined || now === undefined || before === now) return;
+  const [name = 'the strategy'] = present.plugins.strategies;
+  warn(
+    `The checkpoint was written with version ${before ?? 'unknown'} of the strategy '${name}', and is read with ` +
+      `version ${now ?? 'unknown'}.`,
   );
 }
 
