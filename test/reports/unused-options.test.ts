@@ -224,6 +224,13 @@ describe('options that change nothing in a run of a certain length', () => {
     ]);
     expect(unusedIn(createRepetitionPenalty({ generated: { everySteps: 20 } }))).toEqual(['generated.everySteps']);
     expect(unusedIn(createRepetitionPenalty({ generated: { everySteps: 19, ngram: 7, maxNewTokens: 8 } }))).toEqual([]);
+    expect(unusedIn(createRepetitionPenalty({ generated: { perMicrobatch: 13 } }))).toEqual([
+      'generated.perMicrobatch',
+    ]);
+    expect(
+      unusedIn(createRepetitionPenalty({ generated: { prompts: ['a', 'b'], pool: 4, perMicrobatch: 4 } })),
+    ).toEqual(['generated.pool', 'generated.perMicrobatch']);
+    expect(unusedIn(createRepetitionPenalty({ generated: { prompts: ['a', 'b'], pool: 2 } }))).toEqual([]);
   });
 
   it('optimizers: decay where nothing decays, momentum in a single step', () => {
@@ -435,6 +442,32 @@ describe('a run', () => {
   it('fails if a polynomial schedule would not decrease, as in transformers', async () => {
     const { trainer: made } = trainer({ schedule: { use: 'polynomial', lrEnd: 1 } });
     await expect(made.run()).rejects.toMatchObject({ code: 'CONFIG_CONFLICT', place: { path: 'schedule.lrEnd' } });
+  });
+
+  it('warns about an option of a logger that changes nothing', async () => {
+    const file = join(folder, 'rare-log.js');
+    await writeFile(
+      file,
+      `export default {
+        apiVersion: 2,
+        kind: 'logger',
+        name: 'rare-log',
+        description: 'A test.',
+        configSchema: {
+          type: 'object',
+          additionalProperties: false,
+          properties: { every: { type: 'integer', default: 1, description: 'Steps between lines.' } },
+        },
+        create: ({ every }) => ({
+          onStep: () => every,
+          checkRun: ({ totalSteps }) =>
+            every > totalSteps ? [{ path: 'every', reason: \`the run has only \${totalSteps} step\` }] : [],
+        }),
+      };`,
+    );
+    const { trainer: made, warnings } = trainer({ loggers: [{ use: file, options: { every: 9 } }] });
+    await made.run();
+    expect(warnings).toEqual(['loggers[0].options.every has no effect: the run has only 1 step.']);
   });
 
   it('warns about a warmup that does not end, and fails if no step has a learning rate', async () => {

@@ -83,6 +83,22 @@ describe('nan-guard', () => {
     });
   });
 
+  it.each([
+    [{ patience: 3, lossThreshold: 1 }, ['patience']],
+    [{ patience: 2, lossThreshold: 1 }, []],
+    [{ action: 'skip', maxSkips: 2 }, ['maxSkips']],
+    [{ action: 'skip', maxSkips: 1 }, []],
+    [{ action: 'skip', lossThreshold: 1, patience: 9, maxSkips: 9 }, ['patience', 'maxSkips']],
+    [{ action: 'skip' }, []],
+  ] as const)('reports limits that a run of two steps cannot reach: %j', (options, expected) => {
+    const run = { totalSteps: 2 } as Parameters<NonNullable<Callback['checkRun']>>[0];
+    expect(
+      createNanGuard(options)
+        .checkRun?.(run)
+        .map(({ path }) => path),
+    ).toEqual(expected);
+  });
+
   it('restores its counts, also from a state without skipped steps', async () => {
     const first = createNanGuard({ action: 'skip', maxSkips: 1 });
     await watch(first, skippedAt(1));

@@ -5,7 +5,9 @@ import {
   type Callback,
   type FromSchema,
   type Json,
+  type RunOutline,
   type StepReport,
+  type UnusedOption,
 } from '@whetstone/core/contract';
 
 const configSchema = {
@@ -77,6 +79,20 @@ export function createNanGuard(options: NanGuardOptions = {}, warn: (message: st
   return options.action === 'skip' ? createSkippingGuard(options, warn) : createEndingGuard(options);
 }
 
+/** Returns the limits that a run cannot reach, because it has fewer steps. */
+function unusedLimits(
+  limits: Readonly<Partial<Record<'patience' | 'maxSkips', number>>>,
+  { totalSteps }: Pick<RunOutline, 'totalSteps'>,
+): readonly UnusedOption[] {
+  const reason = `the run has only ${totalSteps} ${totalSteps === 1 ? 'step' : 'steps'}`;
+  return (['patience', 'maxSkips'] as const).flatMap((path) => {
+    const limit = limits[path] ?? defaults[path];
+    // The run fails at the step after `maxSkips`.
+    const needed = path === 'maxSkips' ? limit + 1 : limit;
+    return limit === defaults[path] || needed <= totalSteps ? [] : [{ path, effect: 'is too large', reason }];
+  });
+}
+
 /** Counts consecutive diverged steps, and ends the run when there are `patience` of them. */
 function createEndingGuard(options: NanGuardOptions): Callback {
   // `maxSkips` has no effect. It is not read, so that the run reports it as an unused key.
@@ -94,6 +110,7 @@ function createEndingGuard(options: NanGuardOptions): Callback {
       if (action === 'stop') return control.stop(reason);
       throw nonFinite(reason, 'Lower the learning rate, add warmup steps, or inspect the batch of that step.', report);
     },
+    checkRun: (run) => unusedLimits({ patience }, run),
     saveState: (): Json => ({ inARow }),
     loadState: (state) => {
       ({ inARow } = state as { inARow: number });
@@ -133,6 +150,7 @@ function createSkippingGuard(options: NanGuardOptions, warn: (message: string) =
       if (problem !== null && inARow >= patience)
         throw nonFinite(sentence(step, problem, inARow), 'Lower the learning rate or add warmup steps.', report);
     },
+    checkRun: (run) => unusedLimits({ patience, maxSkips }, run),
     saveState: (): Json => ({ skipped, inARow }),
     loadState: (state) => {
       ({ skipped = 0, inARow = 0 } = state as { skipped?: number; inARow?: number });

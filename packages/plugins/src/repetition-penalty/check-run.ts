@@ -12,6 +12,21 @@ function unusedReplies({ prompts, ngram, maxNewTokens }: OwnRepliesOptions, { to
     : null;
 }
 
+/** Returns the numbers of replies that exceed what there is. */
+function tooManyReplies({ prompts, pool, perMicrobatch }: OwnRepliesOptions): readonly UnusedOption[] {
+  const replies = Math.min(pool, prompts?.length ?? pool);
+  const { properties } = configSchema.properties.generated;
+  const effect = 'is too large';
+  return [
+    ...(pool > replies && pool !== properties.pool.default
+      ? [{ path: 'generated.pool', effect, reason: `there are only ${replies} prompts` }]
+      : []),
+    ...(perMicrobatch > replies && perMicrobatch !== properties.perMicrobatch.default
+      ? [{ path: 'generated.perMicrobatch', effect, reason: `only ${replies} replies are generated at once` }]
+      : []),
+  ];
+}
+
 /**
  * Returns the options that change nothing.
  *
@@ -40,6 +55,7 @@ export function checkRepetitionPenalty(
       path: 'generated.everySteps',
       reason: `the replies are not generated again, because the run has only ${run.totalSteps} steps`,
     });
+  if (reason === null && generated !== null) unused.push(...tooManyReplies(generated));
   for (const key of ['ngram', 'window'] as const)
     if (unlikelihood === 0 && isSet(options, key)) unused.push({ path: key, reason: 'unlikelihood is 0' });
   return unused;

@@ -16,13 +16,18 @@ export interface ApplicationCallbacks {
 
 /**
  * Creates the hooks of a run: those of configured callbacks, of loggers, of the application's callbacks, and the
- * events. The services dispose the callbacks. Also returns the callbacks of the configuration and the application.
+ * events. The services dispose the callbacks. Also returns the callbacks of the configuration and the application, and
+ * the loggers, which request nothing.
  */
 export async function createHooks(
   { resolution: { config }, events }: RunContext,
   services: RunServices,
   application: ApplicationCallbacks,
-): Promise<{ readonly hooks: HookRunner; readonly callbacks: readonly HookedCallback[] }> {
+): Promise<{
+  readonly hooks: HookRunner;
+  readonly callbacks: readonly HookedCallback[];
+  readonly loggers: readonly HookedCallback[];
+}> {
   const plugins = await services.resolve(PLUGINS);
   const hooked = (
     callbacks: readonly Callback[],
@@ -43,12 +48,15 @@ export async function createHooks(
     path: `callbacks[${index}].options`,
   }));
   const ofProgram = hooked(application.callbacks, (index) => `callbacks[${index}] of the program`, application.stay);
+  const ofLoggers = hooked(loggers, (index) => `LOGGERS[${index}] of the program`, loggersStay).map((each, index) =>
+    loggersStay ? each : { ...each, path: `loggers[${index}].options` },
+  );
   const hooks = createHookRunner([
     ...ofConfig,
-    ...hooked(loggers, (index) => `LOGGERS[${index}] of the program`, loggersStay),
+    ...ofLoggers,
     ...ofProgram,
     { plugin: 'events', callback: eventCallback(events.emit) },
   ]);
   services.onDispose(() => hooks.dispose());
-  return { hooks, callbacks: [...ofConfig, ...ofProgram] };
+  return { hooks, callbacks: [...ofConfig, ...ofProgram], loggers: ofLoggers };
 }

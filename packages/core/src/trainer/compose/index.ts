@@ -120,7 +120,7 @@ async function compose(
 
   const plugins = await services.resolve(PLUGINS);
   const strategies = await services.resolve(STRATEGIES);
-  const { hooks, callbacks } = await createHooks(context, services, {
+  const { hooks, callbacks, loggers } = await createHooks(context, services, {
     callbacks: application,
     stay: stage?.isLast === false,
   });
@@ -150,6 +150,7 @@ async function compose(
     ...data,
     metrics,
     callbacks,
+    loggers,
     strategies,
     optimizer,
     schedule: {

@@ -33,6 +33,8 @@ export interface PlannedRun {
   readonly evalData: TrainRun['evalData'];
   readonly metrics: readonly Named<Metric>[];
   readonly callbacks: readonly HookedCallback[];
+  /** Their options are checked, but they request nothing. */
+  readonly loggers: readonly HookedCallback[];
   readonly strategies: RunStrategies;
   readonly optimizer: Named<Optimizer>;
   readonly schedule: CheckedSchedule;
@@ -43,14 +45,14 @@ export interface PlannedRun {
 }
 
 /**
- * Returns the options of a run that change nothing: those of the frame, the strategies, the optimizer, the schedule and
- * the callbacks.
+ * Returns the options of a run that change nothing: those of the frame, the strategies, the optimizer, the schedule,
+ * the callbacks and the loggers.
  *
  * @throws `CONFIG_CONFLICT` if a callback could never act, if every step has the learning rate 0, or if no evaluation
  *   reports the metric of the best weights
  */
 export async function findUnusedOptions(planned: PlannedRun): Promise<readonly UnusedOption[]> {
-  const { resolution, trainData, callbacks, strategies, optimizer } = planned;
+  const { resolution, trainData, callbacks, loggers, strategies, optimizer } = planned;
   const { training } = resolution.config;
   const plan = planSteps(training, trainData.batchesPerEpoch);
   const outline = outlineOf(planned, plan);
@@ -65,7 +67,7 @@ export async function findUnusedOptions(planned: PlannedRun): Promise<readonly U
     ...companions.flatMap(({ plugin, instance }, index) =>
       checkRunOf(plugin, `companions[${index}].options`, instance, outline),
     ),
-    ...callbacks.flatMap(({ plugin, path, callback }) =>
+    ...[...callbacks, ...loggers].flatMap(({ plugin, path, callback }) =>
       checkRunOf(plugin, path ?? `options of ${plugin}`, callback, outline),
     ),
   ];
