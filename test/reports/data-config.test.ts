@@ -81,6 +81,20 @@ describe('whetstone data with a configuration', () => {
     });
   });
 
+  it('report warns about a role of the mapping that no row has', async () => {
+    const { options } = source('tickets.jsonl') as { readonly options: object };
+    const roles = { custommer: 'user', customer: 'user', agent: 'assistant' };
+    await writeFile(
+      path('misspelled.json'),
+      config({ train: { use: 'conversations', options: { ...options, roles } } }),
+    );
+    expect((await run('report', path('misspelled.json'), '--out', path('misspelled.html'))).code).toBe(0);
+    expect(complained).toContain('The option roles.custommer of the train data has no effect');
+    complained = '';
+    expect((await run('report', path('run.json'), '--out', path('report.html'))).code).toBe(0);
+    expect(complained).not.toContain('has no effect');
+  });
+
   it('report reads a configuration with names of TRL', async () => {
     await writeFile(path('plain.jsonl'), lines([{ prompt: 'Where is it?', completion: 'On its way.' }]));
     const flat = { model_name_or_path: './tiny', use_peft: true, train_file: 'plain.jsonl' };

@@ -12,6 +12,7 @@ export { checkGate, enforceGate, readGate } from './report/gate.js';
 export { reportToHtml } from './report/html.js';
 export { rowOf } from './versions/row-of.js';
 export { checkUnreadable, enforceUnreadableLimit } from './sources/unreadable.js';
+export { unusedMappings } from './sources/unused-mappings.js';
 export { findLeaks, leakageError, type LeakFindings } from './transforms/duplicates/leakage.js';
 export { orderWarnings } from './transforms/order.js';
 export { diffData, type DataDiff, type RepeatedOrigin } from './versions/diff.js';

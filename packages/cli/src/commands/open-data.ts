@@ -23,7 +23,7 @@ import { didYouMean, isRecord } from '@whetstone/core/util';
 import { applyTransforms, createConversationSource } from '@whetstone/data';
 import { createBatchSourceFactory } from '@whetstone/data/batches';
 import type { LayoutName } from '@whetstone/data/choices';
-import { enforceUnreadableLimit, orderWarnings, type BatchOptions } from '@whetstone/data/internal';
+import { enforceUnreadableLimit, orderWarnings, unusedMappings, type BatchOptions } from '@whetstone/data/internal';
 import { builtInPlugins, openGenerator, openLossMeter } from '../built-ins.js';
 import { terminalLogger, type Terminal } from '../terminal.js';
 import { configDefaults, sharedModules } from '../trainer.js';
@@ -199,6 +199,7 @@ async function openStage(
   const seed = config.training.dataSeed ?? config.training.seed;
   const context = contextOf(config.baseFolder, config.training.seed, terminal, config.model.path);
   const source = (await pluginFor('data-source', use.use).create(use.options as never, context)) as DataSource;
+  for (const message of await unusedMappings(source, `${part} data`)) context.logger.warn(message);
   const transforms = (await createTransforms(resolution, context, part)).filter(
     ({ trainOnly }) => part === 'train' || trainOnly !== true,
   );

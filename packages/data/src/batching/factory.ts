@@ -7,7 +7,6 @@ import type {
   Logger,
 } from '@whetstone/core/contract';
 import { sizeOfFiles } from '../reading/files.js';
-import { isFileSource } from '../sources/conversations.js';
 import { unusedMappings } from '../sources/unused-mappings.js';
 import { applyTransforms } from '../transforms/apply.js';
 import { finderOf, leakageError, leakageOptions, type HeldOut } from '../transforms/duplicates/leakage.js';
@@ -39,7 +38,7 @@ export function createBatchSourceFactory({
   /** Sources whose mappings are checked: training and evaluation data may come from one. */
   const checked = new WeakSet<DataSource>();
   const warnAboutMappings = async (source: DataSource, title: string, logger: Pick<Logger, 'warn'>): Promise<void> => {
-    if (!isFileSource(source) || checked.has(source)) return;
+    if (checked.has(source)) return;
     checked.add(source);
     for (const message of await unusedMappings(source, title)) logger.warn(message);
   };

@@ -1,3 +1,4 @@
+import type { DataSource } from '@whetstone/core/contract';
 import { didYouMean, isRecord, ownValue } from '@whetstone/core/util';
 import { detectLayout, layoutByName, type DataRecord, type Layout } from '../layouts/index.js';
 import { keyOf } from '../layouts/layout.js';
@@ -5,7 +6,7 @@ import { listFromText } from '../layouts/values.js';
 import type { ColumnName } from '../choices.js';
 import { readRows } from '../reading/read-rows.js';
 import { RowProblem } from '../reading/row.js';
-import type { FileSet, FileSource, RowOptions } from './conversations.js';
+import { isFileSource, type FileSet, type RowOptions } from './conversations.js';
 
 /** At most so many rows of a source are read for the check. It ends as soon as every entry is used. */
 const CHECKED_ROWS = 100_000;
@@ -106,13 +107,14 @@ function layoutOf(record: DataRecord, options: RowOptions): Layout | null {
 
 /**
  * Returns a message for each entry of `columns` and `roles` that no row of a source uses: a misspelled name would leave
- * the column or role as it is, without an error. Reads rows only while an entry is unused.
+ * the column or role as it is, without an error. Reads rows only while an entry is unused; none of other sources than
+ * files.
  *
  * @param title names the data in the messages
  */
-export async function unusedMappings({ fileSets }: FileSource, title: string): Promise<readonly string[]> {
+export async function unusedMappings(source: DataSource, title: string): Promise<readonly string[]> {
   const messages: string[] = [];
-  for (const fileSet of fileSets) {
+  for (const fileSet of isFileSource(source) ? source.fileSets : []) {
     const use = new MappingUse(fileSet);
     for (const file of fileSet.files) {
       if (use.isComplete) break;
