@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, statfs, type FileHandle } from 'node:fs/promises';
+import { readdir, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { WhetstoneError, type Json } from '@whetstone/core/contract';
 import {
@@ -15,6 +15,7 @@ import {
 } from '@whetstone/core/files';
 import { bytesPerElement, writeWeights, type TensorToWrite, type WeightDtype } from '@whetstone/core/safetensors';
 import { canDequantize, dequantize } from './dequantize.js';
+import { checkDiskSpace } from './disk-space.js';
 import type { GgufHeader, GgufTensor } from './header.js';
 import { readMetadata } from './metadata.js';
 import { createConfig } from './model-config.js';
@@ -270,19 +271,4 @@ async function checkOutputFolder(folder: string): Promise<void> {
       found: entries.slice(0, 5).join(', '),
       hint: 'Choose another folder, or empty this one.',
     });
-}
-
-async function checkDiskSpace(folder: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(folder).catch((cause: unknown) => {
-    throw fileError(cause, folder);
-  });
-  const free = bavail * bsize;
-  if (free < bytes + 32e6) {
-    const gigabytes = (count: number): string => `${(count / 1e9).toFixed(2)} GB`;
-    throw new WhetstoneError('DISK_FULL', 'The disk does not have enough space for the model.', {
-      place: { file: folder },
-      expected: gigabytes(bytes),
-      found: `${gigabytes(free)} free`,
-    });
-  }
 }

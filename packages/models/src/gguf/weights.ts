@@ -120,6 +120,53 @@ export function mapWeight(file: string, metadata: Metadata, tensor: GgufTensor):
   return { name, shape, transform: unchanged };
 }
 
+/** A tensor of a GGUF file that a Hugging Face tensor becomes, and the conversion of its values. */
+export interface ExportedWeight {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly transform: (values: Float32Array) => Float32Array;
+}
+
+/** The heads of a model: {@link exportWeight} reorders the rows of their projections. */
+export interface HeadCounts {
+  readonly query: number;
+  readonly keyValue: number;
+}
+
+/**
+ * Returns the GGUF tensor for a Hugging Face tensor: the inverse of {@link mapWeight}. Null if GGUF has no name for it.
+ *
+ * @param architecture a name of GGUF, such as `llama`
+ */
+export function exportWeight(
+  architecture: string,
+  tensor: { readonly name: string; readonly shape: readonly number[] },
+  heads: HeadCounts,
+): ExportedWeight | null {
+  const layout = ownValue(layouts, architecture);
+  const [, path = '', kind = ''] = /^(.*)\.(weight|bias)$/.exec(tensor.name) ?? [];
+  if (layout === undefined || path === '') return null;
+  const prefix = `${layout.layerPrefix}.`;
+  const [, block, module = ''] = path.startsWith(prefix) ? (/^(\d+)\.(.*)$/.exec(path.slice(prefix.length)) ?? []) : [];
+  const family = keyOf(block === undefined ? layout.top : layout.layers, block === undefined ? path : module);
+  if (family === undefined) return null;
+  const name = `${block === undefined ? '' : `blk.${block}.`}${family}.${kind}`;
+  const { shape } = tensor;
+  const [rows = 1, columns] = shape;
+  if (layout.permuted === true && (family === 'attn_q' || family === 'attn_k')) {
+    const count = family === 'attn_q' ? heads.query : heads.keyValue;
+    return { name, shape, transform: (values) => permuteRows(values, count, rows) };
+  }
+  if (layout.normPlusOne === true && family.endsWith('norm'))
+    return { name, shape, transform: (values) => values.map((value) => value + 1) };
+  if (layout.transposed === true && block !== undefined && columns !== undefined)
+    return { name, shape: [columns, rows], transform: (values) => transpose(values, rows, columns) };
+  return { name, shape, transform: unchanged };
+}
+
+const keyOf = (names: NameMap, value: string): string | undefined =>
+  Object.keys(names).find((key) => names[key] === value);
+
 /** Creates the error for an architecture that cannot be imported. */
 export function unknownArchitecture(file: string, architecture: string): WhetstoneError {
   return new WhetstoneError('GGUF_UNSUPPORTED', 'The architecture of the model is not supported.', {
@@ -130,20 +177,33 @@ export function unknownArchitecture(file: string, architecture: string): Whetsto
 }
 
 /**
- * Reorders the rows of a Llama projection from GGUF's layout to Hugging Face's. In GGUF, the rotary pairs of a head are
+ * Returns where GGUF stores a row of a Llama projection of Hugging Face. In GGUF, the rotary pairs of a head are
  * adjacent (rows 2i and 2i + 1). In Hugging Face, they are half a head apart (rows i and i + headDim ÷ 2). Shapes:
  * `[heads, headDim / 2, 2, …]` → `[heads, 2, headDim / 2, …]`.
  */
+function storedRow(row: number, headRows: number): number {
+  const first = Math.floor(row / headRows) * headRows;
+  const within = row - first;
+  return first + (within < headRows / 2 ? 2 * within : 2 * (within - headRows / 2) + 1);
+}
+
+/** Reorders the rows of a projection from GGUF's order to Hugging Face's. */
 function unpermuteRows(values: Float32Array, heads: number, rows: number): Float32Array {
   const width = values.length / rows;
-  const headRows = rows / heads;
   const out = new Float32Array(values.length);
   for (let row = 0; row < rows; row++) {
-    const head = Math.floor(row / headRows);
-    const within = row - head * headRows;
-    const from = head * headRows + (within < headRows / 2 ? 2 * within : 2 * (within - headRows / 2) + 1);
-    out.set(values.subarray(from * width, (from + 1) * width), row * width);
+    const stored = storedRow(row, rows / heads);
+    out.set(values.subarray(stored * width, (stored + 1) * width), row * width);
   }
+  return out;
+}
+
+/** Reorders the rows of a projection from Hugging Face's order to GGUF's. */
+function permuteRows(values: Float32Array, heads: number, rows: number): Float32Array {
+  const width = values.length / rows;
+  const out = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++)
+    out.set(values.subarray(row * width, (row + 1) * width), storedRow(row, rows / heads) * width);
   return out;
 }
 
