@@ -17,7 +17,7 @@ export {
 } from './generation/index.js';
 export { sequenceBias, suppressTokens } from './generation/penalties.js';
 export { epsilonCutoff, etaCutoff } from './generation/truncation.js';
-export { importGguf, type ImportReport } from './gguf/index.js';
+export { exportGguf, importGguf, type ExportReport, type ExportType, type ImportReport } from './gguf/index.js';
 export { loadLanguageModel, readOutline } from './load-language-model.js';
 export { loadModel } from './load-model.js';
 export { createRandomModel } from './random-model.js';
