@@ -45,7 +45,7 @@ export const errorCodes = {
   MODEL_TENSOR_UNKNOWN: failed("A model's files contain a tensor that its architecture does not have."),
   SAFETENSORS_INVALID: failed('A safetensors file is truncated or its header is invalid.'),
   GGUF_INVALID: failed('A GGUF file is truncated or its header is invalid.'),
-  GGUF_UNSUPPORTED: failed('A GGUF file uses a tensor type, architecture or tokenizer that cannot be imported.'),
+  GGUF_UNSUPPORTED: failed('A tensor type, architecture or tokenizer cannot be imported from GGUF, or exported to it.'),
   TOKENIZER_INVALID: failed('A tokenizer file is missing or invalid.'),
   TEMPLATE_FAILED: failed('A chat template could not be parsed or failed to render.'),
   TEMPLATE_LIMIT: failed('A chat template exceeded a bound of time or memory.'),

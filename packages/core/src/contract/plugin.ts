@@ -181,7 +181,7 @@ export interface Plugin<K extends PluginKind = PluginKind, C = never> {
   create(options: C, context: PluginContext): PluginInstances[K] | Promise<PluginInstances[K]>;
   /**
    * Checks what the schema of the options cannot express. It is called before anything is read or trained, for all
-   * stages of a run, and throws a {@link WhetstoneError}. With stages, `outputFolder` is the folder of the whole run.
+   * stages of a run, and throws a `WhetstoneError`. With stages, `outputFolder` is the folder of the whole run.
    */
   checkOptions?(options: C, context: Pick<PluginContext, 'baseFolder' | 'outputFolder'>): void;
   /** Only for strategies: reads and merges the adapters that the strategy exports. */
