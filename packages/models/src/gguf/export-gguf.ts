@@ -15,7 +15,7 @@ import { quantize } from './quantize.js';
 import { exportWeight } from './weights.js';
 import { tensorBytes, writeGguf, type GgufTensorToWrite, type TypedValue } from './write-gguf.js';
 
-export interface ExportProgress {
+interface ExportProgress {
   /** The tensor that was written last. */
   readonly tensor: string;
   readonly done: number;
