@@ -66,7 +66,7 @@ export const mayImport = {
   data: ['core/contract', 'core/files', 'core/random', 'core/util'],
   strategies: ['core/contract', 'core/files', 'core/ops', 'core/random', 'core/safetensors', 'core/util'],
   plugins: ['core/contract', 'core/files', 'core/ops', 'core/util'],
-  evaluation: ['core/contract', 'core/random', 'core/util'],
+  evaluation: ['core/config', 'core/contract', 'core/random', 'core/util'],
   testing: ['core/contract', 'core/ops', 'core/tfjs-gradients', 'core/util'],
   'create-whetstone-plugin': [],
   cli: ['core', 'backend', 'models', 'data', 'strategies', 'plugins', 'evaluation'],

@@ -78,6 +78,8 @@ const CREATED: readonly (readonly [start: string, bound: string])[] = [
   ["new RegExp(ENTITY_SLOT, 'gu')", 'the expression ENTITY_SLOT, tried above'],
   ['new RegExp(`[^${BREAK}]*', 'tried with splitlines() of templates'],
   ['new RegExp(text.replace(', 'a literal text'],
+  ["new RegExp(QUANTITY_PARTS.join('')", 'begins once in each run of digits; numerals and units have a limited length'],
+  ['new RegExp(pattern, flags)', 'ended by withinTime'],
   ['new RegExp(translated)', 'ended by boundedPattern'],
   ['new RegExp(`${literal(home', 'a literal text, and the character after it'],
   ['new RegExp(`(?<![\\\\p{L}\\\\p{N}_])${literal(name)}', 'a literal text, and the characters around it'],

@@ -16,6 +16,42 @@ const settings: Readonly<Record<string, DescribeMetricOptions>> = {
     options: { 'by default': {}, trigrams: { orders: [3] } },
     badOptions: { 'no n-gram': { orders: [0] }, 'no orders': { orders: [] } },
   },
+  'answer-accuracy': {
+    options: { 'by default': {}, numbers: { kind: 'number', tolerance: 0.01 } },
+    badOptions: { 'an unknown kind': { kind: 'letter' } },
+  },
+  classification: {
+    options: {
+      'of two classes': { labels: ['early', 'late'] },
+      'with all numbers': { labels: ['early', 'late'], confusion: true },
+    },
+    badOptions: { 'no labels': {}, 'one label': { labels: ['yes'] } },
+  },
+  'token-f1': { options: { 'by default': {} }, badOptions: { 'an unknown key': { order: 1 } } },
+  ter: {
+    options: { 'by default': {}, characters: { tokenize: 'characters' } },
+    badOptions: { 'an unknown tokenizer': { tokenize: '13a' } },
+  },
+  length: { options: { 'by default': {} }, badOptions: { 'no length': { short: 0 } } },
+  'self-bleu': {
+    options: { 'by default': {}, 'of few replies': { most: 3 } },
+    badOptions: { 'one reply': { most: 1 } },
+    keepsTexts: true,
+    ordered: true,
+  },
+  regex: {
+    options: { 'by default': { pattern: 'one' }, 'without case': { pattern: '^no', flags: 'i' } },
+    badOptions: { 'an invalid pattern': { pattern: '(' }, 'a flag with a state': { pattern: 'a', flags: 'g' } },
+  },
+  'json-schema': {
+    options: { 'by default': { schema: { type: 'object' } } },
+    badOptions: { 'an invalid schema': { schema: { type: 'letter' } }, 'no schema': {} },
+  },
+  checker: {
+    // A program that every system of the tests has, and that ends at once.
+    options: { 'by default': { command: ['true'] } },
+    badOptions: { 'no program': { command: [] } },
+  },
   repetition: { options: { 'by default': {}, bigrams: { order: 2 } }, badOptions: { 'no n-gram': { order: 0 } } },
   chrf: { options: { 'by default': {}, 'chrF++': { wordOrder: 2 } }, badOptions: { 'long words': { wordOrder: 9 } } },
   bleu: {

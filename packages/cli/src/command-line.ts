@@ -135,7 +135,7 @@ function addEvaluateCommand(program: Command): void {
     .option('--layout <name>', 'layout of the rows; detected for each file by default')
     .option(
       '--metric <metric>',
-      'exact-match, distinct-n, repetition, chrf, bleu, rouge, a package, a file, or JSON with options (repeatable)',
+      'a built-in metric such as chrf (docs/evaluation.md), a package, a file, or JSON with options (repeatable)',
       collect,
       [],
     )

@@ -1169,22 +1169,39 @@ declare module '@whetstone/core/contract' {
        */
       readonly ignorePunctuation?: boolean;
     };
-    readonly 'metric distinct-n': {
+    readonly 'metric answer-accuracy': {
       /**
-       * Lengths of the n-grams.
+       * What the answers are. auto: what each reference is.
        *
-       * @default [1, 2]
+       * @default 'auto'
        */
-      readonly orders?: readonly number[];
-    };
-    readonly 'metric repetition': {
+      readonly kind?: 'auto' | 'choice' | 'number' | 'text';
       /**
-       * Length of the n-grams.
+       * Relative difference up to which numbers are equal.
        *
-       * @default 4
+       * @default 0.000001
        */
-      readonly order?: number;
+      readonly tolerance?: number;
     };
+    readonly 'metric classification': {
+      /**
+       * All classes. A reply without exactly one of them counts as wrong.
+       */
+      readonly labels: readonly string[];
+      /**
+       * Report the scores of each class.
+       *
+       * @default true
+       */
+      readonly perClass?: boolean;
+      /**
+       * Report the counts of the confusion matrix, as confusion/reference/reply.
+       *
+       * @default false
+       */
+      readonly confusion?: boolean;
+    };
+    readonly 'metric token-f1': Readonly<Record<string, never>>;
     readonly 'metric chrf': {
       /**
        * Maximum length of word n-grams, which are counted, too; 2 for chrF++.
@@ -1201,6 +1218,20 @@ declare module '@whetstone/core/contract' {
        */
       readonly tokenize?: '13a' | 'zh' | 'char' | 'none';
     };
+    readonly 'metric ter': {
+      /**
+       * Distinguish upper and lower case.
+       *
+       * @default false
+       */
+      readonly caseSensitive?: boolean;
+      /**
+       * characters for Chinese and other languages without spaces.
+       *
+       * @default 'words'
+       */
+      readonly tokenize?: 'words' | 'characters';
+    };
     readonly 'metric rouge': {
       /**
        * characters for Chinese and other languages without spaces, in which words finds no tokens.
@@ -1208,6 +1239,100 @@ declare module '@whetstone/core/contract' {
        * @default 'words'
        */
       readonly tokenize?: 'words' | 'characters';
+    };
+    readonly 'metric length': {
+      /**
+       * A reply is short if it has fewer words than this times its reference.
+       *
+       * @default 0.5
+       */
+      readonly short?: number;
+    };
+    readonly 'metric distinct-n': {
+      /**
+       * Lengths of the n-grams.
+       *
+       * @default [1, 2, 3]
+       */
+      readonly orders?: readonly number[];
+    };
+    readonly 'metric self-bleu': {
+      /**
+       * The tokenizer of sacrebleu: zh for Chinese, char for other languages without spaces.
+       *
+       * @default '13a'
+       */
+      readonly tokenize?: '13a' | 'zh' | 'char' | 'none';
+      /**
+       * Number of replies that are compared with each other.
+       *
+       * @default 200
+       */
+      readonly most?: number;
+    };
+    readonly 'metric repetition': {
+      /**
+       * Length of the n-grams.
+       *
+       * @default 4
+       */
+      readonly order?: number;
+    };
+    readonly 'metric regex': {
+      /**
+       * Regular expression of JavaScript.
+       */
+      readonly pattern: string;
+      /**
+       * Its flags, as i.
+       *
+       * @default ''
+       */
+      readonly flags?: string;
+      /**
+       * Longest search in one reply. A reply for which it takes longer does not match.
+       *
+       * @default 1
+       */
+      readonly seconds?: number;
+    };
+    readonly 'metric json-schema': {
+      /**
+       * JSON schema, draft 2020-12.
+       */
+      readonly schema: {
+        [k: string]: unknown;
+      };
+    };
+    readonly 'metric checker': {
+      /**
+       * The program and its parameters, started without a shell in the folder of the configuration.
+       */
+      readonly command: readonly string[];
+      /**
+       * Its standard input: the reply, or a JSON object with prompt, reference, reply and columns.
+       *
+       * @default 'reply'
+       */
+      readonly input?: 'reply' | 'sample';
+      /**
+       * Longest time for a reply.
+       *
+       * @default 10
+       */
+      readonly timeoutSeconds?: number;
+      /**
+       * Most bytes that it may write.
+       *
+       * @default 1048576
+       */
+      readonly maxOutputBytes?: number;
+      /**
+       * Most address space of its process; not limited on Windows.
+       *
+       * @default 4096
+       */
+      readonly maxMemoryMiB?: number;
     };
     readonly 'optimizer adamw': {
       /**

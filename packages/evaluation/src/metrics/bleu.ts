@@ -8,7 +8,8 @@ import { commonCount, ngramsOf } from './tokens.js';
  */
 export type BleuTokenize = '13a' | 'zh' | 'char' | 'none';
 
-const ORDER = 4;
+/** The longest n-grams. */
+export const ORDER = 4;
 
 const wordsOf = (text: string): string[] => text.split(/\s+/).filter((word) => word !== '');
 
@@ -55,6 +56,9 @@ const tokenizers: Readonly<Record<BleuTokenize, (text: string) => string[]>> = {
     ),
 };
 
+/** Returns the tokens of a text. */
+export const tokenizeForBleu = (text: string, tokenize: BleuTokenize): string[] => tokenizers[tokenize](text.trimEnd());
+
 export interface BleuOptions {
   readonly tokenize?: BleuTokenize;
   /** Whether to skip orders for which the texts are too short, for single sentences. */
@@ -63,10 +67,12 @@ export interface BleuOptions {
 
 /** The additive form of {@link bleu}: matching n-grams and all n-grams of each order, and the tokens of both texts. */
 export function additiveBleu({ tokenize = '13a', effectiveOrder = false }: BleuOptions = {}): Additive<Pair> {
-  const split = tokenizers[tokenize];
   return {
     statistics: ({ prediction, reference }) => {
-      const [predicted, expected] = [split(prediction.trimEnd()), split(reference.trimEnd())];
+      const [predicted, expected] = [prediction, reference].map((text) => tokenizeForBleu(text, tokenize)) as [
+        string[],
+        string[],
+      ];
       const [matches, totals] = [[], []] as [number[], number[]];
       for (let order = 1; order <= ORDER; order++) {
         const own = ngramsOf(predicted, order);
@@ -86,7 +92,7 @@ export function additiveBleu({ tokenize = '13a', effectiveOrder = false }: BleuO
 }
 
 /** Returns the geometric mean of the precisions of all orders, in percent, with exponential smoothing. */
-function meanPrecision(matches: readonly number[], totals: readonly number[], effectiveOrder: boolean): number {
+export function meanPrecision(matches: readonly number[], totals: readonly number[], effectiveOrder: boolean): number {
   let orders = effectiveOrder ? 0 : ORDER;
   let smoothing = 1;
   let sum = 0;
