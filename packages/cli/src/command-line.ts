@@ -115,6 +115,8 @@ function addGenerateCommand(program: Command): void {
     .option('--raw', "continue the text without the chat template, after the tokenizer's own start tokens")
     .option('--n <count>', 'replies to each prompt', positiveNumber, 1)
     .option('--batch-size <count>', 'replies that are generated at once', positiveNumber, 32)
+    .option('--beams <count>', 'beam search: continuations that are followed at the same time', positiveNumber, 1)
+    .option('--length-penalty <number>', 'beam search: above 0, longer replies score higher', number)
     .option(
       '--log-probabilities <count>',
       'with --json: add log-probabilities and this many of the likeliest tokens',

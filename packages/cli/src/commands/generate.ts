@@ -15,6 +15,8 @@ export interface GenerateOptions extends OpenModelOptions, PluginOptions, Sampli
   /** Replies to each prompt. */
   readonly n: number;
   readonly batchSize: number;
+  readonly beams: number;
+  readonly lengthPenalty?: number;
   readonly logProbabilities?: number;
   readonly json?: boolean;
   readonly jsonLines?: boolean;
@@ -75,16 +77,17 @@ export async function generateReplies(model: string, options: GenerateOptions): 
 function partsOf(
   opened: OpenModel,
   prompts: readonly string[],
-  { raw = false, system, templateVariables, n, batchSize, logProbabilities, ...options }: GenerateOptions,
+  options: GenerateOptions,
   signal: AbortSignal,
 ): AsyncIterable<GeneratedText> {
+  const { raw = false, system, templateVariables, n, batchSize, beams, lengthPenalty, logProbabilities } = options;
   const before: readonly Message[] = system === undefined ? [] : [{ role: 'system', content: system }];
   const render = (content: string): string =>
     opened.renderer.renderPrompt([...before, { role: 'user', content }], undefined, templateVariables);
   return generateText(
     opened,
     raw ? prompts : prompts.map((prompt) => render(prompt)),
-    { ...generationOptions(options), n, batchSize, logProbabilities, addSpecialTokens: raw },
+    { ...generationOptions(options), n, batchSize, beams, lengthPenalty, logProbabilities, addSpecialTokens: raw },
     signal,
   );
 }

@@ -1,5 +1,5 @@
 import type { Random } from '@whetstone/core/random';
-import { softmax } from './logits-processor.js';
+import { logSoftmax, softmax } from './logits-processor.js';
 
 /** Returns the token with the highest score; the lowest id among equal scores. */
 export function bestToken(scores: Float32Array): number {
@@ -35,20 +35,16 @@ export function alternativesOf(
   id: number,
   count: number,
 ): { readonly logProbability: number; readonly top: readonly TokenAlternative[] } {
-  let most = -Infinity;
-  for (const score of scores) if (score > most) most = score;
-  let sum = 0;
-  for (const score of scores) sum += Math.exp(score - most);
-  const total = most + Math.log(sum);
-  const logProbability = (one: number): number => (scores[one] ?? -Infinity) - total;
-  return {
-    logProbability: logProbability(id),
-    top: best(scores, count).map((one) => ({ id: one, logProbability: logProbability(one) })),
-  };
+  const logProbabilities = logSoftmax(scores);
+  const alternative = (one: number): TokenAlternative => ({
+    id: one,
+    logProbability: logProbabilities[one] ?? -Infinity,
+  });
+  return { logProbability: alternative(id).logProbability, top: highest(scores, count).map(alternative) };
 }
 
-/** Returns the ids of the `count` highest scores in descending order; lower ids first among equal scores. */
-function best(scores: Float32Array, count: number): number[] {
+/** Returns the indices of the `count` highest scores in descending order; lower indices first among equal scores. */
+export function highest(scores: Float32Array, count: number): number[] {
   const found: number[] = [];
   for (let id = 0; id < scores.length; id++) {
     const score = scores[id] ?? -Infinity;

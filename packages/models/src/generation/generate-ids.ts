@@ -1,5 +1,6 @@
-import type { LanguageModel } from '@whetstone/core/contract';
-import { Generator, type GeneratorOptions, type Token } from './generator.js';
+import { WhetstoneError, type LanguageModel } from '@whetstone/core/contract';
+import { beamSearch, type BeamOptions } from './beam-search.js';
+import { checkPrompt, Generator, type GeneratorOptions, type Token } from './generator.js';
 import type { GenerationOptions } from './options.js';
 
 /** A token that continues a prompt. */
@@ -8,8 +9,11 @@ export interface GeneratedToken extends Omit<Token, 'request'> {
   readonly row: number;
 }
 
-export interface IdGenerationOptions extends GenerationOptions, GeneratorOptions {
-  /** The number of replies to each prompt; 1 by default. Row r continues the prompt ⌊r ÷ n⌋. */
+export interface IdGenerationOptions extends GenerationOptions, GeneratorOptions, BeamOptions {
+  /**
+   * The number of replies to each prompt; 1 by default. Row r continues the prompt ⌊r ÷ n⌋. With beam search, these are
+   * the best replies.
+   */
   readonly n?: number;
 }
 
@@ -21,7 +25,7 @@ export interface GenerationControl {
 /**
  * Continues prompts token by token, several at once: see {@link Generator}. Yields the tokens of all prompts as they
  * are generated. A row ends at a stop token, which is yielded too, after `maxNewTokens`, or at the end of the model's
- * context. Throws the reason of `signal` if it is aborted.
+ * context. Throws the reason of `signal` if it is aborted. With `beams`, the tokens of a reply come all at once.
  *
  * @throws `CONTEXT_EXCEEDED` if a prompt leaves no room for a token
  * @throws `USAGE` if a prompt is empty or an option is out of range
@@ -29,10 +33,15 @@ export interface GenerationControl {
 export async function* generateIds(
   model: LanguageModel,
   prompts: readonly (readonly number[])[],
-  { batchSize, cacheBytes, chunkTokens, n = 1, ...options }: IdGenerationOptions = {},
+  options: IdGenerationOptions = {},
   signal?: AbortSignal,
   control?: (control: GenerationControl) => void,
 ): AsyncGenerator<GeneratedToken, void, undefined> {
+  if ((options.beams ?? 1) > 1) {
+    yield* searchReplies(model, prompts, options, signal, control);
+    return;
+  }
+  const { batchSize, cacheBytes, chunkTokens, n = 1 } = options;
   const generator = new Generator(model, { batchSize, cacheBytes, chunkTokens });
   // The requests have the numbers of their rows.
   const rows = prompts.flatMap((prompt) => Array.from({ length: n }, () => prompt));
@@ -47,5 +56,35 @@ export async function* generateIds(
     }
   } finally {
     generator.dispose();
+  }
+}
+
+/** Searches the best replies to one prompt after the other. */
+async function* searchReplies(
+  model: LanguageModel,
+  prompts: readonly (readonly number[])[],
+  options: IdGenerationOptions,
+  signal?: AbortSignal,
+  control?: (control: GenerationControl) => void,
+): AsyncGenerator<GeneratedToken, void, undefined> {
+  const { n = 1, beams = 1, stopTokenIds = [] } = options;
+  if (n > beams)
+    throw new WhetstoneError('USAGE', 'Beam search cannot give more replies to a prompt than it has beams.', {
+      expected: `n of at most ${beams}`,
+      found: String(n),
+    });
+  for (const prompt of prompts) checkPrompt(model, prompt);
+  const ended = new Set<number>();
+  control?.({ finish: (row) => ended.add(row) });
+  for (const [index, prompt] of prompts.entries()) {
+    const replies = await beamSearch(model, prompt, options, signal);
+    for (const [rank, { ids }] of replies.slice(0, n).entries()) {
+      const row = index * n + rank;
+      for (const [at, id] of ids.entries()) {
+        if (ended.has(row)) break;
+        const isLast = at === ids.length - 1;
+        yield { row, id, finish: !isLast ? null : stopTokenIds.includes(id) ? 'stop' : 'length' };
+      }
+    }
   }
 }

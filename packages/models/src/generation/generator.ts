@@ -266,7 +266,11 @@ function choose(sequence: Sequence, scores: Float32Array): Choice {
   return logProbabilities === null ? { id } : { id, alternatives: alternativesOf(scores, id, logProbabilities) };
 }
 
-function checkPrompt(model: LanguageModel, prompt: readonly number[]): void {
+/**
+ * @throws `CONTEXT_EXCEEDED` if a prompt leaves no room for a token
+ * @throws `USAGE` if it is empty
+ */
+export function checkPrompt(model: LanguageModel, prompt: readonly number[]): void {
   if (prompt.length === 0) throw new WhetstoneError('USAGE', 'The prompt is empty.');
   if (prompt.length < model.maxLength) return;
   throw new WhetstoneError('CONTEXT_EXCEEDED', "The prompt is too long for the model's context.", {

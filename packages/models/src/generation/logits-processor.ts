@@ -18,6 +18,16 @@ export const inOrder =
   (scores, context) =>
     processors.reduce((current, processor) => processor(current, context), scores);
 
+/** Computes the logarithm of softmax(scores). */
+export function logSoftmax(scores: Float32Array): Float32Array {
+  let most = -Infinity;
+  for (const score of scores) if (score > most) most = score;
+  let sum = 0;
+  for (const score of scores) sum += Math.exp(score - most);
+  const total = most + Math.log(sum);
+  return scores.map((score) => score - total);
+}
+
 /** Computes softmax(scores) in float64. */
 export function softmax(scores: Float32Array): Float64Array {
   let most = -Infinity;
