@@ -106,6 +106,12 @@ describe('a loss term without a gradient is reported', () => {
     expect((await outcome({ callbacks: [differentiable] })).warnings).toEqual([]);
   });
 
+  it('but not if only the first terms are constant', async () => {
+    let terms = 0;
+    const later: Callback = { addLoss: (logits) => (terms++ < 1 ? tf.scalar(0) : tf.mean(tf.square(logits))) };
+    expect((await outcome({ callbacks: [later] })).warnings).toEqual([]);
+  });
+
   it('of a strategy', async () => {
     const companions = [penalized(() => tf.scalar(2))];
     expect((await outcome({ companions })).warnings).toEqual(constant("penalty of 'companion-0"));
