@@ -9,6 +9,7 @@ import { stopTokensOf } from '@whetstone/core/files';
 import { MODEL_LOADER, provide, TRAIN_DATA } from '@whetstone/core';
 import { createRandomModel, generateText, loadModel, loadTokenizer, saveModelFolder } from '@whetstone/models';
 import { batchSourceOf, randomRows } from '@whetstone/testing';
+import { openModel } from '../../packages/cli/src/open-model.js';
 import { exportResult } from '../../packages/core/src/training/export-result.js';
 import { remakeRenderer } from '../../packages/models/src/tokenizing.js';
 import { loraStrategy } from '../../packages/strategies/src/lora/lora.js';
@@ -282,6 +283,17 @@ describe('generation stops at what the model lists', () => {
     const stopped = await loadModel(base, { adapter });
     expect(await ids(stopped)).toEqual([1]);
     stopped.model.dispose();
+  });
+
+  it('those of an adapter, also if it is merged', async () => {
+    const base = await modelWith(plain, { generation: { eos_token_id: IDS.end } });
+    const adapter = await mkdtemp(join(folder, 'merged-'));
+    await writeFile(join(adapter, 'generation_config.json'), JSON.stringify({ eos_token_id: [IDS.end, IDS.call] }));
+    // `merge` opens the model with the tokenizer of the adapter, and puts the adapter on it later.
+    const opened = await openModel(base.model.folder ?? '', { backend: 'cpu', tokenizer: adapter });
+    expect((await stopTokensOf(opened)).added).toEqual([IDS.call]);
+    opened.dispose();
+    base.model.dispose();
   });
 
   it('is an error with the file if the list cannot be read', async () => {

@@ -6,9 +6,15 @@ import { loadPlugins } from './load-plugins.js';
 /**
  * Returns the plugins with which an adapter is read: the given ones, and the strategy that trained the adapter if no
  * other reads it. That strategy is loaded only from an installed package with the keyword `whetstone-plugin`: an
- * adapter may come from anywhere, and must not decide which file is run. Warns if its version is another one.
+ * adapter may come from anywhere, and must not decide which file is run.
+ *
+ * @param warn receives a warning if the version of the strategy is another one than that which trained the adapter
  */
-export async function pluginsForAdapter(folder: string, plugins: readonly Plugin[]): Promise<readonly Plugin[]> {
+export async function pluginsForAdapter(
+  folder: string,
+  plugins: readonly Plugin[],
+  warn: (message: string) => void = (message) => process.emitWarning(message),
+): Promise<readonly Plugin[]> {
   const { isRead, readAdapterConfig, strategyOfAdapter } = await import('@whetstone/strategies/internal');
   if (isRead(await readAdapterConfig(folder), plugins)) return plugins;
   const origin = strategyOfAdapter(folder);
@@ -19,9 +25,7 @@ export async function pluginsForAdapter(folder: string, plugins: readonly Plugin
     const { version = null } = plugin;
     const [trained, installed] = [origin.version ?? 'unknown', version ?? 'unknown'];
     if (trained !== installed)
-      process.emitWarning(
-        `The adapter was trained with version ${trained} of ${origin.use}, and is read with version ${installed}.`,
-      );
+      warn(`The adapter was trained with version ${trained} of ${origin.use}, and is read with version ${installed}.`);
     return [...plugins, plugin];
   } catch (error) {
     // A package that is not installed is explained by the error about the type of the adapter.

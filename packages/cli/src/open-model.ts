@@ -14,7 +14,8 @@ export interface OpenModelOptions {
   readonly plugins?: readonly Plugin[];
   readonly chatTemplate?: string;
   /**
-   * A folder whose tokenizer may have further tokens, which are added to the model. By default the adapter's folder.
+   * A folder whose tokenizer may have further tokens, which are added to the model, and whose generation_config.json
+   * may list further stop tokens. By default the adapter's folder.
    */
   readonly tokenizer?: string;
   /** Storage format of the weights. By default that of the adapter's quantised base, if it has one. */
@@ -38,7 +39,7 @@ export async function openModel(
   const info = await resolveBackend({ name: backend, threads: null });
   const loaded = await loadModel(folder, {
     storage: storage ?? (await storageFor(adapter)),
-    adapter,
+    adapter: tokenizer,
     chatTemplatePath: chatTemplate ?? (adapter === undefined ? null : ownFile(adapter, 'chat_template.jinja')),
     addTokens:
       tokenizer === undefined || ownFile(tokenizer, 'tokenizer.json') === null
@@ -104,7 +105,7 @@ async function storageFor(adapter: string | undefined): Promise<WeightStorage | 
  * is loaded from its installed package.
  *
  * @param plugins plugins of strategies, in addition to the built-in ones, that may read the adapter
- * @param warn receives a warning if the adapter was trained on another model
+ * @param warn receives a warning if the adapter was trained on another model, or with another version of its strategy
  */
 export async function putAdapter(
   model: LanguageModel,
@@ -113,7 +114,7 @@ export async function putAdapter(
   warn?: (message: string) => void,
 ): Promise<LoadedAdapter> {
   const { loadAdapter, readAdapterFolder } = await import('@whetstone/strategies');
-  const readers = await pluginsForAdapter(folder, plugins);
+  const readers = await pluginsForAdapter(folder, plugins, warn);
   const files = await readAdapterFolder(folder, { warn });
   try {
     return await loadAdapter(model, files, readers, { warn });

@@ -70,14 +70,14 @@ export async function merge(model: string, adapter: string, out: string, given: 
     await checkSaving(folder, baseFolder);
     await checkOwnFile(adapter, 'chat_template.jinja');
     const options = await completed(given, baseFolder);
-    const plugins = await pluginsForAdapter(adapter, await loadPlugins('strategy', options.plugin));
+    const warn = (message: string): void => terminal.complain(message);
+    const plugins = await pluginsForAdapter(adapter, await loadPlugins('strategy', options.plugin), warn);
     const quantization = await readQuantization(adapter);
     opened = await openModel(model, {
       ...opening,
       storage: quantization === null ? undefined : dequantisedStorage(quantization),
     });
     await refuseIfInterrupted(signal);
-    const warn = (message: string): void => terminal.complain(message);
     const files = await readAdapterFolder(adapter, { warn });
     try {
       const expected = await adaptedLogits(opened.model, files, plugins, warn);
