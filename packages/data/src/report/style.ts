@@ -216,6 +216,15 @@ svg rect {
   max-height: 420px;
   overflow-y: auto;
 }
+.scroll::after {
+  content: "";
+  display: block;
+  position: sticky;
+  bottom: 0;
+  height: 24px;
+  background: linear-gradient(to top, var(--card), transparent);
+  pointer-events: none;
+}
 .scroll + .none {
   margin: 10px 0 0;
 }
