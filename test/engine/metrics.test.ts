@@ -343,13 +343,9 @@ describe('a metric that', () => {
     ['throws at the end', [failing({ result: oops })], { message: "The metric 'metric-0' failed: oops" }],
     ['returns NaN', [failing({ result: () => ({ a: 1, b: NaN }) })], { message: notFinite, found: 'NaN' }],
     ['returns Infinity', [failing({ result: () => ({ b: Infinity }) })], { message: notFinite, found: 'Infinity' }],
-    [
-      'returns a text',
-      [failing({ result: () => ({ b: '1' }) })],
-      { message: notFinite, found: 'a value of type string' },
-    ],
+    ['returns a text', [failing({ result: () => ({ b: '1' }) })], { message: notFinite, found: '"1"' }],
     ['returns no object', [failing({ result: () => 3 })], { message: noObject, found: '3' }],
-    ['returns a list', [failing({ result: () => [3] })], { message: noObject, found: 'a list' }],
+    ['returns a list', [failing({ result: () => [3] })], { message: noObject, found: 'an array' }],
     [
       'returns a name of another metric',
       [failing({ result: () => ({ b: 1 }) }), failing({ result: () => ({ b: 2 }) })],

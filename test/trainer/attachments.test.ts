@@ -61,7 +61,7 @@ const faults: Readonly<Record<string, readonly [change: (norm: tf.Variable) => o
   'a member that is not known': [() => ({ colour: 'red' }), /unknown key: colour.*Known keys: trainable, /s],
   'no dispose': [() => ({ dispose: undefined }), /dispose is missing/],
   'no saveState': [() => ({ saveState: undefined }), /saveState is missing/],
-  'a member that is not a function': [() => ({ loadState: 3 }), /loadState is not a function.*a number/s],
+  'a member that is not a function': [() => ({ loadState: 3 }), /loadState is not a function.*found: +3$/s],
   'variables in an object': [() => ({ trainable: {} }), /trainable is not a Map.*a Map of variables/s],
   'a tensor instead of a variable': [
     () => ({ trainable: new Map([['norm', tf.ones([2])]]) }),
@@ -137,7 +137,7 @@ const faults: Readonly<Record<string, readonly [change: (norm: tf.Variable) => o
   'a file that names the plugin': [adapter({ files: { 'whetstone.json': {} } }), /invalid file name.*whetstone\.json/s],
   'a file that differs in case': [adapter({ files: { 'Adapter_Config.json': {} } }), /invalid file name/],
   'a file of the adapter itself': [adapter({ files: { 'adapter_config.json': {} } }), /invalid file name/],
-  'a state that is a number': [() => ({ saveState: () => 3 }), /did not return a state.*a number/s],
+  'a state that is a number': [() => ({ saveState: () => 3 }), /did not return a state.*found: +3$/s],
   'a state without values': [
     () => ({ saveState: () => ({ tensors: new Map() }) }),
     /values is not plain JSON.*undefined/s,

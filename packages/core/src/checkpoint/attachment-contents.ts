@@ -2,7 +2,14 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { ErrorCode } from '../contract/error-codes.js';
 import { WhetstoneError, type Problem } from '../contract/errors.js';
 import type { ExportedAdapter, SavedState } from '../contract/strategy.js';
-import { didYouMean, isRecord, isTensorLike, jsonProblem } from '../util/index.js';
+import {
+  describeFound,
+  isRecord,
+  isTensorLike,
+  jsonProblem,
+  unknownMembers,
+  type UnknownMember,
+} from '../util/index.js';
 import { exportMismatches } from './export-mismatches.js';
 import type { ExportedModel } from './exported-shapes.js';
 
@@ -21,30 +28,17 @@ const reservedFiles = [
 /** The dtypes that a safetensors file of Whetstone contains. */
 const savedDtypes = ['float32', 'int32', 'bool'];
 
-/** Returns what a value is, for an error. */
-export function describeFound(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  if (value === null) return 'null';
-  if (Array.isArray(value)) return 'an array';
-  if (value instanceof Promise) return 'a promise';
-  if (typeof value === 'object') return value.constructor === Object ? 'an object' : `a ${value.constructor.name}`;
-  return typeof value === 'string' ? JSON.stringify(value) : `a ${typeof value}`;
-}
-
-/** Returns a problem for each key that is not known, with a suggestion. */
-const unknownKeys = (
-  keys: readonly string[],
-  known: readonly string[],
+/** Returns a problem for each member that is not known. */
+export const unknownMemberProblems = (
+  members: readonly UnknownMember[],
   owner: string,
   path: string,
 ): readonly Problem[] =>
-  keys
-    .filter((key) => !known.includes(key))
-    .map((key) => ({
-      message: `${owner} has an unknown key: ${key}.`,
-      place: { path: path === '' ? key : `${path}.${key}` },
-      hint: didYouMean(key, known) ?? `Known keys: ${known.join(', ')}.`,
-    }));
+  members.map(({ name, hint }) => ({
+    message: `${owner} has an unknown key: ${name}.`,
+    place: { path: path === '' ? name : `${path}.${name}` },
+    hint,
+  }));
 
 const isTensor = (value: unknown): value is Tensor => isTensorLike(value);
 
@@ -128,7 +122,7 @@ export function stateProblems(state: unknown): readonly Problem[] {
       },
     ];
   return [
-    ...unknownKeys(Object.keys(state), ['tensors', 'values'], 'The state', 'saveState()'),
+    ...unknownMemberProblems(unknownMembers(state, ['tensors', 'values']), 'The state', 'saveState()'),
     ...tensorProblems(state['tensors'], 'saveState().tensors', 'tensors'),
     ...jsonProblems(state['values'], 'saveState().values'),
   ];
@@ -164,7 +158,7 @@ function exportProblems(adapter: unknown): readonly Problem[] {
   const path = 'exportAdapter().config';
   const type = isRecord(config) ? config['peft_type'] : undefined;
   return [
-    ...unknownKeys(Object.keys(adapter), ['tensors', 'config', 'files'], 'The adapter', 'exportAdapter()'),
+    ...unknownMemberProblems(unknownMembers(adapter, ['tensors', 'config', 'files']), 'The adapter', 'exportAdapter()'),
     ...tensorProblems(tensors, 'exportAdapter().tensors', 'tensors'),
     ...(tensors instanceof Map && tensors.size === 0
       ? [{ message: 'exportAdapter().tensors is empty.', place: { path: 'exportAdapter().tensors' } }]

@@ -7,15 +7,10 @@ import {
   type Problem,
   type RequestName,
 } from '../contract/index.js';
-import { didYouMean, isRecord, membersOf, nearest } from '../util/index.js';
+import { describeFound, didYouMean, isRecord, membersOf, nearest } from '../util/index.js';
 
 const known: readonly string[] = [...Object.keys(hookTable), ...callbackMembers];
 const looksLikeHook = /^(?:on|transform|add)[A-Z]/;
-
-function describeType(value: unknown): string {
-  if (value === null) return 'null';
-  return Array.isArray(value) ? 'an array' : typeof value === 'object' ? 'an object' : `a ${typeof value}`;
-}
 
 function isHook(value: unknown): boolean {
   if (typeof value === 'function') return true;
@@ -50,14 +45,14 @@ const requestNames = Object.keys({
 function requestProblems(member: unknown, plugin: string): readonly Problem[] {
   const expected = `a list of ${requestNames.join(', ')}`;
   if (!Array.isArray(member))
-    return [{ message: `requests of callback '${plugin}' is not a list.`, expected, found: describeType(member) }];
+    return [{ message: `requests of callback '${plugin}' is not a list.`, expected, found: describeFound(member) }];
   return (member as readonly unknown[])
     .filter((name) => typeof name !== 'string' || !requestNames.includes(name))
     .map((name) => ({
       message: `requests of callback '${plugin}' contains an unknown request.`,
       place: { path: 'requests' },
       expected,
-      found: typeof name === 'string' ? `'${name}'` : describeType(name),
+      found: typeof name === 'string' ? `'${name}'` : describeFound(name),
       hint: typeof name === 'string' ? didYouMean(name, requestNames) : undefined,
     }));
 }
@@ -68,7 +63,7 @@ function memberProblems(name: CallbackMember, member: unknown, plugin: string): 
   if (name === 'requests') return requestProblems(member, plugin);
   if (name !== 'nonFinite' && name !== 'rollsBack') {
     if (typeof member === 'function') return [];
-    return [{ message: `${name} of callback '${plugin}' is not a function.`, found: describeType(member) }];
+    return [{ message: `${name} of callback '${plugin}' is not a function.`, found: describeFound(member) }];
   }
   const { value, expected } = fields[name];
   if (member === value) return [];
@@ -76,7 +71,7 @@ function memberProblems(name: CallbackMember, member: unknown, plugin: string): 
     {
       message: `${name} of callback '${plugin}' has an invalid value.`,
       expected,
-      found: typeof member === 'string' ? `'${member}'` : describeType(member),
+      found: typeof member === 'string' ? `'${member}'` : describeFound(member),
       hint: typeof member === 'string' && typeof value === 'string' ? didYouMean(member, [value]) : undefined,
     },
   ];
@@ -93,7 +88,7 @@ export function validateCallback(value: unknown, plugin: string): asserts value 
   if (!isRecord(value)) {
     throw new WhetstoneError('PLUGIN_INVALID', `Plugin '${plugin}' did not create an object of hooks.`, {
       expected: 'an object of hooks',
-      found: describeType(value),
+      found: describeFound(value),
     });
   }
   const { names, isPlain } = membersOf(value);
@@ -105,7 +100,7 @@ export function validateCallback(value: unknown, plugin: string): asserts value 
         {
           message: `Hook ${name} of callback '${plugin}' is not a function.`,
           expected: "a function, or { order: 'pre' | 'post', handler }",
-          found: describeType(member),
+          found: describeFound(member),
         },
       ];
     }

@@ -1,10 +1,10 @@
 import { tidy, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import { describeFound, finiteProblem } from '../checkpoint/attachment-contents.js';
+import { finiteProblem } from '../checkpoint/attachment-contents.js';
 import { assignStored } from '../checkpoint/index.js';
 import { isWhetstoneError, WhetstoneError } from '../contract/errors.js';
 import type { Attachment } from '../contract/strategy.js';
 import { finiteProbe } from '../ops/optimizer.js';
-import { isTensorLike, messageOf } from '../util/index.js';
+import { describeFound, isTensorLike, messageOf } from '../util/index.js';
 import type { TrainRun } from './train-run.js';
 
 /**

@@ -1,6 +1,5 @@
 import { WhetstoneError, isWhetstoneError, type Attachment } from '../contract/index.js';
-import { describeFound } from '../checkpoint/attachment-contents.js';
-import { isRecord, isTensorLike, messageOf } from '../util/index.js';
+import { describeFound, isRecord, isTensorLike, messageOf } from '../util/index.js';
 
 type Member = keyof Attachment;
 
@@ -59,7 +58,7 @@ function checkResult(plugin: string, member: Member, value: unknown): void {
   throw new WhetstoneError('PLUGIN_FAILED', `${member} of strategy '${plugin}' returned an invalid result.`, {
     place: { path: `${member}()` },
     expected: result?.expected ?? 'no promise: it is not awaited',
-    found: typeof value === 'number' ? String(value) : describeFound(value),
+    found: describeFound(value),
     details: { plugin, kind: 'strategy' },
   });
 }

@@ -9,7 +9,7 @@ import type {
   ReplySample,
 } from '../contract/index.js';
 import { WhetstoneError, isWhetstoneError, type WhetstoneErrorOptions } from '../contract/errors.js';
-import { isRecord, messageOf } from '../util/index.js';
+import { describeFound, isRecord, messageOf } from '../util/index.js';
 import type { Named } from './named.js';
 
 /** What an evaluation computed for a sample; absent if no metric needs it. */
@@ -121,7 +121,7 @@ function additiveRun(plugin: string, additive: AdditiveMetric<MetricSample>): Me
         throw failed(`The statistics of the metric '${plugin}' for a sample are invalid.`, {
           place: placeOf(sample),
           expected: `a list of ${sums.length === 0 ? '' : `${sums.length} `}finite numbers`,
-          found: Array.isArray(own) ? `[${own.join(', ')}]` : describe(own),
+          found: Array.isArray(own) ? `[${own.join(', ')}]` : describeFound(own),
         });
       sums = own.map((value, index) => (sums[index] ?? 0) + value);
       return own;
@@ -169,21 +169,14 @@ function numbersOf(plugin: string, result: unknown): readonly (readonly [string,
   if (!isRecord(result))
     throw failed(`The result of the metric '${plugin}' is not an object.`, {
       expected: 'finite numbers by name',
-      found: describe(result),
+      found: describeFound(result),
     });
   return Object.entries(result).map(([name, value]) => {
     if (typeof value !== 'number' || !Number.isFinite(value))
       throw failed(`The metric '${plugin}' returned a value for "${name}" that is not a finite number.`, {
         expected: 'a finite number, or no value for this name',
-        found: describe(value),
+        found: describeFound(value),
       });
     return [name, value];
   });
 }
-
-const describe = (value: unknown): string =>
-  value === null || ['number', 'undefined', 'boolean'].includes(typeof value)
-    ? String(value)
-    : Array.isArray(value)
-      ? 'a list'
-      : `a value of type ${typeof value}`;

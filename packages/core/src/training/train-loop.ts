@@ -185,17 +185,9 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
   });
   const rollbacks = createRollbacks(run, sources, progress, checkpoints);
   const sync = createStepSync(run.workers);
-  const resumedFrom = await resume(run, sources, progress);
-  run.checkUnusedKeys();
-  await run.claimOutput?.();
-  if (resumedFrom !== null && run.outputFolder !== null)
-    await run.checkpoints.continueFrom(resumedFrom, run.outputFolder, run.warn);
+  await resumeAndClaim(run, sources, progress);
   progress.change({ ...positionOf(progress.state, data, plan, run.config), attempts: withNewAttempt(progress.state) });
-  if (progress.state.step > progress.totalSteps)
-    run.warn(
-      `The checkpoint was written after step ${progress.state.step}, and this run has only ${progress.totalSteps} ` +
-        'steps: no step follows.',
-    );
+  warnAboutPastEnd(run, progress);
   await warnAboutSpace(run, sources, plan, progress);
   const memory = warnAboutMemory(run, sources);
   await sync.broadcastParameters(owner, run.backend);
@@ -228,6 +220,23 @@ async function prepare(run: TrainRun, attachments: Attached['all']): Promise<Tra
     startStep: progress.state.step,
     memory,
   };
+}
+
+/** Resumes from a checkpoint, checks that all keys of the configuration were read, and claims the output folder. */
+async function resumeAndClaim(run: TrainRun, sources: CheckpointSources, progress: RunProgress): Promise<void> {
+  const resumedFrom = await resume(run, sources, progress);
+  run.checkUnusedKeys();
+  await run.claimOutput?.();
+  if (resumedFrom !== null && run.outputFolder !== null)
+    await run.checkpoints.continueFrom(resumedFrom, run.outputFolder, run.warn);
+}
+
+function warnAboutPastEnd({ warn }: TrainRun, { state, totalSteps }: RunProgress): void {
+  if (state.step > totalSteps)
+    warn(
+      `The checkpoint was written after step ${state.step}, and this run has only ${totalSteps} steps: ` +
+        'no step follows.',
+    );
 }
 
 /** Checks the files of the base model that the result will contain. @throws `FILE_UNREADABLE` if one is not its own */

@@ -11,13 +11,13 @@ import { callMember, guardAttachment } from './guard-attachment.js';
 import type { Named, Owner } from './named.js';
 import {
   adapterProblems,
-  describeFound,
+  unknownMemberProblems,
   finiteProblem,
   savedState,
   stateProblems,
   tensorProblems,
 } from '../checkpoint/attachment-contents.js';
-import { isRecord, messageOf, sizeOfShape, unknownMembers } from '../util/index.js';
+import { describeFound, isRecord, messageOf, sizeOfShape, unknownMembers } from '../util/index.js';
 
 /** The members of an attachment, and what each is. */
 const members = {
@@ -79,14 +79,6 @@ function memberProblems(name: keyof Attachment, value: unknown): readonly Proble
   }
 }
 
-/** Returns the problems of keys that an attachment does not have, with suggestions. */
-const keyProblems = (attachment: object): readonly Problem[] =>
-  unknownMembers(attachment, known).map(({ name, hint }) => ({
-    message: `The attachment has an unknown key: ${name}.`,
-    place: { path: name },
-    hint,
-  }));
-
 /** Returns the problems of the numbers in the tensors of a state or an adapter. */
 async function numberProblems(member: string, tensors: ReadonlyMap<string, Tensor>): Promise<readonly Problem[]> {
   let read = 0;
@@ -129,7 +121,10 @@ export async function validateAttachment(
     );
   };
   if (!isRecord(value)) return refuseAll(plugin, value);
-  refuse([...keyProblems(value), ...known.flatMap((name) => memberProblems(name, value[name]))]);
+  refuse([
+    ...unknownMemberProblems(unknownMembers(value, known), 'The attachment', ''),
+    ...known.flatMap((name) => memberProblems(name, value[name])),
+  ]);
   const attachment = value as unknown as Attachment;
   const state = callMember(plugin, 'saveState', () => attachment.saveState());
   const problems = [

@@ -1,12 +1,13 @@
 /** Helpers that every package uses. They import no other folder. */
 export { bytesOf, formatBytes } from './bytes.js';
+export { describeFound } from './describe-found.js';
 export { didYouMean, nearest } from './did-you-mean.js';
 export { duration } from './duration.js';
 export { counted, messageOf, toError } from './errors.js';
 export { frozen } from './frozen.js';
 export { FNV_OFFSET, fnv1a, fnv1aStep } from './hash.js';
 export { LruMap } from './lru-map.js';
-export { membersOf, misspelledMembers, unknownMembers } from './members.js';
+export { membersOf, misspelledMembers, unknownMembers, type UnknownMember } from './members.js';
 export {
   compilePython,
   layerIndexOf,
