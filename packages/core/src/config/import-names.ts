@@ -97,10 +97,16 @@ export function importUnknownKey(
  * undefined without one.
  */
 export function pathHint(key: string, value: unknown, schema: unknown): string | undefined {
-  const keys = sectionKeys(schema);
+  const top = valueAt(schema, ['properties']);
+  const keys = new Map<string, Path>(Object.keys(isObject(top) ? top : {}).map((name) => [name, [name]]));
+  for (const [name, path] of sectionKeys(schema)) keys.set(name, path);
   const path = keys.get(camelCase(key));
-  if (path !== undefined)
-    return `It belongs at ${formatPath(path)}. Write "${path[0]}": { ${lineOf(String(path[1]), value as Json)} }.`;
+  if (path !== undefined) {
+    const line = lineOf(String(path.at(-1)), value as Json);
+    return path.length === 1
+      ? `It belongs at the top level of the configuration. Write ${line} there.`
+      : `It belongs at ${formatPath(path)}. Write "${path[0]}": { ${line} }.`;
+  }
   const near = keys.get(nearest(key, [...keys.keys()]) ?? '');
   return near === undefined ? undefined : `Did you mean ${formatPath(near)}?`;
 }

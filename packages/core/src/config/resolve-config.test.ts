@@ -462,6 +462,13 @@ describe('options of TRL', () => {
     expect(error.problems.map((problem) => problem.hint)).toContain(hint);
   });
 
+  it('that belong at the top level get the line to write', async () => {
+    const error = await rejection({ ...minimal, data: { train: 'a', chatTemplatePath: 'x.jinja' } });
+    expect(error.problems.map((problem) => problem.hint)).toEqual([
+      'It belongs at the top level of the configuration. Write "chatTemplatePath": "x.jinja" there.',
+    ]);
+  });
+
   it('do not replace existing keys, and are reported under their own names', async () => {
     expect(pathsOf(await rejection({ ...minimal, seed: 1, learning_rate: 1, optimizer: { learningRate: 2 } }))).toEqual(
       expect.arrayContaining(['learning_rate', 'seed']),
