@@ -516,7 +516,7 @@ describe('openPlugin', () => {
       expect.arrayContaining(['companions[0].options.data.paht', 'companions[0].options.data.path']),
     );
     await expect(openPlugin('data-source', 'conversatons', {}, ['data'])).rejects.toThrow(
-      /no data-source with the name/,
+      /The data-source 'conversatons' was not found/,
     );
   });
 });
