@@ -38,6 +38,8 @@ interface AugmentMethod {
   readonly atOnce?: number;
   /** The option `roles`, which is reported if no message has a role in it. */
   readonly roles?: readonly string[];
+  /** The option `column`, which is reported if no conversation has it. */
+  readonly column?: string | undefined;
   readonly logger?: Pick<Logger, 'warn'>;
 }
 
@@ -57,6 +59,21 @@ function warnAboutRoles(
         `(found: ${found}). ${hint}`.trimEnd(),
     );
   }
+}
+
+/** Warns about the option `column` if no conversation of the data has this column. */
+function warnAboutColumn(
+  name: string,
+  { column, logger }: Pick<AugmentMethod, 'column' | 'logger'>,
+  present: ReadonlySet<string>,
+): void {
+  if (column === undefined || present.has(column)) return;
+  const names = [...present].slice(0, 12);
+  const found = names.length === 0 ? '' : ` (found: ${names.map((each) => JSON.stringify(each)).join(', ')})`;
+  logger?.warn(
+    `The option column of ${name} has no effect: no conversation of the data has the column ` +
+      `${JSON.stringify(column)}${found}. ${didYouMean(column, names) ?? ''}`.trimEnd(),
+  );
 }
 
 /** Returns a derived conversation with its origin and the column `augmentation`. */
@@ -115,7 +132,7 @@ export function createAugmentTransform(kind: string, seed: number, method: Augme
       const current = createLog(name);
       log = current;
       const seen = createSeen();
-      const present = new Set<string>();
+      const present = { roles: new Set<string>(), columns: new Set<string>() };
       try {
         const augment = await method.begin();
         const derive = async (conversation: Conversation) => ({
@@ -127,7 +144,8 @@ export function createAugmentTransform(kind: string, seed: number, method: Augme
         const read = method.setTotal === undefined ? conversations : readAhead(conversations, method.setTotal);
         for await (const { conversation, made } of mapInOrder(read, method.atOnce ?? 1, derive)) {
           current.in();
-          for (const { role } of conversation.messages) present.add(role);
+          for (const { role } of conversation.messages) present.roles.add(role);
+          for (const column of Object.keys(conversation.columns ?? {})) present.columns.add(column);
           if (!seen.isNew(conversation.messages) && isAugmented(conversation)) {
             current.remove(conversation, 'repeated', 'an earlier conversation has the same messages');
             continue;
@@ -141,7 +159,8 @@ export function createAugmentTransform(kind: string, seed: number, method: Augme
             } else current.changed('rejected: repeated');
           }
         }
-        warnAboutRoles(name, method, present);
+        warnAboutRoles(name, method, present.roles);
+        warnAboutColumn(name, method, present.columns);
       } finally {
         method.end?.(current);
       }

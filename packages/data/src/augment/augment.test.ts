@@ -35,6 +35,23 @@ describe('turns', () => {
     expect(merged && contents(merged).join('|')).toMatch(/^(a\nb\|A\nB\|c\|C|a\|A\|b\nc\|B\nC)$/);
   });
 
+  test('a column that no conversation has is reported, if it was chosen', async () => {
+    const warnings: string[] = [];
+    const silent = (): void => {};
+    const logger = { debug: silent, info: silent, warn: (text: string) => void warnings.push(text), error: silent };
+    const about = { ...chat('a', 'A'), columns: { topic: 'x' } };
+    const joining = (column: string, isSet: boolean): Promise<Conversation[]> =>
+      run([about], createTurnTransform({ methods: ['join'], column }, { logger, isSet: () => isSet }));
+    await joining('topik', true);
+    expect(warnings).toEqual([
+      'The option column of augment-turns has no effect: no conversation of the data has the column "topik" ' +
+        '(found: "topic"). Did you mean \'topic\'?',
+    ]);
+    await joining('topic', true);
+    await joining('topik', false);
+    expect(warnings).toHaveLength(1);
+  });
+
   test('single exchanges of one topic are joined', async () => {
     const about = (topic: string, question: string) => ({
       ...chat(question, question.toUpperCase()),

@@ -12,7 +12,7 @@ import { createJoiner, dropExchange, mergeExchanges } from './exchanges.js';
 /** Creates a transform that adds conversations with an exchange removed, two exchanges merged, or several joined. */
 export function createTurnTransform(
   options: Partial<TurnOptions> = {},
-  { seed = 42 }: { seed?: number } = {},
+  { seed = 42, logger, isSet }: Partial<Pick<PluginContext, 'seed' | 'logger' | 'isSet'>> = {},
 ): AugmentTransform {
   const { methods, rate, column, turns } = { ...defaultsOf(turnSchema), ...options };
   const begin = (): Augment => {
@@ -32,7 +32,8 @@ export function createTurnTransform(
       return made;
     };
   };
-  return createAugmentTransform('turns', seed, { begin });
+  const isChosen = methods.includes('join') && isSet?.('column') === true;
+  return createAugmentTransform('turns', seed, { begin, column: isChosen ? column : undefined, logger });
 }
 
 /** Paraphrases the messages of `roles`. Rejected ones stay as they are; null if none is changed. */
