@@ -16,6 +16,7 @@ import type { Kernel, KernelInputs, MatmulPolicy } from '../kernels/kernel.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 import { checkHostValues } from './shape-checks.js';
 import { PackedTensorStore } from './packed-tensors.js';
+import { Replay } from './replay.js';
 import { isDeviceType, toTypedArray } from './types.js';
 import { Value } from './value.js';
 
@@ -100,6 +101,37 @@ export class WhetstoneBackend extends KernelBackend implements StoringBackend {
     }));
     const [only] = made;
     return made.length === 1 && only !== undefined && kernel.returnsList !== true ? only : made;
+  }
+
+  /**
+   * Computes a function of tensors in such a way that it can be repeated: see `repeatable` of `@whetstone/core/ops`.
+   * Returns what repeats it. That returns null if the function must be computed again.
+   */
+  capture(
+    inputs: readonly TensorInfo[],
+    compute: () => readonly TensorInfo[],
+  ): { run(inputs: readonly TensorInfo[], consumed: number): readonly TensorInfo[] | null; dispose(): void } {
+    const valuesOf = (infos: readonly TensorInfo[]): Value[] => infos.map(({ dataId }) => this.find(dataId));
+    let outputs: readonly TensorInfo[] = [];
+    const given = valuesOf(inputs);
+    const captured = this.recorder.capture(given, () => {
+      outputs = compute();
+    });
+    const replay = new Replay(this.recorder, captured, given, valuesOf(outputs));
+    const shapes = outputs.map(({ shape }) => shape);
+    return {
+      run: (others, consumed) => {
+        const repeated = replay.run(valuesOf(others), consumed);
+        if (repeated === null) return null;
+        this.dataIds += repeated.made;
+        return repeated.results.map((value, index) => ({
+          dataId: value,
+          shape: shapes[index] ?? [],
+          dtype: value.dtype,
+        }));
+      },
+      dispose: () => replay.dispose((value) => this.disposeData(value)),
+    };
   }
 
   /**

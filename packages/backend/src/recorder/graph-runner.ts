@@ -1,3 +1,4 @@
+import { WhetstoneError } from '@whetstone/core/contract';
 import type { Engine, EngineTensor, SpentInputs } from '../engines/engine.js';
 import type { DeviceMemory } from './device-memory.js';
 import { describeNode, type RecordedGraph } from './graph.js';
@@ -20,6 +21,8 @@ const MAX_QUEUED = 32;
 const MIN_REUSED_BYTES = 2 ** 18;
 /** Times that a small graph runs op by op before it is compiled. */
 const EAGER_RUNS = 3;
+
+type CompiledGraph = NonNullable<ReturnType<ProgramCache['find']>>;
 
 /** Runs graphs on the engine: op by op, or as compiled programs. */
 export class GraphRunner {
@@ -64,6 +67,23 @@ export class GraphRunner {
     });
   }
 
+  /**
+   * Runs a compiled graph again with other inputs of the same shapes.
+   *
+   * @param consumed the inputs whose memory results may use
+   */
+  rerun(graph: RecordedGraph, inputs: readonly EngineTensor[], consumed: SpentInputs): readonly EngineTensor[] {
+    const compiled = this.programs.find(graph);
+    if (compiled === null) throw new WhetstoneError('INTERNAL', 'A graph that is repeated is not compiled.');
+    this.counters.graphs++;
+    this.counters.nodes += graph.nodes.length;
+    this.counters.cacheHits++;
+    const spent = this.engine.reusesInputs === 'always' ? consumed : undefined;
+    const results = this.execute(graph, compiled, inputs, spent);
+    spent?.release();
+    return results;
+  }
+
   /** Call when the device has finished everything queued. */
   markIdle(): void {
     this.queued = 0;
@@ -81,21 +101,30 @@ export class GraphRunner {
 
   private runCompiled(
     graph: RecordedGraph,
-    { executable, classes }: NonNullable<ReturnType<ProgramCache['find']>>,
+    compiled: CompiledGraph,
     inputs: readonly EngineTensor[],
     needed: ReadonlySet<Value>,
   ): EngineTensor[] {
     this.limitQueue(graph);
-    const { positions } = executable.program;
     const spent = this.spentInputs(graph, needed);
-    const results = this.engine.run(
+    const results = this.execute(graph, compiled, inputs, spent);
+    spent.release();
+    return results;
+  }
+
+  private execute(
+    graph: RecordedGraph,
+    { executable, classes }: CompiledGraph,
+    inputs: readonly EngineTensor[],
+    spent?: SpentInputs,
+  ): EngineTensor[] {
+    const { positions } = executable.program;
+    return this.engine.run(
       executable,
       [...inputs, ...this.hostTensors(graph, classes.representatives)],
       (step) => describeNode(graph.nodes[positions?.[step] ?? step]),
       spent,
     );
-    spent.release();
-    return results;
   }
 
   private countCompiled(graph: RecordedGraph, isNew: boolean): void {

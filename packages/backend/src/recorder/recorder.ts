@@ -6,7 +6,7 @@ import { reshape } from '../kernels/movement.js';
 import { unpackWeights } from '../kernels/packed-weights.js';
 import { DeferredValues } from './deferred-values.js';
 import { DeviceMemory } from './device-memory.js';
-import { cutGraph } from './graph.js';
+import { cutGraph, type RecordedGraph } from './graph.js';
 import { GraphRunner, type GraphRunnerOptions } from './graph-runner.js';
 import { HostOperands } from './host-operands.js';
 import { createInterner } from './interner.js';
@@ -61,6 +61,12 @@ export class Recorder {
   private matmulPolicy: MatmulPolicy = 'float32';
   private isConcurrent = false;
   private pending: RecordedNode[] = [];
+  /** What {@link capture} records; null outside of it. */
+  private captured: {
+    readonly graphs: RecordedGraph[];
+    readonly held: Set<Value>;
+    readonly inputs: ReadonlySet<Value>;
+  } | null = null;
   /** Submitted operations that stay recorded because a read deferred some of their results. */
   private deferredNodes: RecordedNode[] = [];
   /** Number of deferred results that are still held. */
@@ -109,6 +115,28 @@ export class Recorder {
     } finally {
       this.isConcurrent = false;
     }
+  }
+
+  /**
+   * Computes what a function of `inputs` records, in as few graphs as the engine allows. Returns the graphs, and other
+   * operands that tfjs-core disposed before they were used: they are held with one reference, which the caller
+   * releases.
+   */
+  capture(
+    inputs: readonly Value[],
+    record: () => void,
+  ): { readonly graphs: readonly RecordedGraph[]; readonly held: ReadonlySet<Value> } {
+    this.flush();
+    this.hasSubmittedFirst = true;
+    const captured = { graphs: [], held: new Set<Value>(), inputs: new Set(inputs) };
+    this.captured = captured;
+    try {
+      record();
+      this.flush();
+    } finally {
+      this.captured = null;
+    }
+    return captured;
   }
 
   /** Records one operation and returns its results, which are not computed yet. */
@@ -278,6 +306,7 @@ export class Recorder {
     const serial = this.serial++;
     const policy = { matmul: this.matmulPolicy, concurrent: this.isConcurrent };
     const graph = cutGraph(nodes, serial, policy, this.operands, omitted);
+    this.holdForCapture(graph);
     const computed = new Set(graph.outputs);
     const kept = omitted.size === 0 ? [] : this.deferral.nodesToKeep(nodes, omitted, computed);
     const needed = new Set(kept.flatMap(({ inputs }) => inputs));
@@ -291,6 +320,17 @@ export class Recorder {
       throw failure;
     } finally {
       this.release(nodes, kept, needed, computed);
+    }
+  }
+
+  private holdForCapture(graph: RecordedGraph): void {
+    if (this.captured === null) return;
+    const { graphs, held, inputs } = this.captured;
+    graphs.push(graph);
+    for (const input of graph.inputs) {
+      if (!input.disposed || inputs.has(input)) continue;
+      input.references = 1;
+      held.add(input);
     }
   }
 

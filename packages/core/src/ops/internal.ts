@@ -16,4 +16,5 @@ export { adamwUpdate, finiteProbe, NORM_EPSILON } from './optimizer.js';
 export { philox, philoxBlock, philoxUniform, scrambleKey } from './random.js';
 export { boundary, shapesAreStatic, submitRecording } from './recording.js';
 export { storeFrom } from './storage.js';
+export { repeatable, type Repeatable } from './repeatable.js';
 export { scalesOfBlocks, transposed, unpackOnHost } from './unpack.js';

@@ -26,7 +26,7 @@ import {
   type CausalSegments,
   type SegmentOffsets,
 } from '@whetstone/core/ops/internal';
-import { rotaryTables, type LayerTables } from './rotary-tables.js';
+import { frequencyTable, rotaryTables, type LayerTables } from './rotary-tables.js';
 import type { DecoderShape, LayerShape } from './shape.js';
 
 /** The keys of a pass as the mask needs them: host data, [rows × count]. */
@@ -127,7 +127,11 @@ export function createContext(
     rows,
     length,
     cellMap,
-    tables: createTables(shape, grid, [longest]),
+    tables: createTables(
+      shape,
+      tensor(grid.positionIds, [rows, 1, length, 1], 'int32'),
+      shape.ropes.map((rope) => frequencyTable(rope, shape.headDim, [longest])),
+    ),
     flash: (layer) => (flash === null ? null : { ...flash, window: layer.window }),
     bias: createBiases(shape, [rows, length, keys.count], windows, () => causalMask(grid, keys)),
     blocks: (layer) => blocks.get(layer.window) ?? null,
@@ -137,24 +141,26 @@ export function createContext(
 /**
  * Creates the context of a pass whose keys are in a cache. There, the index of a key is its position.
  *
+ * @param positions of the tokens, [rows × length], int32
+ * @param frequencies of each rope: see `frequencyTable`
  * @param keys keys per row; those after a query are masked
- * @param sequenceLengths the length of each row's whole sequence, for rotary frequencies that depend on it
  */
 export function createCachedContext(
   shape: DecoderShape,
-  grid: Pick<TokenGrid, 'rows' | 'length' | 'positionIds'>,
+  { rows, length }: Pick<TokenGrid, 'rows' | 'length'>,
+  positions: Tensor,
+  frequencies: readonly Tensor[],
   keys: number,
-  sequenceLengths: readonly number[],
 ): ForwardContext {
-  const { rows, length, positionIds } = grid;
+  const byRow = reshape(positions, [rows, 1, length, 1]);
   return {
     rows,
     length,
     cellMap: null,
-    tables: createTables(shape, grid, sequenceLengths),
+    tables: createTables(shape, byRow, frequencies),
     flash: () => null,
     bias: createBiases(shape, [rows, length, keys], windowsOf(shape), () => {
-      const distance = sub(tensor(positionIds, [rows, 1, length, 1], 'int32'), keyIndices(keys));
+      const distance = sub(byRow, keyIndices(keys));
       return { visible: greaterEqual(distance, constant(0, 'int32')), distance };
     }),
     blocks: () => null,
@@ -164,10 +170,10 @@ export function createCachedContext(
 /** Computes the rotary tables of all ropes. Returns those of a layer. */
 function createTables(
   shape: DecoderShape,
-  grid: Pick<TokenGrid, 'rows' | 'length' | 'positionIds'>,
-  sequenceLengths: readonly number[],
+  positions: Tensor,
+  frequencies: readonly Tensor[],
 ): ForwardContext['tables'] {
-  const tables = shape.ropes.map((_, rope) => rotaryTables(shape, rope, grid, sequenceLengths));
+  const tables = frequencies.map((table, rope) => rotaryTables(shape, rope, positions, table));
   return ({ rope }) => (rope === null ? null : (tables[rope] ?? null));
 }
 

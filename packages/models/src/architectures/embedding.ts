@@ -9,6 +9,7 @@ import {
   tensor2d,
   tile,
   type Tensor,
+  type Tensor1D,
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import { constant, gatherRows } from '@whetstone/core/ops';
@@ -22,36 +23,44 @@ import { embeddingName, positionsName } from './parameters.js';
  * starts with them: [rows × (promptLength + length), hidden].
  */
 export function embed(model: ForwardModel, { tokens, input }: ForwardPlan, prompt: Tensor2D | null): Tensor2D {
-  const embedded = embedTokens(model, tokens.ids); // [tokens, hidden]
+  const embedded = embedTokens(model, tensor1d(tokens.ids, 'int32'), tokens.ids); // [tokens, hidden]
   // [tokens, hidden] or [rows × (promptLength + length), hidden]
   const all = prompt === null ? embedded : withPrompt(embedded, input, prompt);
-  return addPositions(model, all, tokens.positionIds);
+  return addPositions(model, all, tensor1d(tokens.positionIds, 'int32'));
 }
 
-/** Returns the scaled embeddings of tokens, without positions: [tokens] → [tokens, hidden]. */
-export function embedTokens(model: ForwardModel, ids: Int32Array): Tensor2D {
-  const rows = lookUp(model, ids); // [tokens, hidden]
+/**
+ * Returns the scaled embeddings of tokens, without positions: [tokens] → [tokens, hidden].
+ *
+ * @param hostIds the same ids; read only if rows of the table are replaced
+ */
+export function embedTokens(model: ForwardModel, ids: Tensor1D, hostIds: Int32Array): Tensor2D {
+  const rows = lookUp(model, ids, hostIds); // [tokens, hidden]
   const { embeddingScale } = model.shape;
   return embeddingScale === 1 ? rows : mul(rows, constant(embeddingScale));
 }
 
 /** Adds the embeddings of learned positions, if the model has them: [tokens, hidden] → [tokens, hidden]. */
-export function addPositions(model: ForwardModel, embedded: Tensor2D, positionIds: Int32Array): Tensor2D {
+export function addPositions(model: ForwardModel, embedded: Tensor2D, positionIds: Tensor1D): Tensor2D {
   const positions = positionsName(model.shape);
   if (positions === null) return embedded;
   const table = model.parameter(`${positions}.weight`) as Tensor as Tensor2D; // [maxLength, hidden]
-  return add(embedded, gatherRows(table, tensor1d(positionIds, 'int32')));
+  return add(embedded, gatherRows(table, positionIds));
 }
 
 /** Returns the rows of the embedding table, or their replacements: [tokens] → [tokens, hidden]. */
-function lookUp({ shape, parameter, additions: { replacedRows } }: ForwardModel, ids: Int32Array): Tensor2D {
+function lookUp(
+  { shape, parameter, additions: { replacedRows } }: ForwardModel,
+  ids: Tensor1D,
+  hostIds: Int32Array,
+): Tensor2D {
   const table = parameter(`${embeddingName(shape)}.weight`) as Tensor as Tensor2D; // [vocab, hidden]
-  const stored = gatherRows(table, tensor1d(ids, 'int32')); // [tokens, hidden]
+  const stored = gatherRows(table, ids); // [tokens, hidden]
   if (replacedRows === null) return stored;
   const { rowOf, values } = replacedRows;
-  const isReplaced = Float32Array.from(ids, (id) => (rowOf.has(id) ? 1 : 0));
-  const rows = Int32Array.from(ids, (id) => rowOf.get(id) ?? 0);
-  const mask = tensor2d(isReplaced, [ids.length, 1]); // [tokens, 1]
+  const isReplaced = Float32Array.from(hostIds, (id) => (rowOf.has(id) ? 1 : 0));
+  const rows = Int32Array.from(hostIds, (id) => rowOf.get(id) ?? 0);
+  const mask = tensor2d(isReplaced, [hostIds.length, 1]); // [tokens, 1]
   const replacement = gatherRows(values(), tensor1d(rows, 'int32')); // [tokens, hidden]
   return add(mul(stored, sub(constant(1), mask)), mul(replacement, mask)); // [tokens, hidden]
 }

@@ -1,4 +1,5 @@
 import {
+  add,
   dispose,
   gather,
   keep,
@@ -6,21 +7,28 @@ import {
   reshape,
   tensor1d,
   tensor2d,
+  tensor3d,
   tidy,
+  type Tensor,
+  type Tensor1D,
   type Tensor2D,
   type Tensor3D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from '@whetstone/core/contract';
-import { overwriteRows, shapesAreStatic, submitRecording } from '@whetstone/core/ops/internal';
+import {
+  overwriteRows,
+  repeatable,
+  shapesAreStatic,
+  submitRecording,
+  type Repeatable,
+} from '@whetstone/core/ops/internal';
 import type { DecoderShape } from './shape.js';
 
 /** Where the layers of one pass store keys and values, and what they attend to. */
 export interface KeyStore {
   /** Keys per row, including unused ones after those of the row, which must be masked. */
   readonly keys: number;
-  /** The number of keys of each row before the pass. */
-  readonly starts: readonly number[];
   /**
    * Stores keys and values [rows, kvHeads, length, headDim] of a layer. Returns all of the rows, [rows, kvHeads, keys,
    * headDim].
@@ -33,8 +41,15 @@ export interface KeyStore {
  * overwrite unused ones in place. The memory grows by {@link STEP} keys if a slot is full.
  */
 export interface DecoderCache extends KeyValueCache {
-  /** Starts a pass over one row for each of `slots`, with room for `length` more tokens in each. */
-  store(slots: readonly number[], length: number): KeyStore;
+  /** Makes room for `length` more tokens in slots. Returns the number of keys that each slot contains. */
+  reserve(slots: readonly number[], length: number): readonly number[];
+  /** Starts a pass over slots. `positions` [slots × length] are the indices of the new keys within their slot. */
+  store(slots: readonly number[], positions: Tensor1D): KeyStore;
+  /**
+   * Computes a pass over all slots. It is recorded once and repeated for later tokens: see `repeatable`. All calls must
+   * pass the same function of the inputs.
+   */
+  repeat(inputs: readonly Tensor[], pass: (inputs: readonly Tensor[]) => Tensor): Tensor;
   /** Records that a slot contains `count` more tokens. */
   advance(slot: number, count: number): void;
   /** Makes everything in the only slot the beginning of each slot, which does not count as tokens. */
@@ -63,6 +78,8 @@ class SlotCache implements DecoderCache {
   /** The number of keys at the beginning of each slot that are not tokens of its sequence. */
   private beginning = 0;
   private memory: LayerMemory[];
+  private step: Repeatable | null = null;
+  private pass: (inputs: readonly Tensor[]) => Tensor = ([first]) => first as Tensor;
 
   constructor(
     layers: number,
@@ -75,13 +92,24 @@ class SlotCache implements DecoderCache {
     this.memory = Array.from({ length: layers }, () => ({ key: unused(), value: unused() }));
   }
 
-  store(slots: readonly number[], length: number): KeyStore {
+  reserve(slots: readonly number[], length: number): readonly number[] {
     const starts = slots.map((slot) => this.beginning + (this.lengths[slot] ?? 0));
-    this.reserve(Math.max(...starts) + length);
+    const needed = Math.max(...starts) + length;
+    if (needed > this.capacity) this.grow(capacityFor(needed));
+    return starts;
+  }
+
+  store(slots: readonly number[], positions: Tensor1D): KeyStore {
     const { heads, headDim, capacity, memory } = this;
     const isWhole = slots.length === this.lengths.length && slots.every((slot, row) => slot === row);
     const chosen = isWhole ? null : tensor1d([...slots], 'int32');
-    const indices = tensor1d(this.indicesOf(slots, starts, length), 'int32');
+    const firstKeys = slots.flatMap((slot) =>
+      Array.from({ length: heads }, (_, head) => (slot * heads + head) * capacity),
+    );
+    const indices: Tensor1D = reshape(
+      add(tensor3d(firstKeys, [slots.length, heads, 1], 'int32'), reshape(positions, [slots.length, 1, -1])),
+      [-1],
+    );
     const write = (before: Tensor2D, added: Tensor4D): Tensor2D => {
       const after = keep(overwriteRows(before, indices, reshape(added, [-1, headDim])));
       before.dispose();
@@ -93,7 +121,6 @@ class SlotCache implements DecoderCache {
     };
     return {
       keys: capacity,
-      starts,
       append(layer, key, value) {
         const before = memory[layer] as LayerMemory;
         const after = { key: write(before.key, key), value: write(before.value, value) };
@@ -126,16 +153,28 @@ class SlotCache implements DecoderCache {
     this.lengths = sources.map((source) => this.lengths[source] ?? 0);
   }
 
+  repeat(inputs: readonly Tensor[], pass: (inputs: readonly Tensor[]) => Tensor): Tensor {
+    // Recorded again if the number of slots or the capacity changes.
+    this.pass = pass;
+    this.step ??= repeatable((all) => {
+      this.memory = layersOf(all.slice(inputs.length) as Tensor2D[]);
+      return [this.pass(all.slice(0, inputs.length)), ...listOf(this.memory)];
+    });
+    const before = listOf(this.memory);
+    const [result, ...after] = this.step.run([...inputs, ...before], before.length);
+    this.memory = layersOf(after.map((tensor) => keep(tensor as Tensor2D)));
+    dispose(before);
+    return result as Tensor;
+  }
+
   dispose(): void {
-    for (const { key, value } of this.memory) dispose([key, value]);
+    this.step?.dispose();
+    dispose(listOf(this.memory));
     this.memory = [];
   }
 
-  /** Makes room for `count` keys in each slot. */
-  private reserve(count: number): void {
-    if (count <= this.capacity) return;
-    const grown = capacityFor(count);
-    const missing = grown - this.capacity;
+  private grow(capacity: number): void {
+    const missing = capacity - this.capacity;
     this.rebuild((memory) => {
       const byHead: Tensor3D = reshape(memory, [-1, this.capacity, this.headDim]);
       return pad(byHead, [
@@ -144,7 +183,7 @@ class SlotCache implements DecoderCache {
         [0, 0],
       ]);
     });
-    this.capacity = grown;
+    this.capacity = capacity;
   }
 
   /** Replaces the memory of every layer, as a graph of its own. */
@@ -158,16 +197,14 @@ class SlotCache implements DecoderCache {
     this.memory = this.memory.map(({ key, value }) => ({ key: replace(key), value: replace(value) }));
     submitRecording();
   }
-
-  /** Returns the rows of the memory that a pass writes, [rows × kvHeads × length]. */
-  private indicesOf(slots: readonly number[], starts: readonly number[], length: number): Int32Array {
-    const { heads, capacity } = this;
-    const indices = new Int32Array(slots.length * heads * length);
-    let at = 0;
-    for (const [row, slot] of slots.entries())
-      for (let head = 0; head < heads; head++)
-        for (let column = 0; column < length; column++)
-          indices[at++] = (slot * heads + head) * capacity + (starts[row] ?? 0) + column;
-    return indices;
-  }
 }
+
+/** Lists keys and values of all layers alternately. */
+const listOf = (memory: readonly LayerMemory[]): Tensor2D[] => memory.flatMap(({ key, value }) => [key, value]);
+
+/** Reverses {@link listOf}. */
+const layersOf = (list: readonly Tensor2D[]): LayerMemory[] =>
+  Array.from({ length: list.length / 2 }, (_, layer) => ({
+    key: list[2 * layer] as Tensor2D,
+    value: list[2 * layer + 1] as Tensor2D,
+  }));

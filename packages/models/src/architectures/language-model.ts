@@ -9,7 +9,7 @@ import {
 } from '@whetstone/core/contract';
 import { constant } from '@whetstone/core/ops';
 import { submitRecording } from '@whetstone/core/ops/internal';
-import { runDecode, startCache } from './decode-pass.js';
+import { decodeTokens, readTokens, startCache } from './decode-pass.js';
 import type { Additions, ForwardModel } from './forward-model.js';
 import { runForward } from './forward-pass.js';
 import type { DecoderCache } from './key-value-cache.js';
@@ -93,10 +93,10 @@ export function createLanguageModel({
     },
     createCache: (slots) => startCache(model, slots),
     read(rows, cache) {
-      tidy(() => void runDecode(model, rows, asDecoderCache(cache)));
+      tidy(() => void readTokens(model, rows, asDecoderCache(cache)));
       submitRecording();
     },
-    decode: (rows, cache) => tidy(() => head(runDecode(model, rows, asDecoderCache(cache)))),
+    decode: (rows, cache) => tidy(() => decodeTokens(model, head, rows, asDecoderCache(cache))),
     dispose() {
       for (const variable of parameters.values()) variable.dispose();
     },

@@ -2,7 +2,7 @@ import { cast, cos, mul, sin, tensor, tidy, type Tensor, type Tensor4D } from '@
 import type { RotaryTables } from '@whetstone/core/ops';
 import type { DecoderShape } from './shape.js';
 
-/** The rotary tables of a layer. Those of the query include the attention scale. */
+/** The rotary tables of a layer: cosines and sines. Those of the query include the attention scale. */
 export interface LayerTables {
   readonly query: RotaryTables;
   readonly key: RotaryTables;
@@ -10,37 +10,23 @@ export interface LayerTables {
   readonly rotated: number;
 }
 
-/** The tokens whose tables are computed, [rows × length]. */
-interface Positions {
-  readonly rows: number;
-  readonly length: number;
-  readonly positionIds: Int32Array;
-}
-
 /**
- * Computes cosines and sines of the rope `index`, [rows, 1, length, headDim]; the query's include the attention scale.
+ * Computes the tables of the rope `index`, [rows, 1, length, headDim].
  *
- * @param sequenceLengths the length that selects the frequencies: one for all rows, or one for each row
+ * @param positions [rows, 1, length, 1], int32
+ * @param frequencies of the rope: see {@link frequencyTable}
  */
-export function rotaryTables(
-  shape: DecoderShape,
-  index: number,
-  { rows, length, positionIds }: Positions,
-  sequenceLengths: readonly number[],
-): LayerTables | null {
-  const rope = shape.ropes[index];
-  if (rope === undefined) return null;
-  const { headDim } = shape;
-  const { rotated, attentionFactor } = rope;
+export function rotaryTables(shape: DecoderShape, index: number, positions: Tensor, frequencies: Tensor): LayerTables {
+  const { headDim, layers, ropes } = shape;
+  const { rotated, attentionFactor } = ropes[index] as DecoderShape['ropes'][number];
   const feature = (values: (at: number) => number): Tensor =>
     tensor(
       Float32Array.from({ length: headDim }, (_, at) => values(at)),
       [1, 1, 1, headDim],
     );
-  const scale = shape.layers.find((layer) => layer.rope === index)?.attentionScale ?? 1;
+  const scale = layers.find((layer) => layer.rope === index)?.attentionScale ?? 1;
   const tables = tidy(() => {
-    const positions = cast(tensor(positionIds, [rows, 1, length, 1], 'int32'), 'float32');
-    const angles = mul(positions, frequencyTable(rope, headDim, sequenceLengths));
+    const angles = mul(cast(positions, 'float32'), frequencies);
     const [cosines, sines] = [cos(angles), sin(angles)];
     return [scale, 1].flatMap((each) => [
       mul(
@@ -60,8 +46,10 @@ export function rotaryTables(
 /**
  * Returns the frequency of each feature, [1 or rows, 1, 1, headDim]. Features without rotation have frequency 0, so
  * cosine 1 and sine 0.
+ *
+ * @param sequenceLengths the length that selects the frequencies: one for all rows, or one for each row
  */
-function frequencyTable(
+export function frequencyTable(
   { rotated, frequencies }: DecoderShape['ropes'][number],
   headDim: number,
   sequenceLengths: readonly number[],
