@@ -39,6 +39,11 @@ const settings: Readonly<Record<string, DescribeMetricOptions>> = {
     keepsTexts: true,
     ordered: true,
   },
+  'token-likelihood': {
+    options: { 'by default': {}, 'with a reliability table': { bins: 4, reliability: true } },
+    badOptions: { 'one bin': { bins: 1 } },
+  },
+  'multiple-choice': { options: { 'by default': {} }, badOptions: { 'an unknown key': { normalize: true } } },
   regex: {
     options: { 'by default': { pattern: 'one' }, 'without case': { pattern: '^no', flags: 'i' } },
     badOptions: { 'an invalid pattern': { pattern: '(' }, 'a flag with a state': { pattern: 'a', flags: 'g' } },

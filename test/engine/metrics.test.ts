@@ -1,7 +1,16 @@
 import '@tensorflow/tfjs-backend-cpu';
 import '@whetstone/core/tfjs-gradients';
 import * as tf from '@tensorflow/tfjs-core';
-import type { Conversation, LoadedModel, Metric, MetricSample, ReplyGenerator } from '@whetstone/core/contract';
+import type {
+  ChoiceSample,
+  Conversation,
+  LikelihoodSample,
+  LoadedModel,
+  Metric,
+  MetricAccumulator,
+  MetricSample,
+  ReplyGenerator,
+} from '@whetstone/core/contract';
 import { isWhetstoneError, WhetstoneError } from '@whetstone/core/contract';
 import { createBatchSource } from '@whetstone/data';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -227,6 +236,50 @@ describe('measureMetrics', () => {
     expect(events).toEqual(['batch of 2', 'yes: a', 'yes: aa', 'batch of 1', 'yes: aaaa']);
   });
 
+  it('gives metrics that need choices the likelihood of each, and those of the reference are the same', async () => {
+    const loaded = characterModel();
+    const conversations = ['left', 'right'].map((content, index) => ({
+      ...(conversationsOf([chat(`q${index}`, content)])[0] as Conversation),
+      columns: {
+        choices: index === 0 ? ['right ', 'left'] : { text: ['left', 'right', 'up'], label: ['A', 'B', 'C'] },
+      },
+    }));
+    const [chosen, own] = [noting('choices'), noting('logProbabilities')];
+    const evaluation = evaluationOf(conversations, [chosen.metric, own.metric]);
+    await measureMetrics(loaded, { ...evaluation, maxLength: 64 }, { backend });
+    const seen = chosen.seen as ChoiceSample[];
+    expect(seen.map(({ choices, answer }) => [choices.map(({ text }) => text), answer])).toEqual([
+      [['right', 'left'], 1],
+      [['left', 'right', 'up'], 1],
+    ]);
+    for (const [index, { choices, answer }] of seen.entries()) {
+      const [reference] = (own.seen[index] as LikelihoodSample).likelihoods;
+      const likelihood = choices[answer]?.likelihood;
+      expect(likelihood?.tokens).toEqual(reference?.tokens);
+      for (const [at, value] of (likelihood?.logProbabilities ?? []).entries())
+        expect(value).toBeCloseTo(reference?.logProbabilities[at] ?? NaN, 5);
+      expect(new Set(choices.map(({ likelihood: { tokens } }) => [...tokens].join())).size).toBe(choices.length);
+    }
+    loaded.model.dispose();
+  });
+
+  it.each([
+    ['none', {}],
+    ['one', { choices: ['a'] }],
+    ['no texts', { choices: ['a', 3] }],
+    ['choices without the answer', { choices: ['b', 'c'] }],
+  ])('refuses a sample with %s for a metric that needs choices, and names its place', async (_, columns) => {
+    const [conversation] = conversationsOf([chat('q', 'a')]) as [Conversation];
+    const measured = measureMetrics(noModel, evaluationOf([{ ...conversation, columns }], [noting('choices').metric]), {
+      backend,
+    });
+    await expect(measured).rejects.toMatchObject({
+      code: 'DATA_UNREADABLE',
+      place: { file: conversation.origin.file },
+      expected: expect.stringContaining('one of which is the answer "a"') as string,
+    });
+  });
+
   /** The sum of the lengths of the references, and the number of samples. */
   const lengths = (statistics: (reference: string) => unknown): Metric => ({
     needs: 'none',
@@ -261,6 +314,36 @@ describe('measureMetrics', () => {
       message: expect.stringContaining("The statistics of the metric 'metric-0'") as string,
       expected: expect.stringMatching(/a list of (2 )?finite numbers/) as string,
     });
+  });
+
+  const never = new Promise<never>(() => undefined);
+
+  it.each<[string, Partial<MetricAccumulator<MetricSample>>, RegExp]>([
+    [
+      'throws',
+      {
+        add: () => {
+          throw new Error('oops');
+        },
+      },
+      /'metric-0' failed: oops/,
+    ],
+    ['returns NaN', { result: () => ({ bad: NaN }) }, /'metric-0' returned a value for "bad"/],
+    ['hangs at a sample', { add: () => never }, /'metric-0' failed: It did not finish within 0.05 seconds/],
+    ['hangs at its result', { result: () => never }, /'metric-0' failed: It did not finish within 0.05 seconds/],
+  ])('leaves out a metric that %s, if asked, and computes the others', async (_, change, expected) => {
+    const failures: string[] = [];
+    const metric: Metric = {
+      needs: 'none',
+      createAccumulator: () => ({ add: () => undefined, result: () => ({ good: 1 }), ...change }),
+    };
+    const limits = { secondsPerCall: 0.05, onFailure: ({ message }: Error) => void failures.push(message) };
+    const evaluation = evaluationOf(rows(5), [metric, noting('none').metric]);
+    expect(await measureMetrics(noModel, evaluation, { backend, limits })).toEqual({ none: 4 });
+    expect(failures).toEqual([expect.stringMatching(expected)]);
+    // Otherwise the first failure ends the evaluation.
+    const ended = measureMetrics(noModel, evaluation, { backend, limits: { secondsPerCall: 0.05 } });
+    await expect(ended).rejects.toMatchObject({ code: 'PLUGIN_FAILED', message: failures[0] });
   });
 
   it('returns null if interrupted, without a result', async () => {
@@ -397,8 +480,8 @@ describe('referenceLikelihoods', () => {
   const idsOf = ({ tokenizer }: LoadedModel, { conversation }: MetricSample): number[] =>
     tokenizer.encode(plainRenderer.render(conversation.messages).text.slice(0, -1));
 
-  /** Returns log softmax of the logits at the tokens from `from` on, in double precision. */
-  function expected({ model }: LoadedModel, ids: readonly number[], from: number): number[] {
+  /** Returns the logits before each token from `from` on. */
+  function logitsBefore({ model }: LoadedModel, ids: readonly number[], from: number): number[][] {
     const { length } = ids;
     const input = {
       rows: 1,
@@ -408,11 +491,12 @@ describe('referenceLikelihoods', () => {
       positionIds: Int32Array.from(ids.keys()),
     };
     const logits = tf.tidy(() => model.logits(input, 'all').arraySync());
-    return ids.slice(from).map((id, index) => {
-      const row = logits[from + index - 1] ?? [];
-      return (row[id] ?? NaN) - Math.log(row.reduce((sum, logit) => sum + Math.exp(logit), 0));
-    });
+    return logits.slice(from - 1, -1);
   }
+  const logSum = (row: readonly number[]): number => Math.log(row.reduce((sum, logit) => sum + Math.exp(logit), 0));
+  /** Returns log softmax of the logits at the tokens from `from` on, in double precision. */
+  const expected = (loaded: LoadedModel, ids: readonly number[], from: number): number[] =>
+    logitsBefore(loaded, ids, from).map((row, index) => (row[ids[from + index] ?? 0] ?? NaN) - logSum(row));
   const expectClose = (values: Float32Array | undefined, others: readonly number[]): void => {
     expect(values).toHaveLength(others.length);
     for (const [index, other] of others.entries()) expect(values?.[index]).toBeCloseTo(other, 5);
@@ -433,6 +517,13 @@ describe('referenceLikelihoods', () => {
       expect([...(all[index]?.tokens ?? [])]).toEqual(answer);
       const ids = idsOf(loaded, sample);
       expectClose(all[index]?.logProbabilities, expected(loaded, ids, ids.length - answer.length));
+      const rowsOfLogits = logitsBefore(loaded, ids, ids.length - answer.length);
+      const highest = rowsOfLogits.map((row) => Math.max(...row));
+      expect([...(all[index]?.mostLikely ?? [])]).toEqual(rowsOfLogits.map((row, at) => row.indexOf(highest[at] ?? 0)));
+      expectClose(
+        all[index]?.highestLogProbabilities,
+        rowsOfLogits.map((row, at) => (highest[at] ?? 0) - logSum(row)),
+      );
     }
     loaded.model.dispose();
   });
@@ -472,7 +563,12 @@ describe('referenceLikelihoods', () => {
     const loaded = characterModel();
     const drops = { ...loaded, renderer: { ...plainRenderer, render: () => ({ text: 'q', turns: [null, null] }) } };
     const [likelihood] = await referenceLikelihoods(drops, samplesOf(rows(1)), { maxLength: 8, backend });
-    expect(likelihood).toEqual({ tokens: new Int32Array(), logProbabilities: new Float32Array() });
+    expect(likelihood).toEqual({
+      tokens: new Int32Array(),
+      logProbabilities: new Float32Array(),
+      mostLikely: new Int32Array(),
+      highestLogProbabilities: new Float32Array(),
+    });
     loaded.model.dispose();
   });
 });

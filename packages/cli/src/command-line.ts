@@ -141,6 +141,8 @@ function addEvaluateCommand(program: Command): void {
       collect,
       [],
     )
+    .option('--metric-timeout <seconds>', 'longest time of a metric for one sample', distance, 600)
+    .option('--skip-failed-metrics', 'leave out a metric that fails, with a warning, instead of ending the evaluation')
     .option('--replies <count>', 'maximum number of conversations for which replies are generated', wholeNumber, 100)
     .option(
       '--max-length <tokens>',

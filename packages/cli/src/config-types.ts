@@ -1278,6 +1278,21 @@ declare module '@whetstone/core/contract' {
        */
       readonly order?: number;
     };
+    readonly 'metric token-likelihood': {
+      /**
+       * Bins of the calibration error.
+       *
+       * @default 10
+       */
+      readonly bins?: number;
+      /**
+       * Report tokens, confidence and accuracy of each bin, as reliability/0.90/accuracy.
+       *
+       * @default false
+       */
+      readonly reliability?: boolean;
+    };
+    readonly 'metric multiple-choice': Readonly<Record<string, never>>;
     readonly 'metric regex': {
       /**
        * Regular expression of JavaScript.

@@ -23,6 +23,8 @@ export const builtInNames: Readonly<Record<Kind, readonly string[]>> = {
     'regex',
     'json-schema',
     'checker',
+    'token-likelihood',
+    'multiple-choice',
   ],
   optimizer: ['adamw', 'sgd'],
   schedule: [

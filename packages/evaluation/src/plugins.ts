@@ -437,6 +437,43 @@ const checker = definePlugin({
     (await import('./metrics/task-success.js')).createChecker(options, baseFolder),
 });
 
+const tokenLikelihood = definePlugin({
+  apiVersion: 2,
+  kind: 'metric',
+  name: 'token-likelihood',
+  description: 'Bits per byte, token accuracy and calibration of the references. Nothing is generated.',
+  configSchema: {
+    type: 'object',
+    properties: {
+      bins: { type: 'integer', minimum: 2, maximum: 100, default: 10, description: 'Bins of the calibration error.' },
+      reliability: {
+        type: 'boolean',
+        default: false,
+        description: 'Report tokens, confidence and accuracy of each bin, as reliability/0.90/accuracy.',
+      },
+    },
+    additionalProperties: false,
+  } as const,
+  create: async ({ bins = 10, reliability = false }) => {
+    const { additiveLikelihood, likelihoodNumbers } = await import('./metrics/likelihood.js');
+    return ofSums('logProbabilities', likelihoodNumbers(bins, reliability), additiveLikelihood(bins, reliability));
+  },
+});
+
+const multipleChoice = definePlugin({
+  apiVersion: 2,
+  kind: 'metric',
+  name: 'multiple-choice',
+  description:
+    'The accuracy of choosing the most likely of the choices in the column "choices": acc, and acc_norm and ' +
+    'acc_bytes by length, as lm-evaluation-harness defines them. Nothing is generated.',
+  configSchema: { type: 'object', properties: {}, additionalProperties: false } as const,
+  create: async () => {
+    const { additiveChoices, CHOICE_NUMBERS } = await import('./metrics/likelihood.js');
+    return ofSums('choices', CHOICE_NUMBERS, additiveChoices);
+  },
+});
+
 /** All metrics of this package. */
 export const metrics = [
   exactMatch,
@@ -451,6 +488,8 @@ export const metrics = [
   distinct,
   selfBleu,
   repetition,
+  tokenLikelihood,
+  multipleChoice,
   regularExpression,
   jsonSchema,
   checker,

@@ -66,7 +66,7 @@ const declaresNeeds: MetricCheck = {
   name: 'declares what it needs, and creates accumulators',
   run: async (subject) => {
     const metric = (await metricOf(subject)) as unknown as Readonly<Record<string, unknown>>;
-    const needs: readonly MetricNeeds[] = ['none', 'replies', 'logProbabilities'];
+    const needs: readonly MetricNeeds[] = ['none', 'replies', 'logProbabilities', 'choices'];
     expect(needs, 'the values of needs, one of which the metric has').toContain(metric['needs']);
     expect(typeof metric['createAccumulator'], 'type of createAccumulator').toBe('function');
     const accumulator = (metric as unknown as Metric).createAccumulator() as unknown as Record<string, unknown>;

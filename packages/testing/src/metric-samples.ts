@@ -1,4 +1,5 @@
 import type {
+  ChoiceSample,
   Json,
   LikelihoodSample,
   MetricNeeds,
@@ -42,6 +43,11 @@ export function metricSampleOf<N extends MetricNeeds>(needs: N, texts: TestSampl
     none: () => sample,
     replies: (): ReplySample => ({ ...sample, reply }),
     logProbabilities: (): LikelihoodSample => ({ ...sample, likelihoods: [likelihoodOf(reference)] }),
+    choices: (): ChoiceSample => ({
+      ...sample,
+      choices: [reply, reference, prompt].map((text) => ({ text, likelihood: likelihoodOf(text) })),
+      answer: 1,
+    }),
   };
   return all[needs]();
 }
@@ -49,5 +55,7 @@ export function metricSampleOf<N extends MetricNeeds>(needs: N, texts: TestSampl
 /** One token for each UTF-16 unit of a text, with probabilities between a half and one. */
 function likelihoodOf(text: string): LikelihoodSample['likelihoods'][number] {
   const tokens = Int32Array.from(text, (character) => character.charCodeAt(0));
-  return { tokens, logProbabilities: Float32Array.from(tokens, (token) => Math.log(1 - (token % 8) / 16)) };
+  const logProbabilities = Float32Array.from(tokens, (token) => Math.log(1 - (token % 8) / 16));
+  // Every token is the most likely one, because its probability is above a half.
+  return { tokens, logProbabilities, mostLikely: tokens.slice(), highestLogProbabilities: logProbabilities.slice() };
 }

@@ -127,6 +127,27 @@ test('a local metric of log-probabilities, for which no reply is generated', asy
   expect(result.replies).toEqual([]);
 });
 
+test('bits per byte are those of the loss, and data without choices is refused for a metric of choices', async () => {
+  const data = join(folder, 'choices.jsonl');
+  const row = (answer: string): object => ({
+    messages: [
+      { role: 'user', content: `Say ${answer}.` },
+      { role: 'assistant', content: answer },
+    ],
+    choices: ['one', 'two'],
+  });
+  await writeFile(data, [row('one'), row('two')].map((each) => JSON.stringify(each)).join('\n'));
+  const { code, result, output } = await evaluate('--data', data, '--metric', 'token-likelihood');
+  expect(code, output).toBe(0);
+  // one, two, three, four, one, two: 21 bytes.
+  const bits = (result.loss * result.supervisedTokens) / (Math.LN2 * 21);
+  expect(result.metrics['bitsPerByte']).toBeCloseTo(bits, 5);
+  expect(result.metrics['tokenAccuracy']).toBeLessThan(0.5);
+  // The rows of the other file have no choices.
+  const refused = await evaluate('--data', data, '--metric', 'multiple-choice');
+  expect(refused).toMatchObject({ code: 1, output: expect.stringMatching(/eval\.jsonl:1.*choices/) as string });
+}, 60_000);
+
 test('a metric of version 1 of the contract is refused, with a hint how to upgrade it', async () => {
   await writeFile(
     join(folder, 'old.mjs'),

@@ -39,6 +39,10 @@ export interface EvaluateOptions extends OpenModelOptions, PluginOptions, Sampli
   readonly batchSize: number;
   /** Metrics: built-in names, packages, files, or JSON with options. */
   readonly metric: readonly string[];
+  /** Longest time of a metric for one sample, in seconds. */
+  readonly metricTimeout: number;
+  /** Whether a metric that fails is left out instead of ending the evaluation. */
+  readonly skipFailedMetrics?: boolean;
   /** Maximum number of conversations for which replies are generated. */
   readonly replies: number;
   /** File that receives each sample, as JSON Lines. */
@@ -122,7 +126,10 @@ export async function evaluateModel(model: string, options: EvaluateOptions): Pr
     const subject: Subject = { opened, source, metrics, options, signal: interrupt.signal, resumed, compared };
     const loss = await measureLoss(subject, logger);
     // The texts are kept only for the JSON object.
-    const measured = await measureSamples(subject, headerOf(model, options), terminal.json);
+    const measured = await measureSamples(subject, headerOf(model, options), {
+      keepsPairs: terminal.json,
+      logger,
+    });
     printResults(terminal, subject, loss, measured);
   } catch (error) {
     throw interrupt.signal.aborted ? interrupted(error) : error;
@@ -241,7 +248,11 @@ interface MeasuredSamples {
  * @throws `INTERRUPTED` if the signal is aborted
  * @throws `SAMPLES_DIFFER` if a samples file belongs to other samples
  */
-async function measureSamples(subject: Subject, header: SamplesHeader, keepsPairs: boolean): Promise<MeasuredSamples> {
+async function measureSamples(
+  subject: Subject,
+  header: SamplesHeader,
+  { keepsPairs, logger }: { readonly keepsPairs: boolean; readonly logger: Logger },
+): Promise<MeasuredSamples> {
   const { opened, source, metrics, options, signal, resumed, compared } = subject;
   const { batchSize, maxLength, maxNewTokens } = options;
   const kept = resumed?.lines ?? [];
@@ -263,6 +274,10 @@ async function measureSamples(subject: Subject, header: SamplesHeader, keepsPair
     {
       backend: opened.backend,
       signal,
+      limits: {
+        secondsPerCall: options.metricTimeout,
+        ...(options.skipFailedMetrics === true && { onFailure: (error) => logger.warn(error.message) }),
+      },
       onSample: async (measured: MeasuredSample) => {
         const line = lineOf(measured, metrics, samples.length);
         const isKept = line.index < kept.length;
@@ -283,10 +298,17 @@ async function measureSamples(subject: Subject, header: SamplesHeader, keepsPair
     values,
     count,
     pairs,
-    intervals: intervalsOf(samples, metrics, seed),
-    comparison: compared === null ? null : compareSamples(compared, samples, metrics, seed),
+    intervals: onlyMeasured(intervalsOf(samples, metrics, seed), values),
+    comparison: compared === null ? null : onlyMeasured(compareSamples(compared, samples, metrics, seed), values),
   };
 }
+
+/** Returns the entries for numbers that were measured: not those of a metric that failed after some samples. */
+const onlyMeasured = <T>(
+  entries: Readonly<Record<string, T>>,
+  values: Readonly<Record<string, number>>,
+): Readonly<Record<string, T>> =>
+  Object.fromEntries(Object.entries(entries).filter(([name]) => Object.hasOwn(values, name)));
 
 /** Returns the intervals of the numbers of additive metrics. */
 function intervalsOf(

@@ -44,6 +44,21 @@ export interface ReferenceLikelihood {
    * their sum is the log-likelihood of the reference in nats.
    */
   readonly logProbabilities: Float32Array;
+  /** The most likely token at the position of each token, `[tokens]`: equal to it if the model predicts it. */
+  readonly mostLikely: Int32Array;
+  /** The natural logarithm of the probability of each most likely token, `[tokens]`. */
+  readonly highestLogProbabilities: Float32Array;
+}
+
+/**
+ * A sample with several choices, one of which is the reference: the column `choices` of its row, a list of texts.
+ * Nothing is generated for it.
+ */
+export interface ChoiceSample extends MetricSample {
+  /** The choices, at least two, with the tokens of each as the answer to `prompt` and their probabilities. */
+  readonly choices: readonly { readonly text: string; readonly likelihood: ReferenceLikelihood }[];
+  /** The index of the reference among the choices. */
+  readonly answer: number;
 }
 
 /**
@@ -53,11 +68,13 @@ export interface ReferenceLikelihood {
  * - `replies`: the model generates a reply to each of the first `evaluation.replies` samples. The metric receives only
  *   these samples.
  * - `logProbabilities`: the log-probabilities of the reference tokens. No reply is generated.
+ * - `choices`: the same for each choice of the sample. A sample without choices is an error.
  */
 export interface MetricSamples {
   none: MetricSample;
   replies: ReplySample;
   logProbabilities: LikelihoodSample;
+  choices: ChoiceSample;
 }
 
 /** What a metric needs of each sample. */

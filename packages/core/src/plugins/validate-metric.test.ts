@@ -6,7 +6,7 @@ const accumulator = { add: () => undefined, result: () => ({}) };
 const sound: MetricOf<'replies'> = { needs: 'replies', createAccumulator: () => accumulator };
 
 describe('validateMetric', () => {
-  it.each(['none', 'replies', 'logProbabilities'])('accepts a metric that needs %s', (needs) => {
+  it.each(['none', 'replies', 'logProbabilities', 'choices'])('accepts a metric that needs %s', (needs) => {
     expect(() => validateMetric({ ...sound, needs }, 'mine')).not.toThrow();
   });
 
@@ -51,7 +51,7 @@ describe('validateMetric', () => {
       { ...sound, needs: 'logprobability' },
       {
         message: "The value of needs of the metric 'mine' is unknown.",
-        expected: 'one of none, replies, logProbabilities',
+        expected: 'one of none, replies, logProbabilities, choices',
         found: '"logprobability"',
         hint: expect.stringContaining('logProbabilities') as string,
       },

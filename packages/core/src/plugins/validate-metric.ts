@@ -6,6 +6,7 @@ const allNeeds = Object.keys({
   none: true,
   replies: true,
   logProbabilities: true,
+  choices: true,
 } satisfies Record<MetricNeeds, true>);
 
 /**

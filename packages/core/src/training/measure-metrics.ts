@@ -14,8 +14,8 @@ import { WhetstoneError } from '../contract/errors.js';
 import type { Workers } from '../contract/workers.js';
 import { singleWorker } from '../distributed/workers.js';
 import { frozen } from '../util/index.js';
-import { startMetrics, type ComputedSample, type SampleStatistics } from './metric-runs.js';
-import { noSamples, sampleWindows } from './metric-samples.js';
+import { startMetrics, type ComputedSample, type MetricLimits, type SampleStatistics } from './metric-runs.js';
+import { choiceSamples, choicesOf, noSamples, sampleWindows } from './metric-samples.js';
 import type { Named } from './named.js';
 import { referenceLikelihoods } from './reference-likelihoods.js';
 
@@ -38,6 +38,8 @@ export interface MetricEvaluation {
 }
 
 export interface MeasureOptions {
+  /** What bounds the metrics. */
+  readonly limits?: MetricLimits;
   readonly backend: Pick<TensorBackendInfo, 'barrier'>;
   /** If aborted, the measurement ends after the current batch and returns null. */
   readonly signal?: AbortSignal;
@@ -73,12 +75,12 @@ export const anyNeeds = (metrics: readonly Named<Metric>[], needs: MetricNeeds):
 export async function measureMetrics(
   loaded: LoadedModel,
   evaluation: MetricEvaluation,
-  { backend, signal, workers = singleWorker, what = 'the metrics', onSample }: MeasureOptions,
+  { backend, signal, workers = singleWorker, what = 'the metrics', limits, onSample }: MeasureOptions,
 ): Promise<Readonly<Record<string, number>> | null> {
   const { metrics, replies, batchSize } = evaluation;
   if (metrics.length === 0) return {};
-  const runs = workers.rank === 0 ? startMetrics(metrics) : null;
-  const readsAll = anyNeeds(metrics, 'none') || anyNeeds(metrics, 'logProbabilities');
+  const runs = workers.rank === 0 ? startMetrics(metrics, limits) : null;
+  const readsAll = (['none', 'logProbabilities', 'choices'] as const).some((needs) => anyNeeds(metrics, needs));
   const most = readsAll ? Infinity : (replies?.most ?? 0);
   let first = 0;
   for await (const window of sampleWindows(evaluation.conversations(), batchSize * workers.count, most)) {
@@ -93,8 +95,9 @@ export async function measureMetrics(
     for (const [index, result] of shares.flatMap(decode).entries()) {
       const sample = frozen(window[index] as MetricSample);
       if (runs === null) continue;
-      const statistics = await runs.add({ sample, ...result });
-      await onSample?.({ sample, ...result, statistics });
+      const computed = computedSample(sample, result);
+      const statistics = await runs.add(computed);
+      await onSample?.({ ...computed, statistics });
     }
     first += window.length;
     // Lets timers and signals run between batches.
@@ -111,6 +114,8 @@ interface ComputedBatch {
   /** The replies to the first samples. */
   readonly replies: readonly string[];
   readonly likelihoods: readonly ReferenceLikelihood[];
+  /** The likelihoods of the choices of each sample. */
+  readonly choices: readonly (readonly ReferenceLikelihood[])[];
 }
 
 async function computeBatch(
@@ -138,36 +143,84 @@ async function computeBatch(
       expected: `${answered.length} replies`,
       found: `${generated.length} replies`,
     });
-  const likelihoods =
-    samples.length > 0 && signal?.aborted !== true && anyNeeds(metrics, 'logProbabilities')
-      ? await referenceLikelihoods(loaded, samples, { maxLength: maxLength ?? loaded.model.maxLength, backend })
-      : [];
-  return { samples: samples.length, replies: generated.map((reply) => reply.trim()), likelihoods };
+  const computes = (needs: MetricNeeds): boolean =>
+    samples.length > 0 && signal?.aborted !== true && anyNeeds(metrics, needs);
+  const likelihoodsOf = (rows: readonly MetricSample[]): Promise<readonly ReferenceLikelihood[]> =>
+    referenceLikelihoods(loaded, rows, { maxLength: maxLength ?? loaded.model.maxLength, backend });
+  const likelihoods = computes('logProbabilities') ? await likelihoodsOf(samples) : [];
+  const choices: (readonly ReferenceLikelihood[])[] = [];
+  // The choices of one sample at a time, so that the memory does not depend on their number.
+  if (computes('choices'))
+    for (const sample of samples) choices.push(await likelihoodsOf(choiceSamples(sample, choicesOf(sample))));
+  return { samples: samples.length, replies: generated.map((reply) => reply.trim()), likelihoods, choices };
 }
 
-/** A computed batch as JSON. JSON has no −∞ and NaN, so that the bytes of log-probabilities are sent. */
-type EncodedBatch = {
+/** Likelihoods as JSON. JSON has no −∞ and NaN, so that the bytes of log-probabilities are sent. */
+interface EncodedLikelihood {
+  readonly [key: string]: Json;
+  readonly tokens: readonly number[];
+  readonly mostLikely: readonly number[];
+  readonly own: string;
+  readonly highest: string;
+}
+
+/** A computed batch as JSON. */
+interface EncodedBatch {
+  readonly [key: string]: Json;
   readonly samples: number;
   readonly replies: readonly string[];
-  readonly likelihoods: readonly { readonly tokens: readonly number[]; readonly bytes: string }[];
-} & { readonly [key: string]: Json };
+  readonly likelihoods: readonly EncodedLikelihood[];
+  readonly choices: readonly (readonly EncodedLikelihood[])[];
+}
 
-const encode = ({ samples, replies, likelihoods }: ComputedBatch): EncodedBatch => ({
-  samples,
-  replies,
-  likelihoods: likelihoods.map(({ tokens, logProbabilities: { buffer, byteOffset, byteLength } }) => ({
-    tokens: [...tokens],
-    bytes: Buffer.from(buffer, byteOffset, byteLength).toString('base64'),
-  })),
+const textOfBytes = ({ buffer, byteOffset, byteLength }: Float32Array): string =>
+  Buffer.from(buffer, byteOffset, byteLength).toString('base64');
+const floatsOf = (text: string): Float32Array => new Float32Array(Uint8Array.from(Buffer.from(text, 'base64')).buffer);
+
+const encodeLikelihood = (likelihood: ReferenceLikelihood): EncodedLikelihood => ({
+  tokens: [...likelihood.tokens],
+  mostLikely: [...likelihood.mostLikely],
+  own: textOfBytes(likelihood.logProbabilities),
+  highest: textOfBytes(likelihood.highestLogProbabilities),
 });
 
-function decode({ samples, replies, likelihoods }: EncodedBatch): readonly Omit<ComputedSample, 'sample'>[] {
-  const decoded = likelihoods.map(({ tokens, bytes }) => ({
-    tokens: Int32Array.from(tokens),
-    logProbabilities: new Float32Array(Uint8Array.from(Buffer.from(bytes, 'base64')).buffer),
-  }));
+const decodeLikelihood = ({ tokens, mostLikely, own, highest }: EncodedLikelihood): ReferenceLikelihood => ({
+  tokens: Int32Array.from(tokens),
+  logProbabilities: floatsOf(own),
+  mostLikely: Int32Array.from(mostLikely),
+  highestLogProbabilities: floatsOf(highest),
+});
+
+const encode = ({ samples, replies, likelihoods, choices }: ComputedBatch): EncodedBatch => ({
+  samples,
+  replies,
+  likelihoods: likelihoods.map(encodeLikelihood),
+  choices: choices.map((all) => all.map(encodeLikelihood)),
+});
+
+/** Returns what was computed for each sample of a batch, without the samples themselves. */
+function decode({ samples, replies, likelihoods, choices }: EncodedBatch): readonly DecodedSample[] {
   return Array.from({ length: samples }, (_, index) => {
-    const likelihood = decoded[index];
-    return { reply: replies[index], likelihoods: likelihood === undefined ? undefined : [likelihood] };
+    const likelihood = likelihoods[index];
+    return {
+      reply: replies[index],
+      likelihoods: likelihood === undefined ? undefined : [decodeLikelihood(likelihood)],
+      choiceLikelihoods: choices[index]?.map(decodeLikelihood),
+    };
   });
+}
+
+interface DecodedSample extends Omit<ComputedSample, 'sample' | 'choices'> {
+  readonly choiceLikelihoods: readonly ReferenceLikelihood[] | undefined;
+}
+
+/** Adds the sample to what was computed for it. */
+function computedSample(
+  sample: MetricSample,
+  { reply, likelihoods, choiceLikelihoods }: DecodedSample,
+): ComputedSample {
+  if (choiceLikelihoods === undefined) return { sample, reply, likelihoods };
+  const { texts } = choicesOf(sample);
+  const choices = choiceLikelihoods.map((likelihood, index) => ({ text: texts[index] ?? '', likelihood }));
+  return { sample, reply, likelihoods, choices };
 }

@@ -1,5 +1,6 @@
 import type {
   AdditiveMetric,
+  ChoiceSample,
   LikelihoodSample,
   Metric,
   MetricAccumulator,
@@ -10,10 +11,13 @@ import type {
 } from '../contract/index.js';
 import { WhetstoneError, isWhetstoneError, type WhetstoneErrorOptions } from '../contract/errors.js';
 import { describeFound, isRecord, messageOf } from '../util/index.js';
+import { choicesOf } from './metric-samples.js';
 import type { Named } from './named.js';
 
 /** What an evaluation computed for a sample; absent if no metric needs it. */
-export interface ComputedSample extends Partial<Pick<ReplySample, 'reply'> & Pick<LikelihoodSample, 'likelihoods'>> {
+export interface ComputedSample extends Partial<
+  Pick<ReplySample, 'reply'> & Pick<LikelihoodSample, 'likelihoods'> & Pick<ChoiceSample, 'choices'>
+> {
   readonly sample: MetricSample;
 }
 
@@ -38,6 +42,16 @@ export interface MetricRuns {
   results(): Promise<Readonly<Record<string, number>>>;
 }
 
+/** What bounds the metrics of an evaluation. */
+export interface MetricLimits {
+  /** The longest time in seconds that a metric may take for a sample, or for its result; 600 by default. */
+  readonly secondsPerCall?: number;
+  /** If present, a metric that fails is left out, and its error reported here; otherwise the evaluation fails. */
+  readonly onFailure?: (error: WhetstoneError) => void;
+}
+
+const SECONDS_PER_CALL = 600;
+
 /** Names that an evaluation reports in addition to metrics. */
 const reservedNames = ['loss', 'perplexity'];
 
@@ -56,7 +70,21 @@ export function evaluationNumbers(metrics: readonly Named<Metric>[]): readonly s
  *
  * @throws `PLUGIN_FAILED` if a metric fails
  */
-export function startMetrics(metrics: readonly Named<Metric>[]): MetricRuns {
+export function startMetrics(metrics: readonly Named<Metric>[], limits: MetricLimits = {}): MetricRuns {
+  const { secondsPerCall = SECONDS_PER_CALL, onFailure } = limits;
+  const failing = new Set<string>();
+  /** Calls a method of a metric. Returns `otherwise` if it fails and is left out. */
+  const guarded = async <T>(plugin: string, otherwise: T, call: () => Promise<T>): Promise<T> => {
+    if (failing.has(plugin)) return otherwise;
+    try {
+      return await call();
+    } catch (error) {
+      if (onFailure === undefined || !isWhetstoneError(error)) throw error;
+      failing.add(plugin);
+      onFailure(error);
+      return otherwise;
+    }
+  };
   const runs = metrics.map(({ plugin, instance }) => {
     const { needs } = instance;
     try {
@@ -77,15 +105,18 @@ export function startMetrics(metrics: readonly Named<Metric>[]): MetricRuns {
       const statistics: SampleStatistics[] = [];
       for (const { plugin, needs, accumulator } of runs) {
         const sample = samples[needs];
-        statistics.push(sample === null ? null : await naming(plugin, computed.sample, () => accumulator.add(sample)));
+        const add = () =>
+          naming(plugin, computed.sample, secondsPerCall, () => accumulator.add(sample as MetricSample));
+        statistics.push(sample === null ? null : await guarded(plugin, null, add));
       }
       return statistics;
     },
     results: async () => {
       const values: Record<string, number> = {};
       for (const { plugin, accumulator } of runs) {
-        const own: unknown = await naming(plugin, null, () => accumulator.result());
-        for (const [name, value] of numbersOf(plugin, own)) {
+        const result = async () =>
+          numbersOf(plugin, await naming(plugin, null, secondsPerCall, () => accumulator.result()));
+        for (const [name, value] of await guarded(plugin, [], result)) {
           if (reservedNames.includes(name) || Object.hasOwn(values, name))
             throw failed(`The metric '${plugin}' reports "${name}", which is already reported.`, {
               hint: 'Configure each metric once.',
@@ -131,25 +162,37 @@ function additiveRun(plugin: string, additive: AdditiveMetric<MetricSample>): Me
 }
 
 /** Returns the sample for each value of `needs`; null if what it needs was not computed. */
-function samplesFor({ sample, reply, likelihoods }: ComputedSample): {
+function samplesFor({ sample, reply, likelihoods, choices }: ComputedSample): {
   readonly [N in MetricNeeds]: MetricSamples[N] | null;
 } {
   return {
     none: sample,
     replies: reply === undefined ? null : { ...sample, reply },
     logProbabilities: likelihoods === undefined ? null : { ...sample, likelihoods },
+    choices: choices === undefined ? null : { ...sample, choices, answer: choicesOf(sample).answer },
   };
 }
 
 const failed = (message: string, options: WhetstoneErrorOptions): WhetstoneError =>
   new WhetstoneError('PLUGIN_FAILED', message, options);
 
-/** Calls a method of a metric. */
-async function naming<T>(plugin: string, sample: MetricSample | null, call: () => T | Promise<T>): Promise<T> {
+/** Calls a method of a metric. A promise that takes too long is a failure. */
+async function naming<T>(
+  plugin: string,
+  sample: MetricSample | null,
+  seconds: number,
+  call: () => Promise<T>,
+): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`It did not finish within ${seconds} seconds.`)), seconds * 1000);
+  });
   try {
-    return await call();
+    return await Promise.race([call(), late]);
   } catch (cause) {
     throw failureOf(plugin, sample, cause);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

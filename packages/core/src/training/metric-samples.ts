@@ -1,6 +1,6 @@
 import type { Conversation, MetricSample } from '../contract/index.js';
 import { WhetstoneError } from '../contract/errors.js';
-import { plainNumbers } from '../util/index.js';
+import { isRecord, plainNumbers } from '../util/index.js';
 
 /** Returns the sample of a conversation, whose last text answer is the reference; null if it has none. */
 export function sampleOf(conversation: Conversation): MetricSample | null {
@@ -17,6 +17,42 @@ export function sampleOf(conversation: Conversation): MetricSample | null {
     columns: plainNumbers(columns),
   };
 }
+
+/** The choices of a sample, and the index of its reference among them. */
+export interface SampleChoices {
+  readonly texts: readonly string[];
+  readonly answer: number;
+}
+
+/**
+ * Returns the choices of a sample: its column `choices`.
+ *
+ * @throws `DATA_UNREADABLE` if there are fewer than two, or the reference is none of them
+ */
+export function choicesOf({ columns, references: [reference], conversation }: MetricSample): SampleChoices {
+  const { choices } = columns;
+  // Rows of multiple-choice data also have the form {text: […], label: […]}.
+  const list: unknown = isRecord(choices) ? choices['text'] : choices;
+  const texts = Array.isArray(list)
+    ? list.map((choice: unknown) => (typeof choice === 'string' ? choice.trim() : ''))
+    : [];
+  const answer = texts.indexOf(reference);
+  if (texts.length >= 2 && !texts.includes('') && answer >= 0) return { texts, answer };
+  const { file, line } = conversation.origin;
+  throw new WhetstoneError('DATA_UNREADABLE', 'A sample does not have the choices that a metric needs.', {
+    place: { file, line },
+    expected: `a column "choices" with at least two texts, one of which is the answer ${JSON.stringify(reference)}`,
+    found: choices === undefined ? 'no column "choices"' : JSON.stringify(choices).slice(0, 200),
+  });
+}
+
+/** Returns a sample for each choice, with the choice as its reference. */
+export const choiceSamples = (sample: MetricSample, { texts }: SampleChoices): MetricSample[] =>
+  texts.map((text) => {
+    const { conversation, prompt } = sample;
+    const answer = { ...conversation.messages[prompt.length], role: 'assistant', content: text };
+    return { ...sample, conversation: { ...conversation, messages: [...prompt, answer] }, references: [text] };
+  });
 
 /** The error for evaluation data without a sample. */
 export const noSamples = (): WhetstoneError =>

@@ -1,4 +1,15 @@
-import { concat1d, neg, slice, tidy, type Tensor1D } from '@tensorflow/tfjs-core';
+import {
+  argMax,
+  concat1d,
+  logSumExp,
+  max,
+  neg,
+  slice,
+  sub,
+  tidy,
+  type Tensor1D,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { IGNORED_LABEL, type Batch } from '../contract/data.js';
 import type { LanguageModel, LoadedModel, MetricSample, ReferenceLikelihood } from '../contract/index.js';
 import type { TensorBackendInfo } from '../contract/tokens.js';
@@ -36,14 +47,19 @@ export async function referenceLikelihoods(
 ): Promise<readonly ReferenceLikelihood[]> {
   const microbatch = microbatchOf(batchOf(samples.map((sample) => tokenizedAnswer(loaded, sample, maxLength))));
   const { batch, positions, targets } = microbatch;
-  const values = await logProbabilitiesOf(loaded.model, microbatch, logitsAtOnce, backend);
+  const [values, highest, mostLikely] = await likelihoodsOf(loaded.model, microbatch, logitsAtOnce, backend);
   const firstTargetOf = (row: number): number => {
     const next = positions.findIndex((position) => position >= row * batch.length);
     return next < 0 ? positions.length : next;
   };
   return samples.map((_, row) => {
     const [begin, end] = [firstTargetOf(row), firstTargetOf(row + 1)];
-    return { tokens: targets.slice(begin, end), logProbabilities: values.slice(begin, end) };
+    return {
+      tokens: targets.slice(begin, end),
+      logProbabilities: values.slice(begin, end),
+      mostLikely: mostLikely.slice(begin, end),
+      highestLogProbabilities: highest.slice(begin, end),
+    };
   });
 }
 
@@ -100,28 +116,68 @@ export async function logProbabilitiesOf(
   logitsAtOnce: number,
   backend: Pick<TensorBackendInfo, 'barrier'>,
 ): Promise<Float32Array> {
+  const { targets } = microbatch;
+  if (targets.length === 0) return new Float32Array();
+  const [negative] = tidy(() =>
+    computeChunks(model, microbatch, logitsAtOnce, (logits, chunk) => [crossEntropy(logits, chunk)]),
+  );
+  backend.barrier();
+  return (await readFloats(negative as Tensor1D, targets.length)).map((loss) => -loss);
+}
+
+/**
+ * Returns for each target its log-probability, the highest one at its position, and the token that has it, each
+ * `[targets]`.
+ */
+async function likelihoodsOf(
+  model: LanguageModel,
+  microbatch: Microbatch,
+  logitsAtOnce: number,
+  backend: Pick<TensorBackendInfo, 'barrier'>,
+): Promise<readonly [own: Float32Array, highest: Float32Array, mostLikely: Int32Array]> {
   const count = microbatch.targets.length;
-  if (count === 0) return new Float32Array();
+  if (count === 0) return [new Float32Array(), new Float32Array(), new Int32Array()];
+  const [own, highest, tokens] = tidy(() =>
+    computeChunks(model, microbatch, logitsAtOnce, (logits, chunk) => [
+      neg(crossEntropy(logits, chunk)),
+      sub(max(logits, 1), logSumExp(logits, 1)),
+      argMax(logits, 1),
+    ]),
+  ) as [Tensor1D, Tensor1D, Tensor1D];
+  backend.barrier();
+  const mostLikely = (await tokens.data<'int32'>()).slice(0, count);
+  tokens.dispose();
+  return [await readFloats(own, count), await readFloats(highest, count), mostLikely];
+}
+
+/** Reads the first `count` values of a tensor and disposes it. */
+async function readFloats(tensor: Tensor1D, count: number): Promise<Float32Array> {
+  const values = await tensor.data<'float32'>();
+  tensor.dispose();
+  return values.slice(0, count);
+}
+
+/**
+ * Computes tensors `[targets]` of the logits `[targets, vocab]`, a chunk at a time. There can be more rows than
+ * targets. Call inside `tf.tidy`.
+ */
+function computeChunks(
+  model: LanguageModel,
+  microbatch: Microbatch,
+  logitsAtOnce: number,
+  compute: (logits: Tensor2D, targets: Int32Array) => Tensor1D[],
+): Tensor1D[] {
   const { batch, positions, targets } = shapesAreStatic() ? padToShapeBucket(microbatch) : microbatch;
   const size = chunkSize(positions.length, Math.max(1, Math.floor(logitsAtOnce / model.vocabularySize)));
-  const result = tidy(() => {
-    const hidden = model.hiddenStates(batch, positions);
-    const chunks: Tensor1D[] = [];
-    for (let begin = 0; begin < positions.length; begin += size) {
-      const rows = Math.min(size, positions.length - begin);
-      chunks.push(
-        tidy(() =>
-          crossEntropy(
-            model.head(slice(hidden, [begin, 0], [rows, model.hiddenSize])),
-            targets.subarray(begin, begin + rows),
-          ),
-        ),
-      );
-    }
-    return neg(chunks.length === 1 ? (chunks[0] as Tensor1D) : concat1d(chunks));
-  });
-  backend.barrier();
-  const values = await result.data<'float32'>();
-  result.dispose();
-  return values.slice(0, count);
+  const hidden = model.hiddenStates(batch, positions);
+  const chunks: Tensor1D[][] = [];
+  for (let begin = 0; begin < positions.length; begin += size) {
+    const rows = Math.min(size, positions.length - begin);
+    // The logits of a chunk are disposed before those of the next one are computed.
+    const parts = tidy(() =>
+      compute(model.head(slice(hidden, [begin, 0], [rows, model.hiddenSize])), targets.subarray(begin, begin + rows)),
+    );
+    for (const [index, part] of parts.entries()) (chunks[index] ??= []).push(part);
+  }
+  return chunks.map((parts) => (parts.length === 1 ? (parts[0] as Tensor1D) : concat1d(parts)));
 }
