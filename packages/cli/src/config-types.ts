@@ -1609,8 +1609,9 @@ export interface TrainerConfig {
          */
         readonly path?: string;
         /**
-         * The format of weights on the device: float32 (default); bfloat16 (rounded); auto: bfloat16 for weights that
-         * the file stores as bfloat16, which changes no number.
+         * The format of weights on the device: float32; bfloat16 (rounded); auto: bfloat16 for weights that the file
+         * stores as bfloat16, which changes no number. Default: auto with backend.matmul "bfloat16" and the strategy
+         * lora or qlora, unless tokens are added; otherwise float32.
          */
         readonly dtype?: 'float32' | 'bfloat16' | 'auto';
         /**

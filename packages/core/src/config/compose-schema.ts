@@ -84,8 +84,9 @@ function slotSchema(kind: PluginKind, plugins: readonly NamedPlugin[], options: 
     type: 'string',
     enum: ['float32', 'bfloat16', 'auto'],
     description:
-      'The format of weights on the device: float32 (default); bfloat16 (rounded); auto: bfloat16 for weights that ' +
-      'the file stores as bfloat16, which changes no number.',
+      'The format of weights on the device: float32; bfloat16 (rounded); auto: bfloat16 for weights that the file ' +
+      'stores as bfloat16, which changes no number. Default: auto with backend.matmul "bfloat16" and the strategy ' +
+      'lora or qlora, unless tokens are added; otherwise float32.',
   };
   const addTokens = {
     type: 'array',

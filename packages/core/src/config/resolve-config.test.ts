@@ -246,6 +246,18 @@ describe('a valid configuration', () => {
     });
   });
 
+  it.each([
+    ['auto', {}],
+    ['float32', { backend: { matmul: 'float32' } }],
+    ['float32', { model: { path: 'm', dtype: 'float32' } }],
+    ['bfloat16', { model: { path: 'm', dtype: 'bfloat16' } }],
+    ['float32', { model: { path: 'm', addTokens: ['<|x|>'] } }],
+    ['float32', { strategy: { use: 'full' } }],
+  ])('has the dtype %s of weights with products in bfloat16 and %o', async (dtype, changes) => {
+    const { config } = await resolveObject({ ...minimal, backend: { matmul: 'bfloat16' }, ...changes });
+    expect(config.model.dtype).toBe(dtype);
+  });
+
   it('is frozen with all nested objects', async () => {
     const { config } = await resolveObject(minimal);
     expect(

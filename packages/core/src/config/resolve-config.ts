@@ -346,6 +346,22 @@ function checkConditions(config: unknown, written: unknown, schema: JsonSchema):
   return problems;
 }
 
+/** The strategies that train no stored weight of a linear layer, only what they add. */
+const freezing: readonly unknown[] = ['lora', 'qlora'];
+
+/**
+ * Returns the default of `model.dtype`. Products in bfloat16 round frozen weights at every use; weights that the file
+ * stores in bfloat16 need no rounding if they stay in that format. Tokens that are added extend the embedding.
+ */
+function defaultDtype(
+  backend: { readonly [key: string]: unknown },
+  strategy: { readonly [key: string]: unknown },
+  addTokens: unknown,
+): ResolvedConfig['model']['dtype'] {
+  const addsTokens = Array.isArray(addTokens) && addTokens.length > 0;
+  return backend['matmul'] === 'bfloat16' && freezing.includes(strategy['use']) && !addsTokens ? 'auto' : 'float32';
+}
+
 /** Returns the final form of a validated configuration: every key is present, and paths are absolute. */
 function finish(config: { [key: string]: unknown }, raw: RawConfig): ResolvedConfig {
   const absolute = (path: unknown) => (typeof path === 'string' ? resolve(raw.baseFolder, path) : null);
@@ -367,7 +383,7 @@ function finish(config: { [key: string]: unknown }, raw: RawConfig): ResolvedCon
     model: {
       use: model['use'] ?? null,
       path: modelPath(model['path'], raw.baseFolder),
-      dtype: model['dtype'] ?? 'float32',
+      dtype: model['dtype'] ?? defaultDtype(section('backend'), section('strategy'), model['addTokens']),
       addTokens: model['addTokens'] ?? [],
       options: model['options'] ?? {},
     },
