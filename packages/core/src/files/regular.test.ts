@@ -1,12 +1,22 @@
 import { execFileSync } from 'node:child_process';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openSafetensors } from '../safetensors/index.js';
 import { readConfigFile } from '../config/index.js';
-import { checkRegular, exists, hashFile, isFile, namesIn, readText, readTextIfPresent, readTextSync } from './index.js';
+import {
+  checkRegular,
+  exists,
+  hashFile,
+  isFile,
+  namesIn,
+  readText,
+  readTextIfPresent,
+  readTextSync,
+  writeText,
+} from './index.js';
 
 const hasFifos = process.platform !== 'win32';
 
@@ -44,6 +54,26 @@ test.skipIf(!hasFifos).each(Object.keys(readers))('%s refuses a FIFO, a socket a
   server.close();
   await expect(read?.('/dev/zero')).rejects.toMatchObject({ code: 'FILE_UNREADABLE', found: 'a device' });
   await expect(read?.(folder)).rejects.toMatchObject({ code: 'FILE_UNREADABLE', found: 'a folder' });
+});
+
+// Devices are not tried: a fault here would replace one.
+test.skipIf(!hasFifos)('a file is not written over a FIFO or a socket, nor over a link to one', async () => {
+  const [fifo, link, socket] = [join(folder, 'fifo'), join(folder, 'link'), join(folder, 'socket')];
+  execFileSync('mkfifo', [fifo]);
+  await symlink(fifo, link);
+  const server = createServer().listen(socket);
+  await new Promise((resolve) => server.once('listening', resolve));
+  for (const path of [fifo, link, socket])
+    await expect(writeText(path, 'text')).rejects.toMatchObject({ code: 'FILE_UNWRITABLE', place: { file: path } });
+  server.close();
+  expect(await readdir(folder)).toEqual(expect.arrayContaining(['fifo', 'link']));
+  expect((await lstat(fifo)).isFIFO()).toBe(true);
+  // A link to a file is replaced by the file.
+  const [target, toFile] = [join(folder, 'target'), join(folder, 'to-file')];
+  await writeFile(target, 'old');
+  await symlink(target, toFile);
+  await writeText(toFile, 'new');
+  expect([await readText(target), await readText(toFile)]).toEqual(['old', 'new']);
 });
 
 test.skipIf(!hasFifos)('a configuration that is a FIFO is refused instead of waited for', async () => {

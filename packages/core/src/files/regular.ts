@@ -56,6 +56,22 @@ export async function checkRegular(file: string): Promise<void> {
   if (found !== null && !found.isFile()) throw notRegular(file, kindOf(found));
 }
 
+/**
+ * Checks that a path can be replaced by a file: a rename would remove a device such as `/dev/null` for all processes.
+ *
+ * @throws `FILE_UNWRITABLE` if it is, or links to, a FIFO, socket or device
+ */
+export async function checkReplaceable(file: string): Promise<void> {
+  const found = await statOf(file);
+  if (found === null || found.isFile() || found.isDirectory()) return;
+  throw new WhetstoneError('FILE_UNWRITABLE', 'The path is not a regular file.', {
+    place: { file },
+    expected: 'a regular file, or a path that does not exist',
+    found: kindOf(found),
+    hint: 'Files are written completely and then moved to their path, which a FIFO, socket or device does not survive.',
+  });
+}
+
 /** Returns the text of a file in UTF-8. Throws as {@link openRegular}. */
 export async function readText(file: string): Promise<string> {
   const handle = await openRegular(file);

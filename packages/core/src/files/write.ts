@@ -5,6 +5,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf, writeError } from './errors.js';
 import { namesIn } from './present.js';
 import { markedProcess, ownMark } from './process-identity.js';
+import { checkReplaceable } from './regular.js';
 import { move, remove } from './rename.js';
 
 /**
@@ -13,6 +14,7 @@ import { move, remove } from './rename.js';
  * Temporary files that killed processes left of the same path are removed.
  *
  * @throws `DISK_FULL` if there is not enough space
+ * @throws `FILE_UNWRITABLE` if `path` is a FIFO, socket or device
  * @throws the other errors of `writeError`, and those of `write`
  */
 export async function writeAtomically(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
@@ -20,7 +22,10 @@ export async function writeAtomically(path: string, write: (handle: FileHandle) 
   try {
     // A temporary folder is new, and is synced when it is complete.
     const isInTemporary = isUnfinished(basename(dirname(path)));
-    if (!isInTemporary) await removeStale(path);
+    if (!isInTemporary) {
+      await checkReplaceable(path);
+      await removeStale(path);
+    }
     const handle = await open(temporary, 'wx');
     try {
       await write(handle);
