@@ -72,7 +72,7 @@ describe.skipIf(!hasTerminals)('chat on a terminal', () => {
       ['> ', '/save saved.jsonl\r'],
       ['3 messages saved', '/reset\r'],
       ['new conversation', '/retry\r'],
-      ['no message', '/hlep\r'],
+      ['No message', '/hlep\r'],
       ['help', '/help\r'],
       ['/adapter [FOLDER]', '/adapter none-such\r'],
       ['ADAPTER_INVALID', '/adapter\r'],

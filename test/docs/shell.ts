@@ -9,9 +9,15 @@ const separators = new Set([';', '&', '|', '\n', '(', ')']);
 /** Words that stand before a command and are none. */
 const prefixes = new Set(['do', 'then', 'else', 'if', 'while', '!', '{', 'exec', 'time']);
 
+/** Removes the files to which a command is redirected: `< prompts.txt`, `> replies.jsonl`. */
+const withoutRedirections = (words: readonly string[]): readonly string[] =>
+  words.filter((word, at) => !isRedirection(word) && !isRedirection(words[at - 1] ?? ''));
+
+const isRedirection = (word: string): boolean => /^(?:<|>>?)$/.test(word);
+
 /**
  * Splits a script into its simple commands. It knows what documentation uses: quotes, comments, continued lines,
- * `&&`, `|`, `;`, `&`, variables before a command and `bash -c '…'`, whose script is split too.
+ * `&&`, `|`, `;`, `&`, redirections, variables before a command and `bash -c '…'`, whose script is split too.
  */
 export function shellCommands(script: string): ShellCommand[] {
   const commands: ShellCommand[] = [];
@@ -27,7 +33,8 @@ export function shellCommands(script: string): ShellCommand[] {
     endWord();
     while (words[0] !== undefined && (prefixes.has(words[0].text) || /^\w+=/.test(words[0].text))) words.shift();
     const [first] = words;
-    if (first !== undefined) commands.push({ line: first.line, words: words.map(({ text }) => text) });
+    const texts = withoutRedirections(words.map(({ text }) => text));
+    if (first !== undefined) commands.push({ line: first.line, words: texts });
     words = [];
   };
   for (let at = 0; at < script.length; at++) {

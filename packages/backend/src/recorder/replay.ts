@@ -22,10 +22,7 @@ export class Replay {
   /** Constants of which nothing else holds a reference. */
   private readonly owned: ReadonlySet<Value>;
 
-  /**
-   * @param captured what the recorder captured
-   * @param outputs results of the computation
-   */
+  /** @param outputs results of the computation that the recorder captured */
   constructor(
     private readonly recorder: Recorder,
     { graphs, held }: ReturnType<Recorder['capture']>,

@@ -40,6 +40,8 @@ export function createRepetitionPenalty(
         record(name, value);
         terms.push(mul(value, weights(weight)));
       };
+      // The first step makes the tensor, whether it has candidates or not.
+      weights(unlikelihoodWeight);
       const candidates = unlikelihoodWeight > 0 ? candidatesOf(targets, spans, { ngram, window }) : [];
       if (candidates.some((each) => each.length > 0))
         addTerm('unlikelihood', div<Scalar>(unlikelihood(logits, candidates), targets.length), unlikelihoodWeight);
