@@ -56,7 +56,7 @@ export interface ExportReport {
 export async function exportGguf(folder: string, path: string, options: ExportOptions): Promise<ExportReport> {
   const { type } = options;
   const file = resolve(path);
-  if (await exists(file))
+  if (exists(file))
     throw new WhetstoneError('OUTPUT_EXISTS', 'The output file exists.', {
       place: { file },
       hint: 'Choose another file, or delete this one.',

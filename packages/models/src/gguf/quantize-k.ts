@@ -22,11 +22,11 @@ const nearest = (value: number): number => value + ROUNDING - ROUNDING;
 const clamped = (value: number, least: number, most: number): number =>
   value < least ? least : value > most ? most : value;
 
-/** Rounds a number to half precision. */
-const toHalf = (value: number): number => widen(narrow(Float32Array.of(value), 'F16'), 'F16')[0] ?? 0;
-
-function writeHalf(value: number, out: Uint8Array, at: number): void {
-  out.set(narrow(Float32Array.of(value), 'F16'), at);
+/** Writes a number in half precision, and returns the number that was written. */
+function writeHalf(value: number, out: Uint8Array, at: number): number {
+  const bytes = narrow(Float32Array.of(value), 'F16');
+  out.set(bytes, at);
+  return widen(bytes, 'F16')[0] ?? 0;
 }
 
 /** The scale and the minimum of a sub-block: a number is `scale · level - offset`. */
@@ -146,10 +146,8 @@ function writeAffine(format: AffineFormat, x: Float32Array, out: Uint8Array, at:
     const weights = values.map((value) => mean + Math.abs(value));
     return { values, weights, fit: fitAffine(values, weights, most, search) };
   });
-  const scaleUnit = toHalf(Math.max(0, ...subBlocks.map(({ fit }) => fit.scale)) / MOST_SCALE);
-  const offsetUnit = toHalf(Math.max(0, ...subBlocks.map(({ fit }) => fit.offset)) / MOST_SCALE);
-  writeHalf(scaleUnit, out, at);
-  writeHalf(offsetUnit, out, at + 2);
+  const scaleUnit = writeHalf(Math.max(0, ...subBlocks.map(({ fit }) => fit.scale)) / MOST_SCALE, out, at);
+  const offsetUnit = writeHalf(Math.max(0, ...subBlocks.map(({ fit }) => fit.offset)) / MOST_SCALE, out, at + 2);
   for (const [sub, { values, weights, fit }] of subBlocks.entries()) {
     const stored = roundFit(fit, scaleUnit, offsetUnit, (rounded) => errorOf(values, weights, rounded, most));
     writeSixBits(out, at + 4, sub, stored.scaleLevel, stored.offsetLevel);
@@ -225,8 +223,7 @@ function writeQ6(x: Float32Array, out: Uint8Array, at: number): void {
   const extreme = scales.reduce((found, scale) => (Math.abs(scale) > Math.abs(found) ? scale : found), 0);
   if (Math.abs(extreme) < TINY) return;
   const inverse = -128 / extreme;
-  const scale = toHalf(1 / inverse);
-  writeHalf(scale, out, at + 208);
+  const scale = writeHalf(1 / inverse, out, at + 208);
   for (const [sub, fitted] of scales.entries()) {
     const scaleLevel = Math.min(127, nearest(inverse * fitted));
     out[at + 192 + sub] = scaleLevel;
